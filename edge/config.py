@@ -1,0 +1,124 @@
+"""station.toml -> StationConfig. A key nobody knows, or a value that cannot be, is an error that names it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from edge.types import EdgeError
+
+
+class ConfigError(EdgeError):
+    """station.toml cannot be used; the message names the key, the value and the remedy."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FolderCameraConfig(Section):
+    """Replays the images of a folder as if parts passed by; for demos, tests and trials."""
+
+    type: Literal["folder"]
+    path: Path
+    fps: Annotated[float, Field(gt=0, le=200)] = 30.0
+    seconds_per_image: PositiveFloat = 1.0
+
+
+class VideoCameraConfig(Section):
+    """Anything OpenCV opens: a V4L2 device (/dev/video0), an RTSP or HTTP URL, a video file."""
+
+    type: Literal["video"]
+    source: str = Field(min_length=1)
+    width: PositiveInt | None = None
+    height: PositiveInt | None = None
+    fps: PositiveFloat | None = None
+    loop: bool = False  # start a video file again when it ends
+
+
+class TriggerConfig(Section):
+    """free_run: inspect rate_hz times a second, whatever is in view."""
+
+    type: Literal["free_run"]
+    rate_hz: Annotated[float, Field(gt=0, le=100)]
+
+
+class InspectionConfig(Section):
+    deadline_ms: Annotated[float, Field(ge=10, le=10_000)] = 100.0
+    runtime: Literal["openvino", "onnxruntime"] = "openvino"
+    threads: Annotated[int, Field(ge=0, le=64)] = 0  # 0: the runtime decides
+
+
+class StorageConfig(Section):
+    max_image_mb: Annotated[int, Field(ge=10)] = 2000  # oldest pictures go first; rows are never deleted
+
+
+class PageConfig(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+
+
+class StationConfig(Section):
+    """The whole of station.toml; relative paths are relative to the file."""
+
+    name: str = Field(min_length=1, max_length=80)
+    bundle: Path
+    state_dir: Path  # events.db and images/: must survive a restart
+    run_dir: Path  # latest.jpg, health.json, requests/: a tmpfs
+    camera: Annotated[FolderCameraConfig | VideoCameraConfig, Field(discriminator="type")]
+    trigger: TriggerConfig
+    inspection: InspectionConfig = InspectionConfig()
+    storage: StorageConfig = StorageConfig()
+    page: PageConfig = PageConfig()
+
+    @property
+    def events_db(self) -> Path:
+        return self.state_dir / "events.db"
+
+    @property
+    def images_dir(self) -> Path:
+        return self.state_dir / "images"
+
+
+def load_config(path: Path) -> StationConfig:
+    """Read and validate a station.toml; raises ConfigError with one line."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; copy an example station.toml there") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    try:
+        config = StationConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_error(error)}") from None
+    return _absolute(config, path.resolve().parent)
+
+
+def _first_error(error: ValidationError) -> str:
+    """One line: the key, what it holds, what it should."""
+    first = error.errors()[0]
+    tags = {"folder", "video"}
+    key = ".".join(str(part) for part in first["loc"] if part not in tags) or "the file"
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key; remove it or correct its spelling"
+    if first["type"] == "missing":
+        return f"{key}: missing; add it"
+    value: Any = first.get("input")
+    shown = "" if isinstance(value, dict) else f" (got {value!r})"
+    return f"{key}: {first['msg']}{shown}"
+
+
+def _absolute(config: StationConfig, base: Path) -> StationConfig:
+    camera = config.camera
+    if isinstance(camera, FolderCameraConfig):
+        camera = camera.model_copy(update={"path": base / camera.path})
+    elif "://" not in camera.source and not camera.source.isdigit():
+        camera = camera.model_copy(update={"source": str(base / camera.source)})
+    paths = {key: base / getattr(config, key) for key in ("bundle", "state_dir", "run_dir")}
+    return config.model_copy(update={**paths, "camera": camera})

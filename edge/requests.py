@@ -1,0 +1,108 @@
+"""What the page asks of the engine: small durable files, handled between parts, each answered once.
+
+The page decodes and prepares an upload in its own process, so that the engine spends no more on it than
+one inference; a request that the engine never answers is withdrawn by the page.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import secrets
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge.files import write_atomically
+from edge.types import AnomalyMap, EdgeError, Image, Prediction
+
+_REQUEST = re.compile(r"^[0-9a-f]{32}\.npy$")
+
+
+class RequestError(EdgeError):
+    """A request was refused, or the engine did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The engine's answer to one upload: a prediction, never a verdict for the line."""
+
+    score: float
+    defect_probability: float
+    threshold: float
+    anomaly_map: AnomalyMap  # (h, w) float32
+    infer_ms: float
+    bundle: str
+
+
+class RequestBox:
+    """The folder run_dir/requests, seen from the page (ask) and from the engine (answer_next)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def ask(self, tensor: Image, timeout_s: float) -> Answer:
+        """Hand a prepared image (1, height, width, 3) uint8 RGB to the engine and wait for its answer.
+
+        Raises RequestError when the engine refuses it or does not answer in time.
+        """
+        stream = io.BytesIO()
+        np.save(stream, tensor, allow_pickle=False)
+        question = self.folder / f"{secrets.token_hex(16)}.npy"
+        reply = question.with_suffix(".npz")
+        write_atomically(question, stream.getvalue(), durable=False)
+        try:
+            deadline = time.monotonic() + timeout_s
+            while time.monotonic() < deadline:
+                if reply.exists():
+                    return _read_answer(reply)
+                time.sleep(0.005)
+        finally:
+            question.unlink(missing_ok=True)
+            reply.unlink(missing_ok=True)
+        raise RequestError(f"the engine did not answer within {timeout_s:g} s; see the status page")
+
+    def answer_next(self, predict: Callable[[Image], Prediction], threshold: float, bundle: str) -> bool:
+        """Answer the oldest waiting request, if there is one; True when one was handled."""
+        waiting = [p for p in self.folder.iterdir() if _REQUEST.match(p.name)]
+        if not waiting:
+            return False
+        question = min(waiting, key=lambda p: p.name)
+        facts: dict[str, object] = {"bundle": bundle, "threshold": threshold}
+        anomaly_map = np.zeros((0, 0), np.float32)
+        try:
+            prediction = predict(np.load(question, allow_pickle=False))
+        except FileNotFoundError:
+            return True  # the page withdrew it
+        except (EdgeError, ValueError, OSError) as error:
+            facts["error"] = str(error)
+        else:
+            anomaly_map = prediction.anomaly_map
+            facts |= {
+                "score": prediction.score,
+                "defect_probability": prediction.defect_probability,
+                "infer_ms": prediction.infer_ms,
+            }
+        stream = io.BytesIO()
+        np.savez(stream, anomaly_map=anomaly_map, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8))
+        write_atomically(question.with_suffix(".npz"), stream.getvalue(), durable=False)
+        question.unlink(missing_ok=True)
+        return True
+
+
+def _read_answer(path: Path) -> Answer:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            facts = json.loads(stored["facts"].tobytes())
+            anomaly_map = stored["anomaly_map"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise RequestError(f"the engine's answer cannot be read ({error}); try again") from error
+    if "error" in facts:
+        raise RequestError(f"the engine refused the image: {facts['error']}")
+    return Answer(anomaly_map=anomaly_map, **facts)

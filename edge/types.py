@@ -1,0 +1,102 @@
+"""The words every module shares. Standard library and numpy only; units are in the names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+AnomalyMap = NDArray[np.float32]
+
+
+class EdgeError(Exception):
+    """Root of every error of the device side; the message states the fact and the remedy on one line."""
+
+
+class Verdict(StrEnum):
+    """What the line is told. Only OK releases a part."""
+
+    OK = "OK"
+    NG = "NG"
+    ERROR = "ERROR"
+
+
+class Reason(StrEnum):
+    """Why a verdict is what it is: a closed list, stored with every row."""
+
+    SCORE = "score"  # the score was compared with the threshold (OK and NG)
+    NO_FRAME = "no_frame"  # no frame newer than the trigger arrived in time
+    BAD_FRAME = "bad_frame"  # the frame is not fit to be judged
+    INFERENCE_FAILED = "inference_failed"  # the model raised, or answered something that is not a number
+    LATE = "late"  # the verdict was found after the deadline
+    OUTPUT_FAILED = "output_failed"  # the line could not be told
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One camera image and when it was taken."""
+
+    image: Image  # (H, W, 3) uint8 BGR
+    seq: int  # counts up from 1 since the engine started
+    captured_at: float  # monotonic seconds, taken after the read returned
+    wall_time: datetime  # UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one image; it does not decide."""
+
+    score: float  # raw, >= 0, higher is more anomalous
+    defect_probability: float  # 0..1, a monotone function of score
+    anomaly_map: AnomalyMap  # (h, w) float32 in units of score, covering the inspected crop
+    prepare_ms: float
+    infer_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A connected area whose anomaly reaches the threshold."""
+
+    x: int  # frame pixels, left
+    y: int  # frame pixels, top
+    w: int
+    h: int
+    area_px: int  # frame pixels
+    peak: float  # highest anomaly inside, in units of score
+    label: str = "anomaly"
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds one part spent in each stage; total is from trigger to output set."""
+
+    grab_ms: float = 0.0  # from the trigger until a frame newer than it was there
+    prepare_ms: float = 0.0
+    infer_ms: float = 0.0
+    decide_ms: float = 0.0
+    output_ms: float = 0.0
+    total_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The accountable record of one trigger: exactly one exists for each."""
+
+    id: int  # the sequence number; counts up for ever, never reused
+    at: datetime  # UTC, when the trigger was accepted
+    trigger_id: str
+    verdict: Verdict
+    reason: Reason
+    detail: str  # one line for a person; empty when the reason says it all
+    score: float | None
+    threshold: float | None
+    defect_probability: float | None
+    regions: tuple[Region, ...]
+    bundle: str  # "name version digest12"
+    timings: Timings
+    image: Image | None = field(default=None, repr=False, compare=False)  # (H, W, 3) uint8 BGR
+    anomaly_map: AnomalyMap | None = field(default=None, repr=False, compare=False)
