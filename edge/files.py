@@ -15,3 +15,8 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
             stream.flush()
             os.fsync(stream.fileno())
     draft.replace(path)
+
+
+def picture_path(images_dir: Path, inspection_id: int, kind: str) -> Path:
+    """Where the recorder keeps a picture of one inspection; kind is frame, heat or thumb."""
+    return images_dir / f"{inspection_id // 1000:06d}" / f"{inspection_id:09d}_{kind}.jpg"

@@ -1,0 +1,13 @@
+from pathlib import Path
+
+import pytest
+
+from edge.bundle import Bundle
+from tests.tiny import write_tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A verified bundle around the tiny model; read only: copy it before you damage it."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return write_tiny_bundle(folder / "bundle", folder / "work")
