@@ -1,0 +1,71 @@
+# Every verb a person needs. The lock files are the only input of an installation.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --quiet --disable-pip-version-check --no-input install --require-hashes
+BASE := $(VENV)/base.installed
+DEV := $(VENV)/dev.installed
+
+BUNDLE ?= models/default
+DATA ?=
+NAME ?= $(if $(DATA),$(notdir $(DATA:%/=%)),synthetic)
+SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test train benchmark check lock clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(BASE) ## make .venv with what the device needs (no torch)
+
+demo: $(BASE) ## engine and page on sample frames: http://127.0.0.1:8080, Ctrl-C stops
+	@exec $(RUN) -m edge run --config models/demo.toml
+
+test: $(DEV) ## install what the tests need and run them all
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS) && echo "shellcheck: clean"; \
+	else echo "shellcheck: skipped, it is not installed"; fi
+	@if command -v bats >/dev/null; then bats tests/firmware_scripts; \
+	else echo "bats: skipped, it is not installed"; fi
+	@exec $(RUN) -m pytest tests
+
+train: $(DEV) ## photos -> bundle: DATA=folder NAME=name; without DATA a synthetic product
+	@exec $(RUN) -m train all $(if $(DATA),--data "$(DATA)") --name "$(NAME)"
+
+benchmark: $(BASE) ## latency of BUNDLE=models/default on this CPU: table and benchmark/benchmark.json
+	@mkdir -p benchmark
+	@exec $(RUN) -m edge bench --bundle "$(BUNDLE)" --json benchmark/benchmark.json
+
+check: $(DEV) ## ruff, mypy, import-linter
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+	@$(VENV)/bin/lint-imports
+
+lock: ## regenerate both lock files (needs uv)
+	@command -v uv >/dev/null || { echo "linewatch: uv is not installed; run: pip install uv" >&2; exit 1; }
+	@uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	    -o requirements/base.lock
+	@uv pip compile --quiet pyproject.toml --extra train --group test --group check -c requirements/base.lock \
+	    --universal --python-version 3.11 --generate-hashes -o requirements/dev.lock
+
+clean: ## remove caches and results; keeps .venv, data, runs and bundles
+	@rm -rf build dist benchmark *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	@find edge train tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	    { echo "linewatch: $(PYTHON) is missing or older than 3.11; run: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null || \
+	    { echo "linewatch: $(PYTHON) cannot make $(VENV); install its venv module (Debian: python3-venv)" >&2; \
+	    rm -rf $(VENV); exit 1; }
+
+$(BASE): requirements/base.lock | $(RUN)
+	@echo "Installing what the device needs into $(VENV) (once, about 530 MB) ..."
+	@$(PIP) --only-binary :all: -r $<
+	@touch $@
+
+$(DEV): requirements/dev.lock | $(BASE)
+	@echo "Installing what training and the tests need into $(VENV) (once, some GB) ..."
+	@$(PIP) -r $<
+	@touch $@
