@@ -36,9 +36,9 @@ class BundleError(EdgeError):
 
 
 class Facts(BaseModel):
-    """A frozen part of the manifest; a key nobody knows is an error."""
+    """A frozen part of the manifest; a key nobody knows, or a number that is not finite, is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Threshold(Facts):
@@ -163,13 +163,15 @@ def _verify_files(path: Path, manifest: Manifest) -> None:
     for name in (*MODELS, *(reference.file for reference in manifest.references)):
         if name not in manifest.files:
             raise BundleError(f"{path}: {name} is not listed in {MANIFEST}; pack the bundle again")
-    present = {p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir()}
+    present = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_symlink() or not p.is_dir()}
     for name in sorted(present - set(manifest.files) - {MANIFEST, DIGEST}):
         raise BundleError(f"{path}: {name} is not listed in {MANIFEST}; remove it or copy the bundle again")
     for name, expected in sorted(manifest.files.items()):
         if name not in present:
             raise BundleError(f"{path}: {name} is missing; copy the whole bundle again")
-        if (path / name).is_symlink() or sha256_file(path / name) != expected:
+        if (path / name).is_symlink() or not (path / name).is_file():
+            raise BundleError(f"{path}: {name} is not a plain file; copy the whole bundle again")
+        if sha256_file(path / name) != expected:
             raise BundleError(f"{path}: {name} does not match its sha256; the bundle was damaged, copy it again")
 
 
