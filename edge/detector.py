@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime
 import openvino
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
 from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, Calibration
 from edge.preprocess import InputSpec, load_image, prepare
@@ -20,6 +21,17 @@ from edge.types import AnomalyMap, EdgeError, Image, Prediction
 Runtime = Literal["openvino", "onnxruntime"]
 Precision = Literal["int8", "fp32"]
 RUNTIMES: tuple[Runtime, ...] = ("openvino", "onnxruntime")
+# OpenVINO raises RuntimeError; each error of ONNX Runtime stands alone under Exception.
+_LOAD_ERRORS = (
+    RuntimeError,
+    ort.Fail,
+    ort.InvalidArgument,
+    ort.InvalidGraph,
+    ort.InvalidProtobuf,
+    ort.NoSuchFile,
+    ort.NotImplemented,
+    ort.RuntimeException,
+)
 
 
 class DetectorError(EdgeError):
@@ -64,8 +76,8 @@ class Detector:
         load = _load_openvino if runtime == "openvino" else _load_onnxruntime
         try:
             self._run, shape = load(model, threads)
-        except RuntimeError as error:
-            raise DetectorError(f"{model}: {runtime} cannot load it ({str(error).splitlines()[0]})") from error
+        except _LOAD_ERRORS as error:
+            raise DetectorError(f"{model}: {runtime} cannot load it ({_last_line(error)})") from error
         if shape != (1, spec.height, spec.width, 3):
             raise DetectorError(f"{model}: takes input {shape}, the manifest says {spec.width}x{spec.height} RGB")
 
@@ -100,6 +112,11 @@ class Detector:
         score, anomaly_map = self.infer(tensor)
         infer_ms = (time.perf_counter() - start) * 1e3
         return Prediction(score, probability(score, self._calibration), anomaly_map, prepare_ms, infer_ms)
+
+
+def _last_line(error: Exception) -> str:
+    """OpenVINO puts its source lines first and the cause last."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def probability(score: float, calibration: Calibration | None) -> float:

@@ -103,7 +103,6 @@ def prepare(image: Image, spec: InputSpec) -> Image:
     part = image[y : y + height, x : x + width]
     if (width, height) != (spec.width, spec.height):
         shrinks = spec.width <= width and spec.height <= height
-        part = cv2.resize(
-            part, (spec.width, spec.height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        part = np.asarray(cv2.resize(part, (spec.width, spec.height), interpolation=interpolation), dtype=np.uint8)
     return np.asarray(cv2.cvtColor(part, cv2.COLOR_BGR2RGB), dtype=np.uint8)[np.newaxis]
