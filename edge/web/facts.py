@@ -1,0 +1,118 @@
+"""Inspections and the station's state as JSON: what the page's script and other programs read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from edge import __version__
+from edge.eventlog import EventLogError
+from edge.health import Health
+from edge.types import Inspection
+from edge.web.station import PICTURE_KINDS, Engine, EngineState, Station, one_line
+from edge.web.wording import UNKNOWN, duration, inspection_words, percent, station_words
+
+RECORDER_LAG = 3  # the recorder may be this many parts behind before the engine's own word is shown instead
+
+Facts = dict[str, Any]
+
+
+def finite(value: float | None) -> float | None:
+    """JSON has no NaN and no infinity: a number that is none becomes null."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def inspection_facts(inspection: Inspection, station: Station) -> Facts:
+    """One row of the history with its words and the addresses of the pictures that are still stored."""
+    pictures = {
+        kind: f"/pictures/{inspection.id}/{kind}" if station.picture(inspection.id, kind) else None
+        for kind in PICTURE_KINDS
+    }
+    return {
+        "id": inspection.id,
+        "at": inspection.at.isoformat(timespec="milliseconds"),
+        "trigger_id": inspection.trigger_id,
+        "verdict": inspection.verdict.value,
+        "reason": inspection.reason.value,
+        "detail": inspection.detail,
+        "words": inspection_words(inspection).facts(),
+        "score": finite(inspection.score),
+        "threshold": finite(inspection.threshold),
+        "defect_probability": finite(inspection.defect_probability),
+        "probability_text": percent(finite(inspection.defect_probability)),
+        "regions": [asdict(region) for region in inspection.regions],
+        "bundle": inspection.bundle,
+        "timings_ms": {name.removesuffix("_ms"): value for name, value in asdict(inspection.timings).items()},
+        "pictures": pictures,
+    }
+
+
+def station_facts(station: Station) -> Facts:
+    """Everything the first page shows, in one answer: see GET /api/status."""
+    engine = station.engine()
+    try:
+        history, newest = _history(station)
+        problem = ""
+    except EventLogError as error:
+        history, newest, problem = None, None, one_line(error)
+    latest = _latest(engine, newest)
+    health = engine.health
+    return {
+        "version": __version__,
+        "instance": station.instance,
+        "station": health.station if health else station.config.name,
+        "engine": {
+            "alive": engine.alive,
+            "state": engine.state.value,
+            "age_s": None if engine.age_s is None else round(engine.age_s, 3),
+            "last_seen": engine.last_seen.isoformat(timespec="milliseconds") if engine.last_seen else None,
+            "detail": engine.detail,
+        },
+        "display": station_words(engine, latest).facts(),
+        "latest": inspection_facts(latest, station) if latest else None,
+        "history": history,
+        "history_problem": problem,
+        "live": station.latest_picture(raw=False).is_file(),
+        "facts": _texts(engine, health),
+        "health": health.model_dump(mode="json") if health else None,
+    }
+
+
+def _history(station: Station) -> tuple[Facts, Inspection | None]:
+    with station.history() as log:
+        if log is None:
+            return {"OK": 0, "NG": 0, "ERROR": 0, "total": 0, "last_id": 0}, None
+        counts = station.counts(log)
+        newest = next(iter(log.recent(1)), None)
+    last_id = newest.id if newest else 0
+    return {"OK": counts.ok, "NG": counts.ng, "ERROR": counts.error, "total": counts.total, "last_id": last_id}, newest
+
+
+def _latest(engine: Engine, newest: Inspection | None) -> Inspection | None:
+    """The row behind the verdict on show: only of a running engine, of this run, and not outdated."""
+    health = engine.health
+    if engine.state is not EngineState.RUNNING or health is None or health.last_verdict is None or newest is None:
+        return None
+    return newest if newest.id >= health.last_id - RECORDER_LAG else None
+
+
+def _texts(engine: Engine, health: Health | None) -> dict[str, str]:
+    """The station's facts as a person reads them."""
+    if health is None:
+        names = "bundle threshold camera camera_rate trigger deadline cpu runtime uptime recorder"
+        return dict.fromkeys(names.split(), UNKNOWN)
+    until = datetime.now(UTC) if engine.alive else health.written_at
+    return {
+        "bundle": health.bundle,
+        "threshold": f"{health.threshold:.4g}",
+        "camera": health.camera,
+        "camera_rate": f"{health.camera_fps:.1f} frames/s" if engine.alive else UNKNOWN,
+        "trigger": health.trigger,
+        "deadline": f"{health.deadline_ms:g} ms",
+        "cpu": health.cpu_tier,
+        "runtime": health.runtime,
+        "uptime": duration((until - health.started_at).total_seconds()) if engine.alive else UNKNOWN,
+        "recorder": f"{health.recorder_queue} waiting, {health.images_dropped} pictures dropped",
+    }

@@ -1,0 +1,51 @@
+"""For monitoring: /metrics in the Prometheus text format, /healthz for a probe."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify
+
+from edge.health import METRICS
+from edge.web.station import Engine, current_station
+
+blueprint = Blueprint("metrics", __name__)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """The engine's metrics while it lives, and always whether it does.
+
+    The numbers of a dead engine are left out: a gauge that stands still looks like one that is steady.
+    """
+    station = current_station()
+    engine = station.engine()
+    parts = [_up(engine)]
+    if engine.alive:
+        path = station.config.run_dir / METRICS
+        parts.append(path.read_text(encoding="utf-8").rstrip("\n") + "\n" if path.is_file() else "")
+    response = Response("".join(parts), content_type=CONTENT_TYPE)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _up(engine: Engine) -> str:
+    lines = [
+        "# HELP linewatch_engine_up 1 while the engine reports, 0 when it is dead or silent.",
+        "# TYPE linewatch_engine_up gauge",
+        f"linewatch_engine_up {int(engine.alive)}",
+    ]
+    if engine.age_s is not None:
+        lines += [
+            "# HELP linewatch_engine_report_age_seconds Age of the engine's last report.",
+            "# TYPE linewatch_engine_report_age_seconds gauge",
+            f"linewatch_engine_report_age_seconds {engine.age_s:.3f}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """200 as long as the page works; the engine's state is a word inside."""
+    response = jsonify(page="ok", engine=current_station().engine().state.value)
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,56 @@
+"""The pages for people: the station, and one inspection in full."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, abort, make_response, render_template
+
+from edge.web.api import MAX_ID
+from edge.web.facts import inspection_facts, station_facts
+from edge.web.guard import csrf_token
+from edge.web.station import current_station
+
+blueprint = Blueprint("pages", __name__)
+STAGES = {
+    "grab": "Wait for the frame",
+    "prepare": "Crop and resize",
+    "infer": "Model",
+    "decide": "Decide",
+    "output": "Tell the line",
+}
+
+
+@blueprint.get("/")
+def station() -> Response:
+    """The station at a glance, kept fresh by static/station.js."""
+    facts = station_facts(current_station())
+    return _page(render_template("station.html", s=facts, token=csrf_token()))
+
+
+@blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>")
+def inspection(inspection_id: int) -> Response:
+    """One inspection: pictures, facts, timings, marked areas."""
+    here = current_station()
+    with here.history() as log:
+        row = log.get(inspection_id) if log else None
+        older = next(iter(log.recent(1, inspection_id)), None) if log else None
+        last_id = log.last_id() if log else 0
+    if row is None:
+        abort(404, f"there is no inspection {inspection_id} in the history")
+    newer_id = inspection_id + 1 if inspection_id < last_id else None
+    facts = inspection_facts(row, here)
+    return _page(
+        render_template(
+            "inspection.html",
+            i=facts,
+            stages=STAGES,
+            older_id=older.id if older else None,
+            newer_id=newer_id,
+            station=here.config.name,
+        )
+    )
+
+
+def _page(html: str) -> Response:
+    response = make_response(html)
+    response.headers["Cache-Control"] = "no-store"
+    return response

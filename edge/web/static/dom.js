@@ -1,0 +1,66 @@
+// Small words for the document. Text only ever enters it as text.
+
+export const byId = (id) => document.getElementById(id);
+
+export function setText(node, text) {
+  const words = String(text);
+  if (node.textContent !== words) node.textContent = words;
+}
+
+export function element(name, attributes = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function svg(name, attributes = {}, text = "") {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  if (text) node.textContent = text;
+  return node;
+}
+
+export function icon(kind) {
+  const node = svg("svg", { class: "icon", "aria-hidden": "true" });
+  node.append(svg("use", { href: `#i-${kind}` }));
+  return node;
+}
+
+export function badge(words) {
+  return element("span", { class: "badge", "data-kind": words.kind }, icon(words.kind), element("span", {}, words.headline));
+}
+
+export function number(value, digits = 4) {
+  if (value === null || value === undefined) return "–";
+  const text = Number(value).toPrecision(digits);
+  return text.includes("e") ? text : String(Number(text));
+}
+
+// Local time of the person who reads; the date too when it is not today.
+export function clock(iso, withDate = false) {
+  const at = new Date(iso);
+  const time = at.toLocaleTimeString("en-GB", { hour12: false });
+  const today = at.toDateString() === new Date().toDateString();
+  return today && !withDate ? time : `${at.toLocaleDateString("en-CA")} ${time}`;
+}
+
+// The bar of templates/macros.html: 200 wide is twice the threshold.
+export function setScore(box, score, threshold) {
+  setText(box.querySelector(".score-value"), number(score));
+  setText(box.querySelector(".score-threshold"), number(threshold));
+  const width = score === null || !threshold ? 0 : Math.min(200, (100 * score) / threshold);
+  box.querySelector(".bar-fill").setAttribute("width", width);
+}
+
+// Two buttons of which one is pressed; calls back with the pressed one.
+export function choice(buttons, pressed) {
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
+      pressed(button);
+    });
+  }
+}

@@ -1,0 +1,114 @@
+// The last inspections. The list stands still under a finger: it follows by itself only while nobody touches the page.
+import { badge, byId, choice, clock, element, number, setText } from "./dom.js";
+
+const PAGE = 24;
+const FOLLOW_EVERY_MS = 2000;
+const HANDS_OFF_MS = 10000;
+const rows = byId("rows");
+let verdict = "";
+let newest = null; // highest id of the history when the list was read; null: not read yet
+let nextBefore = null;
+let paged = false;
+let touchedAt = -HANDS_OFF_MS;
+let readAt = -FOLLOW_EVERY_MS;
+let reading = false;
+
+for (const event of ["pointerdown", "pointermove", "keydown", "wheel", "touchmove"]) {
+  addEventListener(event, () => { touchedAt = performance.now(); }, { passive: true });
+}
+
+export function refreshHistory({ history, history_problem: problem }) {
+  setText(byId("history-problem"), problem);
+  byId("history-problem").hidden = !problem;
+  if (!history) return;
+  const now = performance.now();
+  const fresh = newest === null ? 0 : Math.max(0, history.last_id - newest);
+  const follow = newest === null || history.last_id < newest || (fresh > 0 && !paged && now - touchedAt > HANDS_OFF_MS);
+  if (follow && now - readAt >= FOLLOW_EVERY_MS) reload();
+  byId("newer").hidden = follow || fresh === 0;
+  setText(byId("newer"), `Show ${fresh} newer`);
+}
+
+async function read(before) {
+  const query = new URLSearchParams({ limit: PAGE });
+  if (verdict) query.set("verdict", verdict);
+  if (before) query.set("before", before);
+  const response = await fetch(`/api/inspections?${query}`);
+  if (!response.ok) throw new Error((await response.json()).error);
+  return response.json();
+}
+
+async function reload() {
+  if (reading) return;
+  reading = true;
+  const wanted = verdict;
+  try {
+    const [page, status] = await Promise.all([read(null), newestId()]);
+    if (wanted !== verdict) return;
+    rows.replaceChildren(...page.inspections.map(line));
+    newest = status;
+    paged = false;
+    byId("newer").hidden = true;
+    ended(page);
+  } catch {
+    // No connection or no history: the status poll says so.
+  } finally {
+    reading = false;
+    readAt = performance.now();
+    if (wanted !== verdict) reload();
+  }
+}
+
+async function newestId() {
+  const page = await (await fetch("/api/inspections?limit=1")).json();
+  return page.inspections.length ? page.inspections[0].id : 0;
+}
+
+async function more() {
+  if (reading || nextBefore === null) return;
+  reading = true;
+  try {
+    const page = await read(nextBefore);
+    rows.append(...page.inspections.map(line));
+    paged = true;
+    ended(page);
+  } catch {
+    // No connection: the status poll says so, and the button stays.
+  } finally {
+    reading = false;
+  }
+}
+
+function ended(page) {
+  nextBefore = page.next_before;
+  byId("more").hidden = nextBefore === null;
+  byId("rows-empty").hidden = rows.children.length > 0;
+}
+
+function line(row) {
+  const picture = row.pictures.thumb
+    ? element("img", { src: row.pictures.thumb, alt: "", loading: "lazy", width: 124, height: 92 })
+    : element("span", {}, "no picture");
+  const score = row.score === null ? row.words.what : `Score ${number(row.score)} of ${number(row.threshold)}`;
+  const small = row.score === null ? row.detail : row.probability_text === "–" ? row.words.what : `Defect probability ${row.probability_text}`;
+  const link = element(
+    "a",
+    { class: "row", href: `/inspections/${row.id}` },
+    element("span", { class: "thumb" }, picture),
+    element(
+      "div",
+      { class: "row-text" },
+      element("div", { class: "row-head" }, badge(row.words), element("span", { class: "muted" }, clock(row.at))),
+      element("p", {}, score),
+      element("p", { class: "muted" }, `Part ${row.id} · ${small}`),
+    ),
+  );
+  return element("li", {}, link);
+}
+
+choice([...byId("filter").children], (button) => {
+  verdict = button.dataset.verdict;
+  reload();
+});
+byId("newer").addEventListener("click", reload);
+byId("more").addEventListener("click", more);

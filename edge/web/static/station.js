@@ -1,0 +1,116 @@
+// The first page: asks for the status twice a second and shows it. Without an answer it says so.
+import { badge, byId, clock, number, setScore, setText } from "./dom.js";
+import { refreshCharts } from "./charts.js";
+import { refreshHistory } from "./history.js";
+import { refreshLive } from "./live.js";
+import "./upload.js";
+
+const EVERY_MS = 500;
+const LOST_AFTER_MS = 1500;
+const ANSWER_WITHIN_MS = 4000;
+const LOST = {
+  kind: "lost",
+  headline: "NO LINK",
+  what: "The station's page does not answer.",
+  action: "The verdict is unknown. Check the network and the station; trying again.",
+};
+
+let answeredAt = Date.now();
+let lost = false;
+let instance = null;
+let announced = "";
+
+async function poll() {
+  try {
+    const response = await fetch("/api/status", { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    const status = await response.json();
+    answeredAt = Date.now();
+    lost = false;
+    show(status);
+  } catch {
+    if (Date.now() - answeredAt > LOST_AFTER_MS && !lost) {
+      lost = true;
+      showLost();
+    }
+  }
+  setTimeout(poll, EVERY_MS);
+}
+
+function show(status) {
+  if (instance !== null && instance !== status.instance) location.reload(); // a new process knows no old token
+  instance = status.instance;
+  showVerdict(status.display, status.latest, status.engine);
+  showAlarm(status);
+  showCounters(status);
+  for (const node of document.querySelectorAll("[data-fact]")) setText(node, status.facts[node.dataset.fact]);
+  setText(byId("station-name"), status.station);
+  setText(document.querySelector("#live .legend .score-threshold"), status.facts.threshold);
+  refreshLive(status);
+  refreshHistory(status);
+  refreshCharts(status);
+}
+
+function showVerdict(display, latest, engine) {
+  const panel = byId("verdict");
+  if (panel.dataset.kind !== display.kind) {
+    panel.dataset.kind = display.kind;
+    byId("verdict-icon").setAttribute("href", `#i-${display.kind}`);
+    byId("chip").replaceChildren(badge(display));
+    document.title = `${display.headline} · ${byId("station-name").textContent} · Linewatch`;
+  }
+  setText(byId("verdict-headline"), display.headline);
+  setText(byId("verdict-what"), display.what);
+  setText(byId("verdict-action"), display.action);
+  setText(byId("verdict-detail"), latest ? latest.detail : engine ? engine.detail : "");
+  const box = byId("verdict-score");
+  const scored = latest !== null && latest.score !== null;
+  box.classList.toggle("void", !scored);
+  if (scored) setScore(box, latest.score, latest.threshold);
+  setText(byId("verdict-which"), latest ? `Part ${latest.id} · ${clock(latest.at)}` : "\u00a0");
+  announce(`${display.headline}. ${display.what} ${display.action}`);
+}
+
+// For screen readers: once when the words change, not twice a second.
+function announce(words) {
+  if (words === announced) return;
+  announced = words;
+  setText(byId("announce"), words);
+}
+
+function showAlarm({ engine, display }) {
+  byId("alarm").hidden = engine.alive;
+  if (engine.alive) return;
+  byId("alarm").querySelector("use").setAttribute("href", "#i-none");
+  setText(byId("alarm-title"), engine.last_seen ? `Engine not running since ${clock(engine.last_seen)}` : "Engine not running");
+  setText(byId("alarm-text"), `${display.what} ${display.action}`);
+}
+
+function showLost() {
+  showVerdict(LOST, null, null);
+  byId("alarm").hidden = false;
+  byId("alarm").querySelector("use").setAttribute("href", "#i-lost");
+  setText(byId("alarm-title"), `No connection to the station since ${clock(answeredAt)}`);
+  setText(byId("alarm-text"), LOST.action);
+  refreshLive(null);
+}
+
+function showCounters({ health, history }) {
+  const counts = health ? health.counts : {};
+  const total = (counts.OK ?? 0) + (counts.NG ?? 0) + (counts.ERROR ?? 0);
+  for (const verdict of ["OK", "NG", "ERROR"]) {
+    const count = counts[verdict] ?? 0;
+    setText(byId(`count-${verdict}`), count.toLocaleString("en-GB"));
+    setText(byId(`share-${verdict}`), total ? `${((100 * count) / total).toFixed(1)} %` : "–");
+    setText(byId(`ever-${verdict}`), history ? history[verdict].toLocaleString("en-GB") : "–");
+  }
+  const latency = health ? health.latency : null;
+  setText(byId("p99"), latency ? number(latency.p99_ms, 3) : "–");
+  setText(byId("p50"), latency ? number(latency.p50_ms, 3) : "–");
+  if (!health) return;
+  setText(byId("deadline"), `${number(health.deadline_ms)} ms`);
+  const share = latency ? Math.min(1, latency.p99_ms / health.deadline_ms) : 0;
+  byId("latency-fill").setAttribute("width", 200 * share);
+}
+
+poll();

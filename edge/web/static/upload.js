@@ -1,0 +1,71 @@
+// Try an image: choose, photograph or drop one, see the heatmap and the defect probability. Nothing goes to the line.
+import { badge, byId, choice, number, setScore, setText } from "./dom.js";
+
+const token = document.querySelector('meta[name="csrf-token"]').content;
+const drop = byId("drop");
+const result = byId("result");
+const image = byId("result-image");
+let heatUrl = "";
+let plainUrl = "";
+
+async function send(file) {
+  if (!file || result.getAttribute("aria-busy") === "true") return;
+  result.setAttribute("aria-busy", "true");
+  setText(byId("result-empty"), "Judging the picture …");
+  const form = new FormData();
+  form.append("image", file, "image");
+  try {
+    const response = await fetch("/api/inspect", { method: "POST", body: form, headers: { "X-CSRF-Token": token } });
+    const answer = await response.json().catch(() => ({ error: `The station refused the picture (HTTP ${response.status}).` }));
+    if (response.ok) show(answer, file);
+    else fail(answer.error);
+  } catch {
+    fail("No connection to the station. Try again.");
+  } finally {
+    result.setAttribute("aria-busy", "false");
+  }
+}
+
+function show(answer, file) {
+  if (plainUrl) URL.revokeObjectURL(plainUrl);
+  plainUrl = URL.createObjectURL(file);
+  heatUrl = answer.heatmap ?? plainUrl;
+  image.src = heatUrl;
+  byId("result-heat").click();
+  setText(byId("result-probability"), answer.probability_text);
+  byId("result-badge").replaceChildren(badge(answer.words));
+  setText(byId("result-what"), answer.words.what);
+  setScore(byId("result-score"), answer.score, answer.threshold);
+  setText(byId("result-small"), `${answer.bundle} · ${answer.image.width} × ${answer.image.height} px · model ${number(answer.timings_ms.infer, 3)} ms`);
+  byId("result-body").hidden = false;
+  byId("result-error").hidden = byId("result-empty").hidden = true;
+  byId("result-body").closest(".result").scrollIntoView({ block: "nearest" });
+}
+
+function fail(text) {
+  setText(byId("result-error"), text);
+  byId("result-error").hidden = false;
+  byId("result-body").hidden = byId("result-empty").hidden = true;
+}
+
+for (const input of [byId("file"), byId("photo")]) {
+  input.addEventListener("change", () => {
+    send(input.files[0]);
+    input.value = ""; // so that the same file can be tried again
+  });
+}
+choice([byId("result-heat"), byId("result-raw")], (button) => {
+  image.src = button.id === "result-raw" ? plainUrl : heatUrl;
+});
+for (const event of ["dragenter", "dragover"]) {
+  drop.addEventListener(event, (change) => {
+    change.preventDefault();
+    drop.classList.add("over");
+  });
+}
+for (const event of ["dragleave", "drop"]) drop.addEventListener(event, () => drop.classList.remove("over"));
+drop.addEventListener("drop", (change) => {
+  change.preventDefault();
+  send(change.dataTransfer.files[0]);
+});
+byId("upload").addEventListener("submit", (change) => change.preventDefault());

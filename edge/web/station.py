@@ -1,0 +1,130 @@
+"""What the engine wrote, read afresh for every request: the page keeps no state of its own."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import cast
+
+from flask import current_app
+
+from edge.bundle import Bundle, open_bundle
+from edge.config import StationConfig
+from edge.eventlog import Counts, EventLog
+from edge.files import picture_path
+from edge.health import LATEST, LATEST_RAW, REQUESTS, STALE_AFTER_S, Health, HealthError, State, read_health
+from edge.requests import RequestBox
+
+COUNTS_KEPT_S = 2.0  # counting a long history takes a while, and nobody needs it fresher
+PICTURE_KINDS = ("frame", "heat", "thumb")
+
+
+class EngineState(StrEnum):
+    """The engine as seen from outside: its own word while it is fresh, else what the page must conclude."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    CAMERA_FAULT = "camera_fault"
+    STOPPED = "stopped"  # it said goodbye
+    STALE = "stale"  # it fell silent: dead or hanging
+    ABSENT = "absent"  # it never wrote, or what it wrote cannot be read
+
+
+ALIVE = frozenset({EngineState.STARTING, EngineState.RUNNING, EngineState.CAMERA_FAULT})
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One look at the engine."""
+
+    state: EngineState
+    health: Health | None
+    age_s: float | None  # since it last wrote
+    detail: str  # one line for a person, may be empty
+
+    @property
+    def alive(self) -> bool:
+        return self.state in ALIVE
+
+    @property
+    def last_seen(self) -> datetime | None:
+        return self.health.written_at if self.health else None
+
+
+class Station:
+    """Reads run_dir, the history and the pictures of one station."""
+
+    def __init__(self, config: StationConfig) -> None:
+        self.config = config
+        self.requests = RequestBox(config.run_dir / REQUESTS)
+        self.instance = secrets.token_hex(8)  # a script that sees it change knows that the page was restarted
+        self._lock = threading.Lock()
+        self._bundle: tuple[str, str, Bundle] | None = None
+        self._counts: tuple[float, Counts] | None = None
+
+    def engine(self) -> Engine:
+        """The engine now. A clock that was set back or forward makes a snapshot old, not young."""
+        try:
+            health = read_health(self.config.run_dir)
+        except HealthError as error:
+            return Engine(EngineState.ABSENT, None, None, one_line(error))
+        age_s = abs((datetime.now(UTC) - health.written_at).total_seconds())
+        if health.state is State.STOPPED:
+            return Engine(EngineState.STOPPED, health, age_s, health.detail)
+        if age_s > STALE_AFTER_S:
+            return Engine(EngineState.STALE, health, age_s, health.detail)
+        return Engine(EngineState(health.state.value), health, age_s, health.detail)
+
+    @contextmanager
+    def history(self) -> Iterator[EventLog | None]:
+        """The history, or None while there is none yet; raises EventLogError when it cannot be read."""
+        if not self.config.events_db.exists():
+            yield None
+            return
+        log = EventLog(self.config.events_db, read_only=True)
+        try:
+            yield log
+        finally:
+            log.close()
+
+    def counts(self, log: EventLog) -> Counts:
+        """Rows of each verdict, at most COUNTS_KEPT_S old."""
+        with self._lock:
+            now = time.monotonic()
+            if self._counts is None or now - self._counts[0] > COUNTS_KEPT_S:
+                self._counts = (now, log.counts())
+            return self._counts[1]
+
+    def bundle(self, health: Health) -> Bundle:
+        """The bundle that the engine runs, verified once; raises BundleError."""
+        with self._lock:
+            if self._bundle is None or self._bundle[:2] != (health.bundle_path, health.bundle):
+                self._bundle = (health.bundle_path, health.bundle, open_bundle(Path(health.bundle_path)))
+            return self._bundle[2]
+
+    def latest_picture(self, raw: bool) -> Path:
+        return self.config.run_dir / (LATEST_RAW if raw else LATEST)
+
+    def picture(self, inspection_id: int, kind: str) -> Path | None:
+        """The stored picture, or None when it was not kept; the path is made of a number and a known word."""
+        if kind not in PICTURE_KINDS:
+            return None
+        path = picture_path(self.config.images_dir, inspection_id, kind)
+        return path if path.is_file() else None
+
+
+def current_station() -> Station:
+    """The station of the application that handles this request."""
+    return cast("Station", current_app.extensions["linewatch_station"])
+
+
+def one_line(error: Exception) -> str:
+    """An error's words on one line: validation messages come with line breaks."""
+    return " ".join(str(error).split())

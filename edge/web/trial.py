@@ -1,0 +1,138 @@
+"""Judge an uploaded image as the line would, without telling the line: prepare here, infer in the engine."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, cast
+
+import cv2
+from flask import current_app
+
+from edge.decision import decide, overlay
+from edge.health import Health
+from edge.preprocess import ImageError, decode_image, inspected_box, prepare
+from edge.requests import Answer
+from edge.types import EdgeError, Image, Prediction
+from edge.web.facts import finite
+from edge.web.station import EngineState, Station, one_line
+from edge.web.wording import percent, verdict_words
+
+ANSWER_WITHIN_S = 5.0
+AT_ONCE = 2  # decoded images are large, and every request takes the engine's time between two parts
+WAIT_FOR_TURN_S = 10.0
+SHOWN_SIDE_PX = 1600  # the heatmap picture is for a screen; the model saw the whole image
+
+
+class TrialError(EdgeError):
+    """An upload that was not judged; status is the HTTP status that says whose fault it is."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Trials:
+    """Uploads of one page process, a few at a time."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
+
+    def inspect(self, data: bytes, name: str, heatmap: bool) -> dict[str, Any]:
+        """Judge one encoded image; the answer is ready for JSON, with the heatmap as a JPEG data URL.
+
+        Raises TrialError (400, 413, 415 or 503) and EdgeError, each with one line for a person.
+        """
+        health = self._running()
+        with self._turn():
+            start = time.perf_counter()
+            image = _decode(data, name)
+            bundle = self._station.bundle(health)
+            spec = bundle.manifest.input
+            decode_ms = (time.perf_counter() - start) * 1e3
+            try:
+                tensor, box = prepare(image, spec), inspected_box(image.shape, spec)
+            except ImageError as error:
+                raise TrialError(400, f"{name}: {one_line(error)}") from error
+            prepare_ms = (time.perf_counter() - start) * 1e3 - decode_ms
+            answer = self._station.requests.ask(tensor, ANSWER_WITHIN_S)
+            if answer.bundle != bundle.title:
+                raise TrialError(503, f"the engine has changed to bundle {answer.bundle}; send the image again")
+            timings = {"decode": decode_ms, "prepare": prepare_ms, "infer": answer.infer_ms}
+            facts = _judge(answer, box) | {"image": {"width": image.shape[1], "height": image.shape[0]}}
+            facts["heatmap"] = _heatmap_url(image, answer, box) if heatmap else None
+        timings["total"] = (time.perf_counter() - start) * 1e3
+        return facts | {"timings_ms": {stage: round(value, 3) for stage, value in timings.items()}}
+
+    def _running(self) -> Health:
+        engine = self._station.engine()
+        if engine.health is None or not engine.alive:
+            raise TrialError(503, "the engine is not running, so nothing can be judged; start the engine")
+        if engine.state is EngineState.STARTING:
+            raise TrialError(503, "the engine is still starting; try again in a few seconds")
+        return engine.health
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._turns.acquire(timeout=WAIT_FOR_TURN_S):
+            raise TrialError(503, "other images are being judged; try again in a few seconds")
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+
+def current_trials() -> Trials:
+    """The trials of the application that handles this request."""
+    return cast("Trials", current_app.extensions["linewatch_trials"])
+
+
+def _decode(data: bytes, name: str) -> Image:
+    if not data:
+        raise TrialError(400, f"{name}: the file is empty (0 bytes); take or export the image again")
+    try:
+        return decode_image(data, name)
+    except ImageError as error:
+        # OpenCV raises for an image over its pixel limit, and answers nothing for what is not an image.
+        raise TrialError(413 if error.__cause__ else 415, one_line(error)) from error
+
+
+def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:
+    prediction = Prediction(answer.score, answer.defect_probability, answer.anomaly_map, 0.0, answer.infer_ms)
+    decision = decide(prediction, answer.threshold, box)
+    probability = finite(answer.defect_probability)
+    return {
+        "trial": True,
+        "verdict": decision.verdict.value,
+        "reason": decision.reason.value,
+        "detail": decision.detail,
+        "words": verdict_words(decision.verdict, decision.reason, len(decision.regions)).facts(),
+        "score": finite(answer.score),
+        "threshold": finite(answer.threshold),
+        "defect_probability": probability,
+        "probability_text": percent(probability),
+        "regions": [asdict(region) for region in decision.regions],
+        "bundle": answer.bundle,
+    }
+
+
+def _heatmap_url(image: Image, answer: Answer, box: tuple[int, int, int, int]) -> str | None:
+    """The overlay as a JPEG data URL, at most SHOWN_SIDE_PX wide and high."""
+    if answer.anomaly_map.size == 0:
+        return None
+    scale = min(1.0, SHOWN_SIDE_PX / max(image.shape[:2]))
+    if scale < 1.0:
+        image = cast("Image", cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+        height, width = image.shape[:2]
+        x, y = round(box[0] * scale), round(box[1] * scale)
+        box = (x, y, min(round(box[2] * scale), width - x), min(round(box[3] * scale), height - y))
+    painted = overlay(image, answer.anomaly_map, answer.threshold, box)
+    encoded, jpeg = cv2.imencode(".jpg", painted, [cv2.IMWRITE_JPEG_QUALITY, 88])
+    if not encoded:
+        raise TrialError(503, "the heatmap could not be encoded; ask again with heatmap=0")
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")

@@ -1,0 +1,116 @@
+"""Verdicts and faults in the words of the person at the line: what it is, and what to do now."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from edge.types import Inspection, Reason, Verdict
+from edge.web.station import Engine, EngineState
+
+UNKNOWN = "\N{EN DASH}"  # shown where there is no value
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """One state: kind picks shape and colour, headline is read from across the hall."""
+
+    kind: str  # ok, ng, error, camera, wait, none
+    headline: str
+    what: str
+    action: str
+
+    def facts(self) -> dict[str, str]:
+        return asdict(self)
+
+
+ERRORS: dict[Reason, tuple[str, str]] = {
+    Reason.NO_FRAME: ("No picture came in time.", "Reject the part. Check the camera's cable and power."),
+    Reason.BAD_FRAME: ("The picture is not fit to judge.", "Reject the part. Check light, focus and lens."),
+    Reason.INFERENCE_FAILED: ("The model gave no usable answer.", "Reject the part. If it repeats, call maintenance."),
+    Reason.LATE: ("The verdict came too late for the line.", "Reject the part. If it repeats, call maintenance."),
+    Reason.OUTPUT_FAILED: ("The line could not be told.", "Stop the line. Check the output's wiring."),
+    Reason.SCORE: ("No usable score.", "Reject the part. If it repeats, call maintenance."),
+}
+WAITING = Words("wait", "WAITING", "No part has been inspected since the start.", "Nothing to do.")
+ENGINE_WORDS: dict[EngineState, Words] = {
+    EngineState.STARTING: Words("wait", "STARTING", "The engine checks itself.", "Wait: no part is released yet."),
+    EngineState.CAMERA_FAULT: Words(
+        "camera",
+        "NO CAMERA",
+        "The camera gives no picture.",
+        "Every part is rejected. Check the camera's cable and power.",
+    ),
+    EngineState.STOPPED: Words(
+        "none", "NO ENGINE", "The engine was stopped.", "Parts are not inspected. Start the engine before the line."
+    ),
+    EngineState.STALE: Words(
+        "none",
+        "NO ENGINE",
+        "The engine does not report any more.",
+        "Parts are not inspected. Stop the line, call maintenance.",
+    ),
+    EngineState.ABSENT: Words(
+        "none", "NO ENGINE", "The engine has not started.", "Parts are not inspected. Start the engine before the line."
+    ),
+}
+
+
+def station_words(engine: Engine, latest: Inspection | None) -> Words:
+    """What the big panel says. An engine that is not running has no verdict, whatever it said last."""
+    if engine.state is not EngineState.RUNNING:
+        return ENGINE_WORDS[engine.state]
+    health = engine.health
+    if health is None or health.last_verdict is None:
+        return WAITING
+    if latest is not None:
+        return inspection_words(latest)
+    return verdict_words(Verdict(health.last_verdict), _reason(health.last_reason), regions=None)
+
+
+def inspection_words(inspection: Inspection) -> Words:
+    """A stored inspection in words."""
+    regions = len(inspection.regions) if inspection.verdict is Verdict.NG else None
+    return verdict_words(inspection.verdict, inspection.reason, regions)
+
+
+def verdict_words(verdict: Verdict, reason: Reason, regions: int | None) -> Words:
+    """A verdict in words; regions is the number of marked areas where it is known."""
+    if verdict is Verdict.OK:
+        return Words("ok", "OK", "No defect found.", "Nothing to do: the part may pass.")
+    if verdict is Verdict.NG:
+        return Words("ng", "NG", _defects(regions), "Take the part out. The outline shows where to look.")
+    what, action = ERRORS[reason]
+    return Words("error", "ERROR", what, action)
+
+
+def _defects(regions: int | None) -> str:
+    if not regions:
+        return "Defect found."
+    return "Defect found: 1 marked area." if regions == 1 else f"Defect found: {regions} marked areas."
+
+
+def _reason(name: str | None) -> Reason:
+    return Reason(name) if name in set(Reason) else Reason.SCORE
+
+
+def duration(seconds: float) -> str:
+    """A span in the two largest units that say something: 45 s, 12 min, 3 h 05 min, 2 d 4 h."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def percent(share: float | None) -> str:
+    """A probability for people: never 0 or 100 %, because the model is never sure."""
+    if share is None:
+        return UNKNOWN
+    if share < 0.001:
+        return "< 0.1 %"
+    if share > 0.999:
+        return "> 99.9 %"
+    return f"{share * 100:.1f} %"
