@@ -128,9 +128,7 @@ def _broken_rim(rng: np.random.Generator, scene: Scene) -> Defect:
     angle = rng.uniform(0, 2 * np.pi)
     dx, dy = _offsets(scene, *scene.pose.point(rng.uniform(0.9, 0.965), angle))
     beyond = dx * np.cos(angle) + dy * np.sin(angle)
-    ragged = beyond + scene.pose.radius * (
-        0.02 * _roughness(rng, scene, 0.13) + 0.009 * _roughness(rng, scene, 0.035)
-    )
+    ragged = beyond + scene.pose.radius * (0.02 * _roughness(rng, scene, 0.13) + 0.009 * _roughness(rng, scene, 0.035))
     return _fracture(rng, scene, ragged)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,9 +32,9 @@ SPLITS = {"train": 0, "test": 1, "frames": 2}  # part of the seed, so no split r
 KINDS = ("good", *PAINTERS)
 # The demo's shift: it runs well, then a part now and then is not as it should be.
 STORY = (
-    "good good good good scratch good good good stain good good missing "
-    "good good good dent good good scratch good missing good stain good"
-).split()
+    *("good", "good", "good", "good", "scratch", "good", "good", "good", "stain", "good", "good", "missing"),
+    *("good", "good", "good", "dent", "good", "good", "scratch", "good", "missing", "good", "stain", "good"),
+)
 
 
 class SynthError(TrainError):
@@ -94,21 +96,25 @@ def plan_frames() -> list[Shot]:
 def write_shots(folder: Path, shots: list[Shot], seed: int, width: int, height: int) -> str:
     """Take and save every shot; returns the sha256 over names and content of all files, in the order of the shots."""
     digest = hashlib.sha256()
-    for shot in tqdm(shots, desc="synth", unit="image", leave=False, disable=None):
-        for name, data in _encode(shot, seed, width, height):
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-            digest.update(f"{name}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        taken = pool.map(lambda shot: _encode(shot, seed, width, height), shots)
+        for files in tqdm(taken, total=len(shots), desc="synth", unit="image", leave=False, disable=None):
+            for name, data in files:
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+                digest.update(f"{name}\0{hashlib.sha256(data).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
-def _encode(shot: Shot, seed: int, width: int, height: int) -> Iterator[tuple[str, bytes]]:
+def _encode(shot: Shot, seed: int, width: int, height: int) -> list[tuple[str, bytes]]:
+    """The files of one shot, by name: the photograph and, for a defect, its mask."""
     image, mask = take(shot, seed, width, height)
     quality = FRAME_QUALITY if shot.split == "frames" else DATA_QUALITY
-    yield shot.file, cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    files = [(shot.file, cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())]
     if shot.mask is not None and mask is not None:
-        yield shot.mask, cv2.imencode(".png", mask)[1].tobytes()
+        files.append((shot.mask, cv2.imencode(".png", mask)[1].tobytes()))
+    return files
 
 
 def _make_room(folder: Path, force: bool) -> None:
@@ -177,7 +183,7 @@ def main(argv: list[str]) -> None:
     print(f"{folder}: {report['images']} images of {options.size[0]}x{options.size[1]}, sha256 {report['sha256'][:12]}")
 
 
-def _write(folder: Path, shots: list[Shot], seed: int, width: int, height: int, *, force: bool) -> dict:
+def _write(folder: Path, shots: list[Shot], seed: int, width: int, height: int, *, force: bool) -> dict[str, Any]:
     """Build the output beside its final place and move it there whole."""
     _make_room(folder, force)
     draft = folder.with_name(f".{folder.name}.partial")

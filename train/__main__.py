@@ -1,0 +1,54 @@
+"""python -m train STAGE: one stage, one artefact in, one out, a JSON report beside it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from edge.types import EdgeError
+from train.errors import TrainError
+
+STAGES = {
+    "synth": ("train.synth", "make the synthetic product's pictures"),
+    "check": ("train.data", "is this folder of pictures fit to be trained on?"),
+    "fit": ("train.fit", "good images -> network with memory bank"),
+    "export": ("train.export", "network -> ONNX (and TorchScript on request)"),
+    "quantize": ("train.quantize", "network -> INT8 ONNX and OpenVINO IR, parity proven"),
+    "calibrate": ("train.calibrate", "held-out goods -> threshold and defect probability"),
+    "evaluate": ("train.evaluate", "test images -> measures, FP32 and INT8"),
+    "pack": ("train.pack", "run -> bundle"),
+    "all": ("train.all", "the whole chain"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run one stage; 0 when it did its work, 1 with one line a problem, 2 for a wrong command line."""
+    lines = [f"  {name:10} {what}" for name, (_, what) in STAGES.items()]
+    parser = argparse.ArgumentParser(
+        prog="python -m train",
+        usage="python -m train STAGE [options]   (STAGE --help lists its options)",
+        description="\n".join(["stages:", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE")
+    args = parser.parse_args(argv[:1])
+    try:
+        importlib.import_module(STAGES[args.stage][0]).main(argv[1:])
+    except (TrainError, EdgeError) as error:
+        for line in str(error).splitlines():
+            print(f"linewatch: {line}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f"{Path(error.filename)}: " if error.filename else ""
+        print(f"linewatch: {where}{error.strerror or error}; check the path and the free space", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("linewatch: interrupted; nothing finished was changed", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,44 @@
+"""Stage all: a folder of photos -> a bundle the station uses, through every stage in turn."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from train import data as photos
+from train import synth
+from train.calibrate import calibrate
+from train.evaluate import GOOD, evaluate_work
+from train.export import export
+from train.fit import fit
+from train.pack import pack
+from train.quantize import quantize
+from train.recipe import add_recipe_options, recipe_from
+from train.work import Work
+
+SYNTHETIC = Path("data/synthetic")
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m train all", description=__doc__)
+    parser.add_argument("--data", type=Path, help="a folder in MVTec layout; default: the synthetic product")
+    parser.add_argument("--name", required=True, help="the product's name: runs/NAME and models/NAME")
+    parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
+    add_recipe_options(parser)
+    args = parser.parse_args(argv)
+    recipe = recipe_from(args)
+    start = time.monotonic()
+    if args.data is None:
+        synth.main(["--out", str(SYNTHETIC)])
+    data = args.data or SYNTHETIC
+    work = Work(Path("runs") / args.name)
+    photos.main(["--data", str(data)])
+    fit(data, recipe, work)
+    export(work)
+    quantize(work)
+    calibrate(work)
+    if {GOOD} < {sample.label for sample in photos.read_dataset(data).test}:
+        evaluate_work(work)
+    bundle = pack(work, args.out or Path("models") / args.name)
+    print(f"done in {time.monotonic() - start:.0f} s; try: python -m edge inspect --bundle {bundle.path} IMAGE")

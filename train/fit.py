@@ -1,0 +1,141 @@
+"""Stage fit: good images -> model.pt, the network with its memory bank of normal patches."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edge.preprocess import InputSpec, load_image, prepare
+from train.backbones import Backbone
+from train.data import Sample, dataset_sha256, read_dataset, split_goods
+from train.errors import TrainError
+from train.model import InspectionNet, NormalityHead, PatchFeatures
+from train.recipe import Recipe, add_recipe_options, recipe_from
+from train.work import FitReport, Work, git_commit, progress, versions
+
+MODEL = "model.pt"
+MULTIPLE = 16  # sides are multiples of the coarsest stride, so that the two feature grids fit each other
+
+
+class FitError(TrainError):
+    """The data cannot carry the model that was asked for."""
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m train fit", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="a folder in MVTec layout")
+    parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
+    add_recipe_options(parser)
+    args = parser.parse_args(argv)
+    fit(args.data, recipe_from(args), Work(args.work))
+
+
+def fit(data: Path, recipe: Recipe, work: Work) -> FitReport:
+    """Build the memory bank from good images and write model.pt and fit.json into the run's folder."""
+    start = time.monotonic()
+    dataset = read_dataset(data)
+    share = _holdout_share(len(dataset.train_good), recipe)
+    good, holdout = split_goods(dataset.train_good, share, recipe.seed, recipe.group_regex, recipe.group_gap)
+    spec = input_spec(good, recipe)
+    features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights)).eval()
+    patches = collect_patches(features, good, spec, recipe)
+    mean, std = patches.mean(dim=0), patches.std(dim=0).clamp_min(1e-6)
+    bank = k_centre_greedy((patches - mean) / std, recipe.bank, recipe.seed)
+    work.folder.mkdir(parents=True, exist_ok=True)
+    torch.save({"mean": mean, "std": std, "bank": bank, "backbone": features.backbone.state_dict()}, work.file(MODEL))
+    report = FitReport(
+        recipe=recipe,
+        data=dataset.root.resolve(),
+        dataset_sha256=dataset_sha256(dataset),
+        input=spec,
+        fit_images=tuple(sample.path.relative_to(dataset.root).as_posix() for sample in good),
+        holdout_images=tuple(sample.path.relative_to(dataset.root).as_posix() for sample in holdout),
+        feature_channels=bank.shape[1],
+        bank_rows=len(bank),
+        seconds=round(time.monotonic() - start, 1),
+        git_commit=git_commit(),
+        versions=versions(),
+    )
+    work.file("fit.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    print(
+        f"fit: {len(good)} good images, {len(holdout)} held out, {spec.width}x{spec.height}, "
+        f"bank {len(bank)} x {bank.shape[1]}, {report.seconds:.0f} s"
+    )
+    return report
+
+
+def load_network(work: Work) -> InspectionNet:
+    """The trained network of a run, ready to be exported."""
+    report = work.fit_report()
+    state = torch.load(work.need(MODEL, "fit"), map_location="cpu", weights_only=True)
+    backbone = Backbone.from_state(report.recipe.backbone, state["backbone"])
+    head = NormalityHead(state["mean"], state["std"], state["bank"])
+    return InspectionNet(PatchFeatures(backbone), head, report.recipe.top_k).eval()
+
+
+def image_tensor(path: Path, spec: InputSpec) -> Tensor:
+    """(1, 3, height, width) float 0..255 RGB, prepared by the device's own code."""
+    return torch.from_numpy(prepare(load_image(path), spec)).permute(0, 3, 1, 2).float()
+
+
+def input_spec(samples: list[Sample], recipe: Recipe) -> InputSpec:
+    """The model's input: the images' aspect ratio, about side^2 pixels, sides multiples of 16.
+
+    Without a wanted side it is 0.4 of the images' own, between 320 and 640: larger parts need more cells
+    (a 2000x1334 board set: AUROC .87 at 320, .95 at 640), smaller images do not get better by enlarging.
+    """
+    shapes = [load_image(sample.path).shape for sample in samples[:: max(1, len(samples) // 25)]]
+    height, width = (float(np.median([shape[axis] for shape in shapes])) for axis in (0, 1))
+    if recipe.crop is not None:
+        height, width = float(recipe.crop.height), float(recipe.crop.width)
+    side = recipe.side or min(max(0.4 * (height * width) ** 0.5, 320.0), 640.0)
+    scale = side / (height * width) ** 0.5
+    return InputSpec(crop=recipe.crop, width=_rounded(width * scale), height=_rounded(height * scale))
+
+
+def _rounded(pixels: float) -> int:
+    return max(4, round(pixels / MULTIPLE)) * MULTIPLE
+
+
+def _holdout_share(goods: int, recipe: Recipe) -> float:
+    """At least 20 held-out goods, as long as that is no more than a quarter of them."""
+    return max(recipe.holdout_share, min(20 / goods, 0.25))
+
+
+def collect_patches(features: PatchFeatures, samples: list[Sample], spec: InputSpec, recipe: Recipe) -> Tensor:
+    """(N, C) float32 patch features of good images, drawn evenly from each: at most recipe.candidates."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    per_image = max(1, recipe.candidates // len(samples))
+    drawn = []
+    with torch.inference_mode():
+        for sample in progress(samples, "features"):
+            rows = features(image_tensor(sample.path, spec))[0].flatten(1).T
+            drawn.append(rows[torch.randperm(len(rows), generator=generator)[:per_image]])
+    patches = torch.cat(drawn)
+    if len(patches) <= recipe.bank:
+        raise FitError(
+            f"{len(samples)} good images give {len(patches)} patches, a bank of {recipe.bank} needs more; "
+            f"add good images or ask for a smaller --bank"
+        )
+    return patches
+
+
+def k_centre_greedy(rows: Tensor, size: int, seed: int) -> Tensor:
+    """The subset of (N, C) rows that covers the rest best: each next one is the farthest from those chosen.
+
+    A 2-approximation of the minimax facility location problem (Gonzalez 1985), as in PatchCore.
+    """
+    start = int(torch.randint(len(rows), (1,), generator=torch.Generator().manual_seed(seed)))
+    square = (rows * rows).sum(dim=1)
+    nearest = torch.full((len(rows),), torch.inf)
+    chosen = [start]
+    for _ in progress(range(size - 1), "memory bank"):
+        last = chosen[-1]
+        torch.minimum(nearest, square - 2.0 * (rows @ rows[last]) + square[last], out=nearest)
+        chosen.append(int(nearest.argmax()))
+    return rows[chosen]

@@ -1,0 +1,142 @@
+"""Stage quantize: model.pt -> model_int8.onnx and the OpenVINO IR, through Neural Compressor; parity is a gate."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import openvino
+import torch
+from torch.fx import GraphModule
+
+from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
+from edge.detector import Detector
+from edge.preprocess import InputSpec, load_image
+from train.errors import TrainError
+from train.export import example, quiet, to_onnx
+from train.fit import image_tensor, load_network
+from train.graph import finish, fold_weights
+from train.model import InspectionNet
+from train.work import FitReport, Work, progress
+
+FP32_TOLERANCE = 1e-3  # relative, torch = ONNX Runtime = OpenVINO on the float graph
+INT8_TOLERANCE = 0.03  # relative, ONNX Runtime against OpenVINO on the INT8 file: they round at different places
+PARITY_IMAGES = 8
+
+
+class QuantizeError(TrainError):
+    """The INT8 file is not what it says: not all INT8, or not the same in every runtime."""
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m train quantize", description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
+    quantize(Work(parser.parse_args(argv).work))
+
+
+def quantize(work: Work) -> None:
+    """Write the INT8 model, prove that it is INT8 and that all runtimes agree on it, and report what was measured."""
+    report = work.fit_report()
+    work.need(FP32_ONNX, "export")
+    network = load_network(work)
+    with quiet():
+        quantised = _quantised(network, _calibration_files(report), report.input)
+        model = to_onnx(torch.export.export(quantised, (example(report.input),)), report.input)
+    folded = fold_weights(model)
+    finish(model, report.input.height, report.input.width)
+    onnx.save(model, work.file(INT8_ONNX))
+    openvino.save_model(
+        openvino.convert_model(work.file(INT8_ONNX)), work.file(INT8_IR), compress_to_fp16=False
+    )
+    convolutions = int8_convolutions(work.file(INT8_IR))
+    facts = {
+        "tool": "neural_compressor PT2E static, activations u8 per tensor, weights s8 per channel (dense: 7 bits)",
+        "calibration_images": len(_calibration_files(report)),
+        "weights_folded": folded,
+        "convolutions": {"all": len(convolutions), "int8": sum(convolutions.values())},
+        "parity": parity(work, network, report),
+        "bytes": work.file(INT8_ONNX).stat().st_size,
+    }
+    work.write_report("quantize.json", facts)
+    print(
+        f"quantize: {len(convolutions)} of {len(convolutions)} convolutions in INT8, {facts['bytes'] / 1e6:.1f} MB; "
+        f"INT8 against FP32 score {facts['parity']['int8_against_fp32']:.2%} apart at most"
+    )
+
+
+def _calibration_files(report: FitReport) -> list[Path]:
+    """Good images the ranges are measured on, spread evenly over those the model was fitted to."""
+    files = [report.data / name for name in report.fit_images]
+    step = max(1, len(files) // report.recipe.calibration_images)
+    return files[::step][: report.recipe.calibration_images]
+
+
+def _quantised(network: InspectionNet, files: Sequence[Path], spec: InputSpec) -> GraphModule:
+    """Neural Compressor's post-training static quantisation on the exported graph (PT2E)."""
+    # Imported here, inside quiet(): the package writes to the log while it is imported.
+    from neural_compressor.torch.export import export as export_graph
+    from neural_compressor.torch.quantization import INT8StaticQuantConfig, convert, prepare
+
+    exported = export_graph(network, (example(spec),))
+    prepared = prepare(exported, INT8StaticQuantConfig())
+    with torch.no_grad():
+        for path in progress(files, "INT8 ranges"):
+            prepared(image_tensor(path, spec))
+    return convert(prepared)
+
+
+def int8_convolutions(model: Path) -> dict[str, bool]:
+    """Name -> computed in 8 bits, for every convolution of the compiled graph; raises QuantizeError if one is not.
+
+    Read from the runtime model: the file's name and its Q/DQ nodes promise nothing.
+    """
+    compiled = openvino.Core().compile_model(str(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = {}
+    for node in compiled.get_runtime_model().get_ops():
+        facts = node.get_rt_info()
+        if "Convolution" in facts["layerType"].astype(str):
+            found[node.get_friendly_name()] = facts["runtimePrecision"].astype(str) in ("u8", "i8")
+    slow = [name for name, int8 in found.items() if not int8]
+    if slow or not found:
+        raise QuantizeError(f"{model.name}: {len(slow)} of {len(found)} convolutions run in float: {', '.join(slow)}")
+    return found
+
+
+def parity(work: Work, network: InspectionNet, report: FitReport) -> dict[str, Any]:
+    """Largest relative score difference between runtimes on real images; raises QuantizeError over the tolerance."""
+    files = [report.data / name for name in (*report.holdout_images, *report.fit_images)][:PARITY_IMAGES]
+    spec = report.input
+    with torch.inference_mode():
+        torch_fp32 = np.array([float(network(image_tensor(path, spec))[0]) for path in files])
+    scores = {
+        (name, runtime): _scores(Detector(work.file(name), spec, None, runtime), files)
+        for name, runtime in (
+            (FP32_ONNX, "openvino"), (FP32_ONNX, "onnxruntime"), (INT8_IR, "openvino"), (INT8_ONNX, "onnxruntime")
+        )
+    }  # fmt: skip
+    int8 = scores[INT8_IR, "openvino"]
+    facts = {
+        "images": len(files),
+        "fp32_openvino": _gate("FP32 in OpenVINO", scores[FP32_ONNX, "openvino"], torch_fp32, FP32_TOLERANCE),
+        "fp32_onnxruntime": _gate("FP32 in ONNX Runtime", scores[FP32_ONNX, "onnxruntime"], torch_fp32, FP32_TOLERANCE),
+        "fp32_tolerance": FP32_TOLERANCE,
+        "int8_onnxruntime": _gate("INT8 in ONNX Runtime", scores[INT8_ONNX, "onnxruntime"], int8, INT8_TOLERANCE),
+        "int8_tolerance": INT8_TOLERANCE,
+        "int8_against_fp32": float(np.max(np.abs(int8 - torch_fp32) / torch_fp32)),
+    }
+    return facts
+
+
+def _scores(detector: Detector, files: Sequence[Path]) -> np.ndarray[Any, Any]:
+    return np.array([detector.predict(load_image(path)).score for path in files])
+
+
+def _gate(what: str, scores: Any, expected: Any, tolerance: float) -> float:
+    apart = float(np.max(np.abs(scores - expected) / expected))
+    if not apart <= tolerance:
+        raise QuantizeError(f"{what}: scores are {apart:.2%} off, allowed are {tolerance:.2%}; do not ship this model")
+    return apart

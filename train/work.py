@@ -1,0 +1,99 @@
+"""The folder of one training run: what each stage leaves for the next, and its report beside it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from tqdm import tqdm
+
+from edge.preprocess import InputSpec
+from train.errors import TrainError
+from train.recipe import Recipe
+
+Item = TypeVar("Item")
+_RECORDED = ("torch", "timm", "neural_compressor", "onnx", "openvino", "onnxruntime", "numpy")
+
+
+class WorkError(TrainError):
+    """A stage was called before the stage it needs."""
+
+
+class FitReport(BaseModel):
+    """fit.json: what was trained on what; every later stage starts here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    data: Path
+    dataset_sha256: str
+    input: InputSpec
+    fit_images: tuple[str, ...]  # relative to data
+    holdout_images: tuple[str, ...]  # good images the model has never seen
+    feature_channels: int
+    bank_rows: int
+    seconds: float
+    git_commit: str
+    versions: dict[str, str]
+
+
+class Work:
+    """Paths inside a run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, name: str) -> Path:
+        return self.folder / name
+
+    def need(self, name: str, stage: str) -> Path:
+        """The path of an artefact; raises WorkError naming the stage that makes it."""
+        path = self.folder / name
+        if not path.is_file():
+            raise WorkError(f"{path}: missing; run `python -m train {stage}` with the same --work first")
+        return path
+
+    def fit_report(self) -> FitReport:
+        path = self.need("fit.json", "fit")
+        try:
+            return FitReport.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise WorkError(f"{path}: {error.errors()[0]['msg']}; run `python -m train fit` again") from None
+
+    def write_report(self, name: str, facts: dict[str, Any]) -> None:
+        (self.folder / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    def read_report(self, name: str, stage: str) -> dict[str, Any]:
+        return dict(json.loads(self.need(name, stage).read_text(encoding="utf-8")))
+
+
+def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
+    """A progress bar on stderr."""
+    bar: Iterable[Item] = tqdm(items, desc=what, total=total, unit="", leave=False, dynamic_ncols=True)
+    return bar
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _RECORDED}}
+
+
+def git_commit() -> str:
+    """The commit this code is at, `-dirty` when files differ from it, `unknown` outside a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
