@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter as Tallies
+from collections import deque
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge.files import write_atomically
-from edge.types import EdgeError
+from edge.types import EdgeError, Inspection
 
 HEALTH = "health.json"
 METRICS = "metrics.prom"
@@ -19,6 +24,8 @@ LATEST = "latest.jpg"  # the newest frame with heatmap and outline
 LATEST_RAW = "latest_raw.jpg"  # the same frame, untouched
 REQUESTS = "requests"
 STALE_AFTER_S = 3.0  # the engine writes health.json at least every second
+LATENCY_WINDOW = 1000  # inspections over which the percentiles are taken
+LATENCY_EDGES_S = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 
 
 class HealthError(EdgeError):
@@ -86,6 +93,62 @@ def read_health(run_dir: Path) -> Health:
         raise HealthError("the engine has not started yet; start it with `python -m edge run`") from None
     except (OSError, ValidationError) as error:
         raise HealthError(f"{path}: cannot be read ({error}); restart the engine") from error
+
+
+class Tally:
+    """What was counted since the engine started."""
+
+    def __init__(self) -> None:
+        self.counts: Tallies[str] = Tallies()  # by verdict
+        self.reasons: Tallies[str] = Tallies()  # by "VERDICT/reason"
+        self.last: Inspection | None = None
+        self._totals_ms: deque[float] = deque(maxlen=LATENCY_WINDOW)
+
+    def add(self, inspection: Inspection) -> None:
+        self.counts[inspection.verdict.value] += 1
+        self.reasons[f"{inspection.verdict}/{inspection.reason}"] += 1
+        self._totals_ms.append(inspection.timings.total_ms)
+        self.last = inspection
+
+    def latency(self) -> Latency | None:
+        """Percentiles of trigger to output over the last LATENCY_WINDOW inspections; None before the first."""
+        if not self._totals_ms:
+            return None
+        p50, p95, p99, highest = (round(float(v), 3) for v in np.percentile(self._totals_ms, (50, 95, 99, 100)))
+        return Latency(n=len(self._totals_ms), p50_ms=p50, p95_ms=p95, p99_ms=p99, max_ms=highest)
+
+
+class Metrics:
+    """The same facts for Prometheus, in a registry of their own."""
+
+    def __init__(self, bundle: str) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        own = self._registry = CollectorRegistry()
+        self._inspections = Counter("linewatch_inspections", "Parts judged", ["verdict", "reason"], registry=own)
+        self._latency = Histogram(
+            "linewatch_latency_seconds", "Trigger to output", registry=own, buckets=LATENCY_EDGES_S
+        )
+        self._overruns = Counter("linewatch_trigger_overruns", "Triggers missed while judging a part", registry=own)
+        self._dropped = Counter("linewatch_images_dropped", "Pictures not stored", registry=own)
+        self._frame_age = Gauge("linewatch_frame_age_seconds", "Age of the newest frame", registry=own)
+        self._camera_up = Gauge("linewatch_camera_up", "1 while the camera gives frames", registry=own)
+        self._queue = Gauge("linewatch_recorder_queue", "Rows not yet in the history", registry=own)
+        Info("linewatch_bundle", "The bundle that judges", registry=own).info({"bundle": bundle})
+        self._seen = {"overruns": 0, "dropped": 0}
+
+    def add(self, inspection: Inspection) -> None:
+        self._inspections.labels(inspection.verdict.value, inspection.reason.value).inc()
+        self._latency.observe(inspection.timings.total_ms / 1e3)
+
+    def text(self, health: Health, overruns: int) -> bytes:
+        """Prometheus exposition text of now; overruns and dropped pictures are totals, which only grow."""
+        self._overruns.inc(overruns - self._seen["overruns"])
+        self._dropped.inc(health.images_dropped - self._seen["dropped"])
+        self._seen = {"overruns": overruns, "dropped": health.images_dropped}
+        self._frame_age.set(float("nan") if health.frame_age_ms is None else health.frame_age_ms / 1e3)
+        self._camera_up.set(health.state is not State.CAMERA_FAULT)
+        self._queue.set(health.recorder_queue)
+        return prometheus_client.generate_latest(self._registry)
 
 
 def sd_notify(message: str) -> bool:

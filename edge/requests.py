@@ -47,6 +47,11 @@ class RequestBox:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
+    def clear(self) -> None:
+        """Remove what an engine that was killed left behind; called by the engine before it answers."""
+        for path in self.folder.iterdir():
+            path.unlink(missing_ok=True)
+
     def ask(self, tensor: Image, timeout_s: float) -> Answer:
         """Hand a prepared image (1, height, width, 3) uint8 RGB to the engine and wait for its answer.
 
@@ -80,7 +85,7 @@ class RequestBox:
             prediction = predict(np.load(question, allow_pickle=False))
         except FileNotFoundError:
             return True  # the page withdrew it
-        except (EdgeError, ValueError, OSError) as error:
+        except (EdgeError, ValueError, OSError, EOFError, RuntimeError) as error:  # RuntimeError: of the model
             facts["error"] = str(error)
         else:
             anomaly_map = prediction.anomaly_map

@@ -1,0 +1,38 @@
+"""The Camera port: where frames come from. One module per kind of camera."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edge.config import FolderCameraConfig, VideoCameraConfig
+from edge.types import EdgeError, Image
+
+
+class CameraError(EdgeError):
+    """The camera gives no frame now; opening it again may help."""
+
+
+class Camera(Protocol):
+    """One source of frames, used by one thread."""
+
+    def open(self) -> None:
+        """Start, with a new handle each time; raises CameraError."""
+
+    def read(self) -> Image:
+        """Wait for the next frame, (H, W, 3) uint8 BGR, not to be written to; raises CameraError."""
+
+    def close(self) -> None:
+        """Let go of the device; harmless when it is not open."""
+
+    def describe(self) -> str:
+        """One line for a person, without passwords."""
+
+
+def make_camera(config: FolderCameraConfig | VideoCameraConfig) -> Camera:
+    """The camera of a [camera] section; nothing is opened yet."""
+    from edge.cameras.folder import FolderCamera
+    from edge.cameras.video import VideoCamera
+
+    if isinstance(config, FolderCameraConfig):
+        return FolderCamera(config)
+    return VideoCamera(config)

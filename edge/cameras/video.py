@@ -1,0 +1,126 @@
+"""Whatever OpenCV opens: a V4L2 device, an RTSP or HTTP stream, a video file."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge.cameras import CameraError
+from edge.config import VideoCameraConfig
+from edge.types import Image
+
+OPEN_TIMEOUT_MS = 5000
+READ_TIMEOUT_MS = 3000
+FILE_FPS = 25.0  # of a video file that does not say
+_CREDENTIALS = re.compile(r"//[^/@]*@")
+
+# The libraries would print a line of their own at each failed attempt; CameraError says it once.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+class VideoCamera:
+    """One OpenCV capture. Each open() makes a new handle: a handle whose camera was unplugged never recovers."""
+
+    def __init__(self, config: VideoCameraConfig) -> None:
+        self._config = config
+        source = config.source
+        self._is_url = "://" in source
+        self._path = None if self._is_url else Path(f"/dev/video{source}" if source.isdigit() else source)
+        self._is_device = self._path is not None and self._path.is_relative_to("/dev")
+        self._shown = _CREDENTIALS.sub("//***@", source if self._is_url else str(self._path))
+        self._capture: cv2.VideoCapture | None = None
+        self._size: tuple[int, int] | None = None
+        self._ended = False
+        self._due: float | None = None
+
+    def open(self) -> None:
+        self.close()
+        if self._ended:
+            raise self._error("the video ended; set camera.loop = true, or restart the engine")
+        if self._path is not None and not self._path.exists():
+            raise self._error("no such device or file; check the cable and camera.source")
+        self._capture = self._open_capture()
+        if not self._capture.isOpened():
+            self.close()
+            raise self._error("cannot be opened; check the camera, the network and camera.source")
+
+    def _open_capture(self) -> cv2.VideoCapture:
+        if not self._is_device:
+            # Over UDP a busy network tears frames, and a torn frame looks like a defect. Read when opening.
+            os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp"
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
+            return cv2.VideoCapture(self._source(), cv2.CAP_FFMPEG, limits if self._is_url else [])
+        capture = cv2.VideoCapture(self._source(), cv2.CAP_V4L2)
+        wanted = {
+            cv2.CAP_PROP_FRAME_WIDTH: self._config.width,
+            cv2.CAP_PROP_FRAME_HEIGHT: self._config.height,
+            cv2.CAP_PROP_FPS: self._config.fps,
+        }
+        for key, value in wanted.items():
+            if value is not None:
+                capture.set(key, float(value))
+        return capture
+
+    def _source(self) -> str:
+        return self._config.source if self._is_url else str(self._path)
+
+    def read(self) -> Image:
+        if self._capture is None:
+            raise self._error("not open")
+        if self._path is not None and not self._path.exists():
+            # read() can go on repeating the last frame of a camera that is no longer there.
+            raise self._error("is gone; check the cable")
+        if not self._is_device and not self._is_url:
+            self._pace(self._capture)
+        got, image = self._capture.read()
+        if not got and self._config.loop and self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0):
+            got, image = self._capture.read()
+        if not got:
+            raise self._no_frame()
+        return self._checked(np.asarray(image))
+
+    def _pace(self, capture: cv2.VideoCapture) -> None:
+        """Hold a file to its frame rate; a slow reader gets the next frame at once."""
+        now = time.monotonic()
+        fps = self._config.fps or capture.get(cv2.CAP_PROP_FPS) or FILE_FPS
+        if self._due is not None and self._due > now:
+            time.sleep(self._due - now)
+        self._due = max(now, self._due or now) + 1.0 / fps
+
+    def _no_frame(self) -> CameraError:
+        if self._is_url or self._is_device:
+            return self._error("no frame; check the camera and the network")
+        self._ended = True
+        return self._error("the video ended; set camera.loop = true, or restart the engine")
+
+    def _checked(self, image: Image) -> Image:
+        """Always (H, W, 3) uint8 BGR, always of the size that station.toml asks for."""
+        if image.ndim == 2 or image.shape[2] == 1:
+            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+        if image.dtype != np.uint8 or image.shape[2] != 3:
+            raise self._error(f"gives {image.shape} {image.dtype}, not 8-bit colour; choose another pixel format")
+        height, width = image.shape[:2]
+        wanted = (self._config.width or width, self._config.height or height)
+        if (width, height) != wanted:
+            raise self._error(f"gives {width}x{height}, camera.width and height ask for {wanted[0]}x{wanted[1]}")
+        self._size = (width, height)
+        return image
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+        self._capture = None
+        self._due = None
+
+    def describe(self) -> str:
+        size = "" if self._size is None else f" {self._size[0]}x{self._size[1]}"
+        return f"{self._shown}{size}"
+
+    def _error(self, fact: str) -> CameraError:
+        return CameraError(f"camera {self._shown}: {fact}")

@@ -1,0 +1,206 @@
+"""One trigger in, exactly one verdict out. No threads of its own, and no way round a verdict."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from edge.capture import FrameSlot
+from edge.decision import Decision, decide
+from edge.outputs import Output
+from edge.preprocess import ImageError, InputSpec, inspected_box
+from edge.quality import unusable
+from edge.triggers import TriggerEvent
+from edge.types import Frame, Image, Inspection, Prediction, Reason, Timings, Verdict
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """What judging needs of edge.detector.Detector."""
+
+    spec: InputSpec
+
+    def predict(self, image: Image) -> Prediction:
+        """Judge an (H, W, 3) uint8 BGR frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A decision on one image, and the numbers it rests on; numbers that are not finite are None."""
+
+    decision: Decision
+    prediction: Prediction | None = None
+    decide_ms: float = 0.0
+
+    @property
+    def score(self) -> float | None:
+        return _finite(self.prediction.score if self.prediction else None)
+
+    @property
+    def defect_probability(self) -> float | None:
+        return _finite(self.prediction.defect_probability if self.prediction else None)
+
+
+def judge(model: Model, threshold: float, image: Image) -> Judgement:
+    """Quality, inference, decision for an (H, W, 3) uint8 BGR image. Never raises: a failure is an ERROR verdict."""
+
+    def decided() -> Judgement:
+        fault = unusable(image)
+        if fault is not None:
+            return Judgement(_error(Reason.BAD_FRAME, fault))
+        box = inspected_box(image.shape, model.spec)
+        prediction = model.predict(image)
+        start = time.perf_counter()
+        decision = decide(prediction, threshold, box)
+        return Judgement(decision, prediction, (time.perf_counter() - start) * 1e3)
+
+    judged = _attempt(decided)
+    if isinstance(judged, ImageError):
+        return Judgement(_error(Reason.BAD_FRAME, _one_line(judged)))
+    if isinstance(judged, Exception):
+        return Judgement(_error(Reason.INFERENCE_FAILED, _one_line(judged)))
+    return judged
+
+
+class Inspector:
+    """The accountable path of a part; called from the main loop only."""
+
+    def __init__(
+        self,
+        slot: FrameSlot,
+        model: Model,
+        outputs: Sequence[Output],
+        threshold: float,
+        deadline_ms: float,
+        bundle: str,
+        last_id: int,
+    ) -> None:
+        """bundle: the title that every row carries; last_id: the highest id the history holds."""
+        self._slot = slot
+        self._model = model
+        self._outputs = outputs
+        self._threshold = threshold
+        self._deadline_ms = deadline_ms
+        self._bundle = bundle
+        self._last_id = last_id
+        self._outputs_failed = False
+        self.safe()
+
+    def inspect(self, event: TriggerEvent) -> Inspection:
+        """Judge the part of one trigger and tell the line; returns what is to be recorded."""
+        at = datetime.now(UTC)
+        frame = self._slot.newer_than(event.at, self._deadline_ms / 1e3 - (time.monotonic() - event.at))
+        grab_ms = _ms_since(event.at)
+        if frame is None:
+            detail = f"no frame within {self._deadline_ms:g} ms of the trigger"
+            judgement = Judgement(_error(Reason.NO_FRAME, detail))
+        else:
+            judgement = judge(self._model, self._threshold, frame.image)
+        return self._tell(self._in_time(self._inspection(event, at, frame, judgement, grab_ms), event), event)
+
+    def safe(self) -> None:
+        """Every output to reject; one that fails does not keep the others from it."""
+        for output in self._outputs:
+            failure = _attempt(output.safe)
+            if isinstance(failure, Exception):
+                log.error("an output cannot be made safe: %s", _one_line(failure))
+
+    def _inspection(
+        self, event: TriggerEvent, at: datetime, frame: Frame | None, judgement: Judgement, grab_ms: float
+    ) -> Inspection:
+        self._last_id += 1
+        prediction = judgement.prediction
+        return Inspection(
+            id=self._last_id,
+            at=at,
+            trigger_id=event.id,
+            verdict=judgement.decision.verdict,
+            reason=judgement.decision.reason,
+            detail=judgement.decision.detail,
+            score=judgement.score,
+            threshold=self._threshold,
+            defect_probability=judgement.defect_probability,
+            regions=judgement.decision.regions,
+            bundle=self._bundle,
+            timings=Timings(
+                grab_ms=grab_ms,
+                prepare_ms=prediction.prepare_ms if prediction else 0.0,
+                infer_ms=prediction.infer_ms if prediction else 0.0,
+                decide_ms=judgement.decide_ms,
+            ),
+            image=frame.image if frame else None,
+            anomaly_map=prediction.anomaly_map if prediction else None,
+        )
+
+    def _in_time(self, inspection: Inspection, event: TriggerEvent) -> Inspection:
+        """A verdict after the deadline is an ERROR: the part may have passed the ejector already."""
+        taken_ms = _ms_since(event.at)
+        if taken_ms <= self._deadline_ms or inspection.verdict is Verdict.ERROR:
+            return inspection
+        detail = f"{inspection.verdict} was found after {taken_ms:.0f} ms, the deadline is {self._deadline_ms:g} ms"
+        return replace(inspection, verdict=Verdict.ERROR, reason=Reason.LATE, detail=detail)
+
+    def _tell(self, inspection: Inspection, event: TriggerEvent) -> Inspection:
+        """Set the outputs once. One that fails, or that takes past the deadline, leaves all of them safe."""
+        before = time.monotonic()
+        told = _attempt(lambda: self._show(inspection))
+        after = time.monotonic()
+        timings = replace(
+            inspection.timings, output_ms=(after - before) * 1e3, total_ms=max(0.0, (after - event.at) * 1e3)
+        )
+        inspection = replace(inspection, timings=timings)
+        if isinstance(told, Exception):
+            detail = f"{_one_line(told)} (the verdict was {inspection.verdict}/{inspection.reason})"
+            inspection = replace(inspection, verdict=Verdict.ERROR, reason=Reason.OUTPUT_FAILED, detail=detail)
+            self.safe()
+        else:
+            in_time = self._in_time(inspection, event)
+            if in_time is not inspection:
+                self.safe()
+            inspection = in_time
+        self._note_outputs(told)
+        return inspection
+
+    def _show(self, inspection: Inspection) -> None:
+        for output in self._outputs:
+            output.show(inspection)
+
+    def _note_outputs(self, told: Exception | None) -> None:
+        """One log line per change, not per part."""
+        if isinstance(told, Exception) and not self._outputs_failed:
+            log.error("outputs failed: %s", _one_line(told))
+        elif told is None and self._outputs_failed:
+            log.info("outputs work again")
+        self._outputs_failed = told is not None
+
+
+def _attempt(step: Callable[[], T]) -> T | Exception:
+    """The one place where any failure at all is caught, to become an ERROR verdict and never a missing one."""
+    try:
+        return step()
+    except Exception as error:  # noqa: BLE001 - see above
+        return error
+
+
+def _error(reason: Reason, detail: str) -> Decision:
+    return Decision(Verdict.ERROR, reason, detail, ())
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _ms_since(start: float) -> float:
+    return (time.monotonic() - start) * 1e3

@@ -1,0 +1,32 @@
+"""An output without wires: for the demo, for tests, and for stations that only watch."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Literal
+
+from edge.types import Inspection, Verdict
+
+log = logging.getLogger(__name__)
+
+
+class MemoryOutput:
+    """Remembers what the line was told."""
+
+    def __init__(self) -> None:
+        self.line: Literal["release", "reject"] = "reject"
+        self.counts: Counter[Verdict] = Counter()
+        self.last_id = 0
+
+    def show(self, inspection: Inspection) -> None:
+        self.line = "release" if inspection.verdict is Verdict.OK else "reject"
+        self.counts[inspection.verdict] += 1
+        self.last_id = inspection.id
+
+    def safe(self) -> None:
+        self.line = "reject"
+
+    def close(self) -> None:
+        self.safe()
+        log.info("outputs safe: reject")

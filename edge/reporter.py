@@ -1,0 +1,108 @@
+"""What the engine tells others while it runs: health.json, metrics.prom and systemd's watchdog."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from edge.bundle import Bundle
+from edge.capture import Capture
+from edge.config import StationConfig
+from edge.cpu import cpu_tier
+from edge.files import write_atomically
+from edge.health import METRICS, Health, Metrics, State, Tally, sd_notify, write_health
+from edge.recorder import Recorder
+from edge.triggers import Trigger
+from edge.types import Inspection, Verdict
+
+EVERY_S = 1.0  # at the latest
+NOT_WITHIN_S = 0.1  # at a high rate the files follow the parts at 10 Hz
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The running parts that are asked for their state."""
+
+    config: StationConfig
+    bundle: Bundle
+    capture: Capture
+    recorder: Recorder
+    trigger: Trigger
+
+    def check(self) -> None:
+        """Raise WorkerError when one of the threads is dead."""
+        self.capture.worker.check()
+        self.recorder.worker.check()
+
+
+class Reporter:
+    """Called from the inspection loop only: that is what makes the watchdog's beat worth something."""
+
+    def __init__(self, engine: Engine, last_id: int) -> None:
+        self._engine = engine
+        self._tally = Tally()
+        self._metrics = Metrics(engine.bundle.title)
+        self._started_at = datetime.now(UTC)
+        self._last_id = last_id
+        self._tier = cpu_tier()
+        self._written_at = 0.0
+        self._news = False
+
+    def add(self, inspection: Inspection) -> None:
+        """Count one inspection; its output is already set."""
+        self._tally.add(inspection)
+        self._metrics.add(inspection)
+        self._last_id = inspection.id
+        self._news = True
+
+    def beat(self, starting: bool = False) -> None:
+        """Write what is due; call it each time round the loop."""
+        silent_s = time.monotonic() - self._written_at
+        if silent_s >= EVERY_S or (self._news and silent_s >= NOT_WITHIN_S):
+            status = self._engine.capture.status()
+            state = State.RUNNING if status.up else State.CAMERA_FAULT
+            self.write(State.STARTING if starting else state, status.detail)
+            sd_notify("WATCHDOG=1")
+
+    def write(self, state: State, detail: str) -> None:
+        """Write both files now; raises OSError when run_dir cannot be written."""
+        health = self._health(state, detail)
+        run_dir = self._engine.config.run_dir
+        write_health(run_dir, health)
+        write_atomically(run_dir / METRICS, self._metrics.text(health, self._engine.trigger.overruns), durable=False)
+        self._written_at = time.monotonic()
+        self._news = False
+
+    def _health(self, state: State, detail: str) -> Health:
+        engine, tally = self._engine, self._tally
+        config, bundle = engine.config, engine.bundle
+        status = engine.capture.status()
+        last = tally.last
+        return Health(
+            station=config.name,
+            state=state,
+            detail=detail,
+            pid=os.getpid(),
+            written_at=datetime.now(UTC),
+            started_at=self._started_at,
+            bundle=bundle.title,
+            bundle_path=str(bundle.path),
+            threshold=bundle.manifest.threshold.value,
+            runtime=config.inspection.runtime,
+            cpu_tier=self._tier,
+            camera=engine.capture.camera.describe(),
+            camera_fps=round(status.fps, 2),
+            frame_age_ms=None if status.frame_age_s is None else round(status.frame_age_s * 1e3, 1),
+            trigger=engine.trigger.describe(),
+            deadline_ms=config.inspection.deadline_ms,
+            counts={verdict.value: tally.counts[verdict.value] for verdict in Verdict},
+            reasons=dict(tally.reasons),
+            latency=tally.latency(),
+            last_id=self._last_id,
+            last_verdict=last.verdict.value if last else None,
+            last_reason=last.reason.value if last else None,
+            recorder_queue=engine.recorder.waiting(),
+            images_dropped=engine.recorder.images_dropped,
+        )
