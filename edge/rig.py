@@ -1,0 +1,171 @@
+"""The benchmark's rig: the real path of a part, fed by a camera that is always ready.
+
+Capture thread, FrameSlot, Inspector, detector and output are those of the station; only the camera is
+replaced, so that no exposure is counted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import Bundle
+from edge.capture import Capture, FrameSlot
+from edge.detector import Detector, Precision, Runtime
+from edge.inspector import Inspector
+from edge.outputs.memory import MemoryOutput
+from edge.triggers import TriggerEvent
+from edge.types import EdgeError, Image, Timings, Verdict
+
+STAGES = ("grab_ms", "prepare_ms", "infer_ms", "decide_ms", "total_ms")
+BLOCK = 10  # parts of one configuration in a row, before the next one's turn: drift hits all alike
+SETTLE = 3  # uncounted parts before each block: ONNX Runtime's threads spin on for some ms after their last part
+WARM_UP = 20
+DEADLINE_MS = 10_000.0  # a benchmark wants to know how late, not whether
+
+
+class RigError(EdgeError):
+    """A configuration under measurement gives no verdict."""
+
+
+class ReadyCamera:
+    """A camera that takes a picture when it is told to, at once."""
+
+    def __init__(self, images: list[Image]) -> None:
+        self._next = itertools.cycle(images)
+        self._told = threading.Semaphore(0)
+        self._finished = False
+
+    def expose(self) -> None:
+        self._told.release()
+
+    def finish(self) -> None:
+        """Let a reader that waits go."""
+        self._finished = True
+        self._told.release()
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def read(self) -> Image:
+        if not self._finished:
+            self._told.acquire()
+        return next(self._next).copy()  # a driver, too, fills a buffer of its own
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def describe(self) -> str:
+        return "benchmark"
+
+
+@dataclass
+class Rig:
+    """One configuration under measurement."""
+
+    runtime: Runtime
+    precision: Precision
+    inspector: Inspector
+    camera: ReadyCamera
+    counted: list[Timings] = field(default_factory=list)
+
+    def run(self, parts: int) -> list[Timings]:
+        """Inspect so many parts one after the other; raises RigError when one gets no OK or NG."""
+        timings = []
+        for _ in range(parts):
+            event = TriggerEvent("bench", time.monotonic())
+            self.camera.expose()
+            inspection = self.inspector.inspect(event)
+            if inspection.verdict is Verdict.ERROR:
+                raise RigError(f"{self.runtime} {self.precision}: {inspection.reason}: {inspection.detail}")
+            timings.append(inspection.timings)
+        return timings
+
+    def result(self) -> dict[str, Any]:
+        stages = {stage: np.array([getattr(timing, stage) for timing in self.counted]) for stage in STAGES}
+        return {
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "n": len(self.counted),
+            "fps": 1e3 / float(stages["total_ms"].mean()),
+            "overhead": float(np.median(stages["total_ms"]) / np.median(stages["infer_ms"])),
+            "stages": {stage: _percentiles(values) for stage, values in stages.items()},
+        }
+
+
+def measure(
+    bundle: Bundle,
+    images: list[Image],
+    configurations: Sequence[tuple[Runtime, Precision]],
+    parts: int,
+    seconds: float | None,
+    progress: Callable[[str], None],
+) -> tuple[float, list[dict[str, Any]]]:
+    """Inspect `parts` parts with each configuration, or parts for `seconds` in all, in turns.
+
+    Returns the process's memory in MB with only the first configuration loaded, which is what a station
+    needs, and one result a configuration. Raises RigError when a part gets an ERROR verdict.
+    """
+    with _camera(images) as (camera, slot):
+        rigs = [_rig(bundle, *configurations[0], camera, slot)]
+        rss_mb = _rss_mb()
+        rigs += [_rig(bundle, *configuration, camera, slot) for configuration in configurations[1:]]
+        _interleave(rigs, parts, seconds, progress)
+    return rss_mb, [rig.result() for rig in rigs]
+
+
+@contextmanager
+def _camera(images: list[Image]) -> Iterator[tuple[ReadyCamera, FrameSlot]]:
+    camera, slot = ReadyCamera(images), FrameSlot()
+    capture = Capture(camera, slot)
+    capture.start()
+    try:
+        yield camera, slot
+    finally:
+        camera.finish()
+        capture.stop()
+
+
+def _rig(bundle: Bundle, runtime: Runtime, precision: Precision, camera: ReadyCamera, slot: FrameSlot) -> Rig:
+    detector = Detector.from_bundle(bundle, runtime, precision)
+    threshold = bundle.manifest.threshold.value
+    inspector = Inspector(slot, detector, [MemoryOutput()], threshold, DEADLINE_MS, bundle.title, 0)
+    rig = Rig(runtime, precision, inspector, camera)
+    rig.run(WARM_UP)
+    return rig
+
+
+def _interleave(rigs: list[Rig], parts: int, seconds: float | None, progress: Callable[[str], None]) -> None:
+    began = time.monotonic()
+    while True:
+        done = len(rigs[0].counted)
+        elapsed = time.monotonic() - began
+        progress(f"{done} parts each, {elapsed:.0f} s" if seconds else f"{done} of {parts} parts each")
+        if (elapsed >= seconds) if seconds else (done >= parts):
+            break
+        for rig in rigs:
+            rig.run(SETTLE)
+            rig.counted += rig.run(BLOCK if seconds else min(BLOCK, parts - done))
+    progress("")
+
+
+def _percentiles(values: NDArray[np.float64]) -> dict[str, float]:
+    """Each is a time that was measured (method "higher"), never one between two."""
+    named = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+    return {name: round(float(np.percentile(values, share, method="higher")), 4) for name, share in named.items()}
+
+
+def _rss_mb() -> float:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RigError("/proc/self/status: names no VmRSS; Linewatch runs on Linux")

@@ -1,0 +1,58 @@
+"""One bundle, two runtimes, one answer: what OpenVINO says and what ONNX Runtime says must not differ."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.bundle import Bundle, open_bundle
+from edge.decision import decide
+from edge.detector import Detector, Precision
+from edge.preprocess import inspected_box, load_image
+from edge.types import Image
+from tests.tiny import bad_image, good_image
+
+DEFAULT = Path(__file__).parents[2] / "models" / "default"
+PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
+# Of the score: floats are summed in another order; INT8 also rounds at other places on the way.
+TOLERANCE = {"int8": 0.02, "fp32": 1e-3}
+
+
+@pytest.fixture(scope="module", params=["tiny", "default"])
+def bundle(request: pytest.FixtureRequest, tiny_bundle: Bundle) -> Bundle:
+    if request.param == "tiny":
+        return tiny_bundle
+    if not DEFAULT.is_dir():
+        pytest.skip("models/default is not there; pack it with `make train`")
+    return open_bundle(DEFAULT)
+
+
+@pytest.fixture(scope="module")
+def frames(bundle: Bundle) -> list[Image]:
+    """The bundle's references, and what no training set holds: the tiny model's images, noise, dark, bright."""
+    references = [load_image(bundle.file(reference.file)) for reference in bundle.manifest.references]
+    height, width = references[0].shape[:2]
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    flat = [np.full((height, width, 3), value, np.uint8) for value in (0, 255)]
+    return [*references, good_image(width, height), bad_image(width, height), noise, *flat]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_scores_and_maps_agree(bundle: Bundle, frames: list[Image], precision: Precision) -> None:
+    first = Detector.from_bundle(bundle, "openvino", precision)
+    second = Detector.from_bundle(bundle, "onnxruntime", precision)
+    for number, frame in enumerate(frames):
+        ours, theirs = first.predict(frame), second.predict(frame)
+        assert ours.score == pytest.approx(theirs.score, rel=TOLERANCE[precision], abs=1e-3), f"frame {number}"
+        assert ours.anomaly_map.shape == theirs.anomaly_map.shape
+        difference = np.abs(ours.anomaly_map - theirs.anomaly_map)
+        assert difference.mean() <= TOLERANCE[precision] * max(ours.score, theirs.score) + 1e-3, f"frame {number}"
+
+
+def test_verdicts_on_the_references_agree(bundle: Bundle) -> None:
+    detectors = [Detector.from_bundle(bundle, runtime) for runtime in ("openvino", "onnxruntime")]
+    for reference in bundle.manifest.references:
+        frame = load_image(bundle.file(reference.file))
+        box = inspected_box(frame.shape, bundle.manifest.input)
+        verdicts = {decide(d.predict(frame), bundle.manifest.threshold.value, box).verdict for d in detectors}
+        assert len(verdicts) == 1, reference.file

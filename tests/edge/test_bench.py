@@ -1,0 +1,187 @@
+"""edge.bench: the shipped path is measured, and bad input is refused before minutes are spent."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.bench import main
+from edge.bench_table import over_budget, table
+from edge.bundle import Bundle
+from edge.cpu import ISA_CAP, read_cpu
+from edge.rig import STAGES
+from tests.tiny import good_image
+
+GENEROUS = ["--budget-ms", "60000"]  # these tests are about what is measured, not how fast this machine is
+
+
+@pytest.fixture(scope="module")
+def report(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("bench") / "bench.json"
+    assert main(["--bundle", str(tiny_bundle.path), "--n", "25", "--json", str(path), *GENEROUS]) == 0
+    return json.loads(path.read_text())
+
+
+def test_both_precisions_in_both_runtimes_are_measured_the_shipped_one_first(report: dict[str, Any]) -> None:
+    measured = [(result["runtime"], result["precision"]) for result in report["results"]]
+    assert measured[0] == ("openvino", "int8")
+    assert set(measured) == {(runtime, p) for runtime in ("openvino", "onnxruntime") for p in ("int8", "fp32")}
+    assert [result["n"] for result in report["results"]] == [25] * 4
+
+
+def test_percentiles_are_ordered_and_the_total_holds_its_stages(report: dict[str, Any]) -> None:
+    for result in report["results"]:
+        assert set(result["stages"]) == set(STAGES)
+        for times in result["stages"].values():
+            assert 0 <= times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
+        total = result["stages"]["total_ms"]
+        assert all(times["max"] <= total["max"] for times in result["stages"].values())
+        assert result["overhead"] >= 1.0
+        assert result["fps"] > 0
+
+
+def test_figures_carry_what_they_depend_on(report: dict[str, Any], tiny_bundle: Bundle) -> None:
+    cpu = read_cpu()
+    assert report["bundle"] == {"title": tiny_bundle.title, "digest": tiny_bundle.digest, "input": "64x64"}
+    assert report["frame"] == "128x96"
+    assert (report["cpu"]["model"], report["cpu"]["tier"]) == (cpu.model, cpu.tier)
+    assert report["cpu"]["features"] == list(cpu.features)
+    assert {"linewatch", "openvino", "onnxruntime"} <= set(report["versions"])
+    assert report["rss_mb"] > 10
+
+
+def test_the_table_is_aligned_and_names_every_stage(report: dict[str, Any]) -> None:
+    lines = table(report).splitlines()
+    header = next(i for i, line in enumerate(lines) if line.startswith("tier "))
+    rows = lines[header + 1 : header + 1 + 4 * len(STAGES)]
+    end_of_max = lines[header].index("max") + len("max")
+    assert [row[:end_of_max].split()[-5] for row in rows] == [stage.removesuffix("_ms") for stage in STAGES] * 4
+    assert all(re.search(r"\d$", row[:end_of_max]) for row in rows)
+
+
+def test_over_the_budget_is_exit_1_and_one_line(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--bundle", str(tiny_bundle.path), "--n", "10", "--budget-ms", "0.0001"]) == 1
+    assert [line for line in capsys.readouterr().err.splitlines() if "over the budget of 0.0001 ms" in line]
+
+
+@pytest.mark.parametrize(("runtime", "expected"), [("openvino", True), ("onnxruntime", False)])
+def test_only_what_ships_is_held_against_the_budget(report: dict[str, Any], runtime: str, expected: bool) -> None:
+    changed = json.loads(json.dumps(report))
+    for result in changed["results"]:
+        slow = (result["runtime"], result["precision"]) == (runtime, "int8")
+        result["stages"]["total_ms"]["p99"] = 101.0 if slow else 1.0
+    assert (over_budget({**changed, "budget_ms": 100.0}) is not None) is expected
+
+
+def test_a_time_that_is_not_a_number_is_over_the_budget(report: dict[str, Any]) -> None:
+    changed = json.loads(json.dumps(report))
+    changed["results"][0]["stages"]["total_ms"]["p99"] = float("nan")
+    assert over_budget(changed) is not None
+
+
+def test_a_duration_can_be_given_instead_of_a_number(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    assert main(["--bundle", str(tiny_bundle.path), "--seconds", "0.2", "--json", str(path), *GENEROUS]) == 0
+    counts = {result["n"] for result in json.loads(path.read_text())["results"]}
+    assert len(counts) == 1
+    assert counts.pop() >= 10
+
+
+def test_frames_of_a_folder_can_be_measured(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "part.png"), good_image(320, 200))
+    path = tmp_path / "bench.json"
+    argv = ["--bundle", str(tiny_bundle.path), "--n", "10", "--images", str(tmp_path), "--json", str(path), *GENEROUS]
+    assert main(argv) == 0
+    assert json.loads(path.read_text())["frame"] == "320x200"
+
+
+@pytest.mark.skipif(
+    "AVX2" not in read_cpu().tiers[1:], reason="this CPU has no higher tier than the one to stand in for"
+)
+def test_a_lesser_cpu_is_stood_in_for_with_openvino_only(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    path = tmp_path / "bench.json"
+    argv = ["--bundle", str(tiny_bundle.path), "--n", "10", "--tier", "AVX2", "--json", str(path), *GENEROUS]
+    assert main(argv) == 0
+    results = json.loads(path.read_text())["results"]
+    assert [(r["tier"], r["runtime"], r["precision"]) for r in results] == [
+        ("AVX2 (capped)", "openvino", "int8"),
+        ("AVX2 (capped)", "openvino", "fp32"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"--bundle": "absent"}, "no such bundle folder"),
+        ({"--json": "absent/bench.json"}, "cannot be written"),
+        ({"--json": "."}, "cannot be written"),
+        ({"--images": "absent"}, "no such folder"),
+        ({"--images": "."}, "holds no image"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_1(
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    options = {"--bundle": str(tiny_bundle.path), **change}
+    assert main([word for pair in options.items() for word in pair]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("linewatch: bench: ")
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--n", "0"],
+        ["--n", "-1"],
+        ["--n", "many"],
+        ["--n", "1.5"],
+        ["--seconds", "0"],
+        ["--seconds", "inf"],
+        ["--budget-ms", "nan"],
+        ["--n", "5", "--seconds", "5"],
+        ["--tier", "SSE2"],
+        ["--surprise"],
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--bundle", "anywhere", *argv])
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("linewatch: bench: ")
+
+
+def test_a_part_without_a_verdict_ends_the_benchmark(
+    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "dark.png"), np.zeros((96, 128, 3), np.uint8))
+    assert main(["--bundle", str(tiny_bundle.path), "--images", str(tmp_path), "--n", "10"]) == 1
+    assert "the frame is black" in capsys.readouterr().err
+
+
+def test_a_cap_from_outside_is_reported_and_leaves_onnxruntime_out(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if read_cpu().native_tier in ("lower", "ARM64", "ARM64 dotprod"):
+        pytest.skip("nothing to cap on this CPU")
+    monkeypatch.setenv(ISA_CAP, "SSE41")
+    path = tmp_path / "bench.json"
+    assert main(["--bundle", str(tiny_bundle.path), "--n", "10", "--json", str(path), *GENEROUS]) == 0
+    report = json.loads(path.read_text())
+    assert report["cpu"]["tier"] == "lower (capped)"
+    assert {result["runtime"] for result in report["results"]} == {"openvino"}
