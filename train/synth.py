@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge.types import Image
-from train.defects import PAINTERS, draw_defect
+from train.defects import PAINTERS, defect_mask, draw_defect
 from train.errors import TrainError
-from train.washer import SUPERSAMPLE, Defect, Scene, draw_scene, render
+from train.washer import Defect, Scene, draw_scene, render
 
 REPORT = "synth.json"
 DATA_QUALITY, FRAME_QUALITY = 95, 92  # JPEG
@@ -69,12 +69,6 @@ def stage_shot(shot: Shot, seed: int, width: int, height: int) -> tuple[Scene, D
         defect = draw_defect(shot.kind, rng, scene)
         if defect.cover.sum() >= 0.0009 * scene.pose.radius**2:
             return scene, defect
-
-
-def defect_mask(defect: Defect, width: int, height: int) -> NDArray[np.uint8]:
-    """Pixels at least half of which the defect changes, (height, width) uint8 0/255."""
-    cover = defect.cover.astype(np.float32).reshape(height, SUPERSAMPLE, width, SUPERSAMPLE)
-    return np.where(cover.mean(axis=(1, 3)) >= 0.5, 255, 0).astype(np.uint8)
 
 
 def plan_dataset(train_good: int, test_good: int, test_bad_per_type: int) -> list[Shot]:
