@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Install Linewatch on a station, or into a folder that will become one. Safe to run again at any time.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly here
+wheel="" root=/ bundle="" wheels="" dry_run=false
+
+usage() {
+    cat <<'END'
+Usage: install.sh --wheel FILE [--root DIR] [--bundle DIR] [--wheels DIR] [--dry-run]
+
+  --wheel FILE   the engine, built with: pip wheel . --no-deps
+  --root DIR     install below DIR instead of / (no user is made, no service is started)
+  --bundle DIR   the model to inspect with; default: models/default, where no model is active yet
+  --wheels DIR   take the dependencies from DIR, without a network (filled by: pip download)
+  --dry-run      say what would be done, change nothing
+
+What a person owns is never overwritten: etc/linewatch/station.toml, models, the history.
+END
+}
+
+fail() { # fail CODE MESSAGE
+    printf 'linewatch: install: %s\n' "$2" >&2
+    exit "$1"
+}
+
+run() { # carry a command out, or only name it
+    if $dry_run; then
+        printf 'would run: %s\n' "$*"
+    else
+        "$@"
+    fi
+}
+
+parse_arguments() {
+    while (($#)); do
+        case $1 in
+            --help | -h) usage && exit 0 ;;
+            --dry-run) dry_run=true && shift && continue ;;
+            --wheel | --root | --bundle | --wheels) ;;
+            *) fail 2 "unknown option $1; see install.sh --help" ;;
+        esac
+        [[ -n ${2-} ]] || fail 2 "$1 needs a value; see install.sh --help"
+        printf -v "${1#--}" %s "$2"
+        shift 2
+    done
+}
+
+check_arguments() {
+    [[ -n $wheel ]] || fail 2 "--wheel FILE is missing; see install.sh --help"
+    [[ $wheel == *.whl && -f $wheel ]] || fail 2 "$wheel is not a wheel; build one with: pip wheel . --no-deps"
+    [[ -z $wheels || -d $wheels ]] || fail 2 "$wheels is not a folder of wheels"
+    [[ -z $bundle || -f $bundle/manifest.json ]] || fail 2 "$bundle is not a bundle: it has no manifest.json"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+        fail 1 "python3 is missing or older than 3.11; install it first"
+    root=$(realpath -m -- "$root")
+    [[ $root != / ]] || $dry_run || ((EUID == 0)) || fail 1 "installing into / needs root; use sudo, or --root DIR"
+    root=${root%/}
+}
+
+# A release is a folder named after what is in it, so that a failed installation leaves the running one alone.
+install_engine() {
+    local lock=$here/requirements/base.lock digest release
+    digest=$(cat -- "$wheel" "$lock" | sha256sum | cut -c1-12)
+    release=$root/opt/linewatch/releases/$digest
+    if [[ -f $release/complete ]]; then
+        echo "engine: release $digest is already installed"
+    else
+        local source=()
+        [[ -z $wheels ]] || source=(--no-index --find-links "$wheels")
+        local pip=("$release/bin/python" -m pip --quiet --disable-pip-version-check --no-input install)
+        run mkdir -p "$root/opt/linewatch/releases"
+        run python3 -m venv --clear "$release"
+        run "${pip[@]}" "${source[@]}" --only-binary :all: --require-hashes -r "$lock"
+        run "${pip[@]}" --no-index --no-deps "$wheel"
+        run touch "$release/complete"
+    fi
+    run ln -sfn "releases/$digest" "$root/opt/linewatch/current"
+}
+
+# A bundle of the same name and other content goes beside the old one: a bundle is never changed.
+install_bundle() {
+    local models=$root/var/lib/linewatch/models given=${bundle:-$here/models/default} name
+    [[ -n $bundle || ! -e $models/current ]] || { echo "bundle: keeping the active one" && return; }
+    [[ -f $given/manifest.sha256 ]] || fail 1 "$given is not a bundle; give one with --bundle"
+    name=$(basename -- "$(realpath -- "$given")")
+    if [[ -e $models/$name ]] && ! cmp -s "$given/manifest.sha256" "$models/$name/manifest.sha256"; then
+        name=$name-$(cut -c1-12 "$given/manifest.sha256")
+    fi
+    [[ -e $models/$name ]] || copy_bundle "$given" "$models/$name"
+    run ln -sfn "$name" "$models/current"
+}
+
+# Whole, verified and reproducing its scores on this CPU, or not there.
+copy_bundle() { # copy_bundle FROM TO
+    local draft=$2.new
+    run mkdir -p "$(dirname -- "$2")"
+    run rm -rf "$draft"
+    run cp -R -- "$1" "$draft"
+    run "$root/opt/linewatch/current/bin/python" -P -m edge check "$draft" || { rm -rf "$draft" && exit 1; }
+    run mv -T "$draft" "$2"
+}
+
+install_files() {
+    local config=$root/etc/linewatch/station.toml
+    run mkdir -p "$root/etc/linewatch" "$root/etc/systemd/system" "$root/etc/udev/rules.d"
+    run install -m 0644 "$here"/systemd/*.service "$root/etc/systemd/system"
+    run install -m 0644 "$here"/systemd/*.rules "$root/etc/udev/rules.d"
+    if [[ -e $config ]]; then
+        echo "config: keeping $config"
+    else
+        run install -m 0644 "$here/firmware_scripts/station.toml" "$config"
+    fi
+}
+
+make_user() {
+    id linewatch >/dev/null 2>&1 ||
+        run useradd --system --home-dir /var/lib/linewatch --shell /usr/sbin/nologin linewatch
+    run chown linewatch:linewatch /var/lib/linewatch
+    run chown -R -h linewatch:linewatch /var/lib/linewatch/models
+}
+
+start_services() {
+    run udevadm control --reload
+    run systemctl daemon-reload
+    run systemctl enable linewatch-engine.service linewatch-page.service
+    run systemctl restart linewatch-engine.service linewatch-page.service
+}
+
+main() {
+    parse_arguments "$@"
+    check_arguments
+    install_engine
+    install_bundle
+    install_files
+    if [[ -z $root ]]; then
+        make_user
+        start_services
+    fi
+    $dry_run || echo "installed into ${root:-/}"
+}
+
+main "$@"

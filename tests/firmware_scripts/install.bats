@@ -1,0 +1,176 @@
+# install.sh on a real wheel, into a folder, without a network; then the installed engine inspects parts.
+
+setup_file() {
+    export REPO PYTHON WHEEL WHEELS BUNDLE ROOT
+    REPO=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+    PYTHON=$REPO/.venv/bin/python
+    WHEELS=$BATS_FILE_TMPDIR/wheels
+    ROOT=$BATS_FILE_TMPDIR/station
+    build_wheel
+    make_bundle
+    "$PYTHON" -m pip --quiet --disable-pip-version-check download --require-hashes --only-binary :all: \
+        -r "$REPO/requirements/base.lock" -d "$WHEELS"
+    install_station >"$BATS_FILE_TMPDIR/install.log" 2>&1 || { cat "$BATS_FILE_TMPDIR/install.log" >&2 && false; }
+}
+
+build_wheel() { # of a copy, because setuptools leaves its build folder in the tree
+    local copy=$BATS_FILE_TMPDIR/copy
+    mkdir "$copy"
+    cp -R "$REPO"/{pyproject.toml,README.md,LICENSE,edge,train} "$copy"
+    "$PYTHON" -m pip --quiet --disable-pip-version-check wheel --no-deps --no-build-isolation \
+        -w "$BATS_FILE_TMPDIR" "$copy"
+    WHEEL=$(echo "$BATS_FILE_TMPDIR"/linewatch-*.whl)
+}
+
+make_bundle() {
+    BUNDLE=$BATS_FILE_TMPDIR/tiny
+    (cd "$REPO" && "$PYTHON" -c 'import sys, pathlib, tests.tiny
+tests.tiny.write_tiny_bundle(*map(pathlib.Path, sys.argv[1:]))' "$BUNDLE" "$BATS_FILE_TMPDIR/work")
+}
+
+install_station() {
+    "$REPO/firmware_scripts/install.sh" --wheel "$WHEEL" --wheels "$WHEELS" --bundle "$BUNDLE" --root "$ROOT" "$@"
+}
+
+engine() { # the installed one, from anywhere but the source tree
+    (cd / && exec "$ROOT/opt/linewatch/current/bin/python" -P -m edge "$@")
+}
+
+one_line_refusal() { # STATUS WORDS COMMAND...
+    local expected=$1 words=$2
+    shift 2
+    run "$@"
+    [ "$status" -eq "$expected" ]
+    [ "${#lines[@]}" -eq 1 ]
+    [[ ${lines[0]} == "linewatch: "*"$words"* ]]
+}
+
+@test "help is shown and nothing is done" {
+    run "$REPO/firmware_scripts/install.sh" --help
+    [ "$status" -eq 0 ]
+    [[ $output == *"--dry-run"* ]]
+}
+
+@test "wrong usage is one line and exit 2" {
+    local install=$REPO/firmware_scripts/install.sh
+    one_line_refusal 2 "--wheel FILE is missing" "$install"
+    one_line_refusal 2 "unknown option --surprise" "$install" --surprise
+    one_line_refusal 2 "--root needs a value" "$install" --wheel "$WHEEL" --root
+    one_line_refusal 2 "is not a wheel" "$install" --wheel "$BATS_TEST_TMPDIR/absent.whl"
+    one_line_refusal 2 "is not a wheel" "$install" --wheel "$REPO/pyproject.toml"
+    one_line_refusal 2 "has no manifest.json" "$install" --wheel "$WHEEL" --bundle "$BATS_TEST_TMPDIR"
+    one_line_refusal 2 "is not a folder of wheels" "$install" --wheel "$WHEEL" --wheels "$BATS_TEST_TMPDIR/absent"
+}
+
+@test "a dry run names the steps and leaves no file" {
+    ROOT=$BATS_TEST_TMPDIR/untouched
+    run install_station --dry-run
+    [ "$status" -eq 0 ]
+    [[ $output == *"would run: python3 -m venv"* ]]
+    [ ! -e "$ROOT" ]
+}
+
+@test "a dry run on the system itself touches no service" {
+    ROOT=/
+    run install_station --dry-run
+    [ "$status" -eq 0 ]
+    [[ $output == *"would run: systemctl enable linewatch-engine.service linewatch-page.service"* ]]
+    [ ! -e /opt/linewatch/current ] || skip "this machine is a station"
+}
+
+@test "what is installed is the wheel, not the source tree" {
+    run engine --version
+    [ "$status" -eq 0 ]
+    cd /
+    run "$ROOT/opt/linewatch/current/bin/python" -P -c 'import edge.web; print(edge.web.__file__)'
+    [[ $output == "$ROOT"/opt/linewatch/current/lib/*/edge/web/__init__.py ]]
+    local installed=${output%/__init__.py}
+    diff -r -x __pycache__ "$REPO/edge/web" "$installed"
+}
+
+@test "units, camera rule and configuration are in place" {
+    [ -f "$ROOT/etc/systemd/system/linewatch-engine.service" ]
+    [ -f "$ROOT/etc/systemd/system/linewatch-page.service" ]
+    [ -f "$ROOT/etc/udev/rules.d/70-linewatch-camera.rules" ]
+    [ "$(readlink "$ROOT/var/lib/linewatch/models/current")" = tiny ]
+    run engine check-config "$ROOT/etc/linewatch/station.toml"
+    [ "$status" -eq 0 ]
+}
+
+@test "the installed engine gives every part a verdict and leaves on SIGTERM" {
+    local config=$BATS_TEST_TMPDIR/station.toml pid
+    cat >"$config" <<END
+name = "bats"
+bundle = "$ROOT/var/lib/linewatch/models/current"
+state_dir = "state"
+run_dir = "run"
+[camera]
+type = "folder"
+path = "$ROOT/var/lib/linewatch/models/current/references"
+[trigger]
+type = "free_run"
+rate_hz = 10
+[inspection]
+deadline_ms = 10000
+END
+    "$ROOT/opt/linewatch/current/bin/python" -P -m edge run --config "$config" --no-page \
+        >"$BATS_TEST_TMPDIR/engine.log" 2>&1 3>&- &
+    pid=$!
+    for _ in $(seq 300); do
+        [ "$(engine log --config "$config" --csv 2>/dev/null | grep -c ',OK,score,')" -ge 5 ] && break
+        kill -0 "$pid" || break
+        sleep 0.2
+    done
+    kill -TERM "$pid"
+    wait "$pid"
+    run engine log --config "$config" --csv --last 1000
+    echo "$output"
+    cat "$BATS_TEST_TMPDIR/engine.log"
+    [ "$(grep -c ',OK,score,' <<<"$output")" -ge 5 ]
+    tail -n +2 <<<"$output" | cut -d, -f1 | diff - <(seq "$((${#lines[@]} - 1))")
+}
+
+@test "a second installation changes nothing, and keeps what a person wrote" {
+    echo '# tuned by hand' >>"$ROOT/etc/linewatch/station.toml"
+    listing() { (cd "$ROOT" && find . -path '*/__pycache__' -prune -o -printf '%p %l\n' | sort); }
+    listing >"$BATS_TEST_TMPDIR/before"
+    run install_station
+    [ "$status" -eq 0 ]
+    [[ $output == *"already installed"* ]]
+    listing | diff "$BATS_TEST_TMPDIR/before" -
+    grep -q 'tuned by hand' "$ROOT/etc/linewatch/station.toml"
+}
+
+@test "a damaged bundle is refused and the active one stays" {
+    BUNDLE=$BATS_TEST_TMPDIR/damaged
+    cp -R "$BATS_FILE_TMPDIR/tiny" "$BUNDLE"
+    printf x >>"$BUNDLE/model_int8.bin"
+    run install_station
+    [ "$status" -ne 0 ]
+    [[ $output == *"model_int8.bin does not match its sha256"* ]]
+    [ "$(readlink "$ROOT/var/lib/linewatch/models/current")" = tiny ]
+    [ "$(ls -A "$ROOT/var/lib/linewatch/models")" = "$(printf 'current\ntiny')" ]
+}
+
+@test "a bundle of the same name and other content goes beside the old one" {
+    BUNDLE=$BATS_TEST_TMPDIR/tiny
+    cp -R "$BATS_FILE_TMPDIR/tiny" "$BUNDLE"
+    sed -i 's/"version": "1"/"version": "2"/' "$BUNDLE/manifest.json"
+    (cd "$BUNDLE" && sha256sum manifest.json >manifest.sha256)
+    run install_station
+    [ "$status" -eq 0 ]
+    [[ $(readlink "$ROOT/var/lib/linewatch/models/current") == tiny-???????????? ]]
+    diff -r "$BATS_FILE_TMPDIR/tiny" "$ROOT/var/lib/linewatch/models/tiny"
+}
+
+@test "removing leaves configuration, models and history" {
+    one_line_refusal 2 "unknown option" "$REPO/firmware_scripts/uninstall.sh" --surprise
+    run "$REPO/firmware_scripts/uninstall.sh" --root "$ROOT" --dry-run
+    [ -e "$ROOT/opt/linewatch/current" ]
+    run "$REPO/firmware_scripts/uninstall.sh" --root "$ROOT"
+    [ "$status" -eq 0 ]
+    [ ! -e "$ROOT/opt/linewatch" ]
+    [ ! -e "$ROOT/etc/systemd/system/linewatch-engine.service" ]
+    [ -f "$ROOT/etc/linewatch/station.toml" ]
+    [ -f "$ROOT/var/lib/linewatch/models/tiny/manifest.json" ]
+}
