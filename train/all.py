@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     recipe = recipe_from(args)
     start = time.monotonic()
-    if args.data is None:
+    if args.data is None and not SYNTHETIC.exists():
         synth.main(["--out", str(SYNTHETIC)])
     data = args.data or SYNTHETIC
     work = Work(Path("runs") / args.name)

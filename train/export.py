@@ -7,7 +7,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from train.graph import OPSET, finish
 from train.work import Work
 
 TORCHSCRIPT = "model.torchscript"
-OUTPUTS = ["score", "anomaly_map"]
+OUTPUTS = ("score", "anomaly_map")
 
 
 def main(argv: list[str]) -> None:
@@ -37,7 +37,7 @@ def export(work: Work, torchscript: bool = False) -> None:
     """Write the float network as ONNX: `image` (1, H, W, 3) uint8 RGB -> `score` (1,), `anomaly_map` (1, 1, h, w)."""
     spec = work.fit_report().input
     network = load_network(work)
-    model = to_onnx(network, spec)
+    model = to_onnx(network, spec, OUTPUTS)
     finish(model, spec.height, spec.width)
     path = work.file(FP32_ONNX)
     onnx.save(model, path)
@@ -52,12 +52,14 @@ def export(work: Work, torchscript: bool = False) -> None:
     print(f"export: {path.name}, {facts['bytes'] / 1e6:.1f} MB, {len(model.graph.node)} nodes")
 
 
-def to_onnx(network: nn.Module | torch.export.ExportedProgram, spec: InputSpec) -> onnx.ModelProto:
+def to_onnx(
+    network: nn.Module | torch.export.ExportedProgram, spec: InputSpec, outputs: Sequence[str]
+) -> onnx.ModelProto:
     """The ONNX graph of a network that takes (1, 3, height, width) float, with every shape fixed."""
     arguments = () if isinstance(network, torch.export.ExportedProgram) else (example(spec),)
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
-            network, arguments, input_names=["image"], output_names=OUTPUTS, opset_version=OPSET, dynamo=True
+            network, arguments, input_names=["image"], output_names=list(outputs), opset_version=OPSET, dynamo=True
         )
     return program.model_proto
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,11 +45,15 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport:
     good, holdout = split_goods(dataset.train_good, share, recipe.seed, recipe.group_regex, recipe.group_gap)
     spec = input_spec(good, recipe)
     features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights)).eval()
-    patches = collect_patches(features, good, spec, recipe)
+    with torch.inference_mode():
+        patches = collect_patches(
+            lambda path: features(image_tensor(path, spec))[0], [sample.path for sample in good], recipe
+        )
     mean, std = patches.mean(dim=0), patches.std(dim=0).clamp_min(1e-6)
-    bank = k_centre_greedy((patches - mean) / std, recipe.bank, recipe.seed)
+    chosen = k_centre_greedy((patches - mean) / std, recipe.bank, recipe.seed)
     work.folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"mean": mean, "std": std, "bank": bank, "backbone": features.backbone.state_dict()}, work.file(MODEL))
+    state = {"patches": patches[chosen], "chosen": chosen, "mean": mean, "std": std}
+    torch.save({**state, "backbone": features.backbone.state_dict()}, work.file(MODEL))
     report = FitReport(
         recipe=recipe,
         data=dataset.root.resolve(),
@@ -55,8 +61,8 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport:
         input=spec,
         fit_images=tuple(sample.path.relative_to(dataset.root).as_posix() for sample in good),
         holdout_images=tuple(sample.path.relative_to(dataset.root).as_posix() for sample in holdout),
-        feature_channels=bank.shape[1],
-        bank_rows=len(bank),
+        feature_channels=patches.shape[1],
+        bank_rows=len(chosen),
         seconds=round(time.monotonic() - start, 1),
         git_commit=git_commit(),
         versions=versions(),
@@ -64,18 +70,32 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport:
     work.file("fit.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     print(
         f"fit: {len(good)} good images, {len(holdout)} held out, {spec.width}x{spec.height}, "
-        f"bank {len(bank)} x {bank.shape[1]}, {report.seconds:.0f} s"
+        f"bank {len(chosen)} x {patches.shape[1]}, {report.seconds:.0f} s"
     )
     return report
 
 
+def load_features(work: Work) -> PatchFeatures:
+    """The feature half of a run's network."""
+    state = _load(work)
+    return PatchFeatures(Backbone.from_state(work.fit_report().recipe.backbone, state["backbone"])).eval()
+
+
 def load_network(work: Work) -> InspectionNet:
-    """The trained network of a run, ready to be exported."""
-    report = work.fit_report()
-    state = torch.load(work.need(MODEL, "fit"), map_location="cpu", weights_only=True)
-    backbone = Backbone.from_state(report.recipe.backbone, state["backbone"])
-    head = NormalityHead(state["mean"], state["std"], state["bank"])
-    return InspectionNet(PatchFeatures(backbone), head, report.recipe.top_k).eval()
+    """The trained float network of a run, ready to be exported."""
+    state = _load(work)
+    head = NormalityHead(state["mean"], state["std"], (state["patches"] - state["mean"]) / state["std"])
+    return InspectionNet(load_features(work), head, work.fit_report().recipe.top_k).eval()
+
+
+def chosen_patches(work: Work) -> Tensor:
+    """Which of the candidates that `collect_patches` draws are in the memory bank: (N,) indices."""
+    chosen: Tensor = _load(work)["chosen"]
+    return chosen
+
+
+def _load(work: Work) -> dict[str, Any]:
+    return dict(torch.load(work.need(MODEL, "fit"), map_location="cpu", weights_only=True))
 
 
 def image_tensor(path: Path, spec: InputSpec) -> Tensor:
@@ -107,26 +127,28 @@ def _holdout_share(goods: int, recipe: Recipe) -> float:
     return max(recipe.holdout_share, min(20 / goods, 0.25))
 
 
-def collect_patches(features: PatchFeatures, samples: list[Sample], spec: InputSpec, recipe: Recipe) -> Tensor:
-    """(N, C) float32 patch features of good images, drawn evenly from each: at most recipe.candidates."""
+def collect_patches(extract: Callable[[Path], Tensor], files: Sequence[Path], recipe: Recipe) -> Tensor:
+    """(N, C) float32 patch features, at most recipe.candidates, drawn evenly from each image's (C, h, w) features.
+
+    The same files and recipe draw the same places, whatever network extracts them.
+    """
     generator = torch.Generator().manual_seed(recipe.seed)
-    per_image = max(1, recipe.candidates // len(samples))
+    per_image = max(1, recipe.candidates // len(files))
     drawn = []
-    with torch.inference_mode():
-        for sample in progress(samples, "features"):
-            rows = features(image_tensor(sample.path, spec))[0].flatten(1).T
-            drawn.append(rows[torch.randperm(len(rows), generator=generator)[:per_image]])
+    for path in progress(files, "features"):
+        rows = extract(path).flatten(1).T
+        drawn.append(rows[torch.randperm(len(rows), generator=generator)[:per_image]].clone())
     patches = torch.cat(drawn)
     if len(patches) <= recipe.bank:
         raise FitError(
-            f"{len(samples)} good images give {len(patches)} patches, a bank of {recipe.bank} needs more; "
+            f"{len(files)} good images give {len(patches)} patches, a bank of {recipe.bank} needs more; "
             f"add good images or ask for a smaller --bank"
         )
     return patches
 
 
 def k_centre_greedy(rows: Tensor, size: int, seed: int) -> Tensor:
-    """The subset of (N, C) rows that covers the rest best: each next one is the farthest from those chosen.
+    """Indices of the (N, C) rows that cover the rest best: each next one is the farthest from those chosen.
 
     A 2-approximation of the minimax facility location problem (Gonzalez 1985), as in PatchCore.
     """
@@ -138,4 +160,4 @@ def k_centre_greedy(rows: Tensor, size: int, seed: int) -> Tensor:
         last = chosen[-1]
         torch.minimum(nearest, square - 2.0 * (rows @ rows[last]) + square[last], out=nearest)
         chosen.append(int(nearest.argmax()))
-    return rows[chosen]
+    return torch.tensor(chosen)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ import numpy as np
 import onnx
 import openvino
 import torch
+from torch import nn
 from torch.fx import GraphModule
 
 from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from edge.detector import Detector
-from edge.preprocess import InputSpec, load_image
+from edge.preprocess import InputSpec, load_image, prepare
 from train.errors import TrainError
-from train.export import example, quiet, to_onnx
-from train.fit import image_tensor, load_network
+from train.export import OUTPUTS, example, quiet, to_onnx
+from train.fit import chosen_patches, collect_patches, image_tensor, load_features, load_network
 from train.graph import finish, fold_weights
-from train.model import InspectionNet
+from train.model import InspectionNet, NormalityHead
 from train.work import FitReport, Work, progress
 
 FP32_TOLERANCE = 1e-3  # relative, torch = ONNX Runtime = OpenVINO on the float graph
@@ -42,23 +44,14 @@ def quantize(work: Work) -> None:
     """Write the INT8 model, prove that it is INT8 and that all runtimes agree on it, and report what was measured."""
     report = work.fit_report()
     work.need(FP32_ONNX, "export")
-    network = load_network(work)
-    with quiet():
-        quantised = _quantised(network, _calibration_files(report), report.input)
-        model = to_onnx(torch.export.export(quantised, (example(report.input),)), report.input)
-    folded = fold_weights(model)
-    finish(model, report.input.height, report.input.width)
-    onnx.save(model, work.file(INT8_ONNX))
-    openvino.save_model(
-        openvino.convert_model(work.file(INT8_ONNX)), work.file(INT8_IR), compress_to_fp16=False
-    )
+    network = InspectionNet(load_features(work), int8_head(work, report), report.recipe.top_k).eval()
+    _write_int8(network, report, OUTPUTS, work.file(INT8_ONNX), work.file(INT8_IR))
     convolutions = int8_convolutions(work.file(INT8_IR))
     facts = {
         "tool": "neural_compressor PT2E static, activations u8 per tensor, weights s8 per channel (dense: 7 bits)",
         "calibration_images": len(_calibration_files(report)),
-        "weights_folded": folded,
         "convolutions": {"all": len(convolutions), "int8": sum(convolutions.values())},
-        "parity": parity(work, network, report),
+        "parity": parity(work, load_network(work), report),
         "bytes": work.file(INT8_ONNX).stat().st_size,
     }
     work.write_report("quantize.json", facts)
@@ -68,6 +61,45 @@ def quantize(work: Work) -> None:
     )
 
 
+def int8_head(work: Work, report: FitReport) -> NormalityHead:
+    """The memory bank again, from the same patches, but as the INT8 features see them.
+
+    A bank of float features would measure rounding as if it were wear: on parts that hardly vary, that costs more
+    than the rounding itself (docs/decisions/0002).
+    """
+    files = [report.data / name for name in report.fit_images]
+    with tempfile.TemporaryDirectory() as scratch:
+        ir = Path(scratch) / "features.xml"
+        _write_int8(load_features(work), report, ["features"], ir.with_suffix(".onnx"), ir)
+        patches = collect_patches(_extractor(ir, report.input), files, report.recipe)
+    mean, std = patches.mean(dim=0), patches.std(dim=0).clamp_min(1e-6)
+    return NormalityHead(mean, std, (patches[chosen_patches(work)] - mean) / std)
+
+
+def _extractor(ir: Path, spec: InputSpec) -> Callable[[Path], torch.Tensor]:
+    """Image file -> (C, h, w) features, computed by OpenVINO as on the device."""
+    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    request = openvino.Core().compile_model(str(ir), "CPU", options).create_infer_request()
+
+    def extract(path: Path) -> torch.Tensor:
+        request.infer([prepare(load_image(path), spec)])
+        return torch.from_numpy(request.get_output_tensor(0).data[0].copy())
+
+    return extract
+
+
+def _write_int8(network: nn.Module, report: FitReport, outputs: Sequence[str], onnx_file: Path, ir: Path) -> None:
+    """Quantise a network, store its weights as int8 and write both files."""
+    spec = report.input
+    with quiet():
+        quantised = _quantised(network, _calibration_files(report), spec)
+        model = to_onnx(torch.export.export(quantised, (example(spec),)), spec, outputs)
+    fold_weights(model)
+    finish(model, spec.height, spec.width)
+    onnx.save(model, onnx_file)
+    openvino.save_model(openvino.convert_model(onnx_file), ir, compress_to_fp16=False)
+
+
 def _calibration_files(report: FitReport) -> list[Path]:
     """Good images the ranges are measured on, spread evenly over those the model was fitted to."""
     files = [report.data / name for name in report.fit_images]
@@ -75,14 +107,15 @@ def _calibration_files(report: FitReport) -> list[Path]:
     return files[::step][: report.recipe.calibration_images]
 
 
-def _quantised(network: InspectionNet, files: Sequence[Path], spec: InputSpec) -> GraphModule:
+def _quantised(network: nn.Module, files: Sequence[Path], spec: InputSpec) -> GraphModule:
     """Neural Compressor's post-training static quantisation on the exported graph (PT2E)."""
     # Imported here, inside quiet(): the package writes to the log while it is imported.
     from neural_compressor.torch.export import export as export_graph
-    from neural_compressor.torch.quantization import INT8StaticQuantConfig, convert, prepare
+    from neural_compressor.torch.quantization import INT8StaticQuantConfig, convert
+    from neural_compressor.torch.quantization import prepare as observe
 
     exported = export_graph(network, (example(spec),))
-    prepared = prepare(exported, INT8StaticQuantConfig())
+    prepared = observe(exported, INT8StaticQuantConfig())
     with torch.no_grad():
         for path in progress(files, "INT8 ranges"):
             prepared(image_tensor(path, spec))
