@@ -1,0 +1,139 @@
+"""The house rules that a program can check: imports, sizes, broad handlers, declared dependencies."""
+
+import ast
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[1]
+EDGE = sorted((REPO / "edge").rglob("*.py"))
+LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+WITHOUT_WORKSTATION = """
+import importlib, pkgutil, sys
+
+BLOCKED = {"torch", "torchvision", "torchao", "timm", "onnx", "onnxscript", "neural_compressor", "train"}
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Refuse())
+try:
+    import torch
+except ModuleNotFoundError:
+    pass
+else:
+    sys.exit("the blocking itself does not work")
+import edge
+for module in pkgutil.walk_packages(edge.__path__, "edge."):
+    importlib.import_module(module.name)
+print(len([name for name in sys.modules if name.startswith("edge.")]))
+"""
+
+
+def python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Top-level names of everything a file imports, wherever in the file it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+def test_every_module_of_the_device_imports_without_the_workstation() -> None:
+    done = python(WITHOUT_WORKSTATION, REPO)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= len(EDGE) - 1
+
+
+def test_the_import_contracts_are_kept() -> None:
+    done = python(LINT, REPO)
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("edge/types.py", "import torch"),
+        ("edge/decision.py", "import train.errors"),
+        ("edge/health.py", "import sqlite3"),
+        ("edge/quality.py", "import openvino"),
+        ("edge/config.py", "import edge.inspector"),
+        ("edge/web/__init__.py", "import edge.daemon"),
+        ("train/errors.py", "import edge.daemon"),
+        ("train/errors.py", "import neural_compressor"),
+    ],
+)
+def test_the_import_contracts_would_find_a_breach(tmp_path: Path, file: str, line: str) -> None:
+    for name in ("edge", "train"):
+        shutil.copytree(REPO / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPO / "pyproject.toml", tmp_path)
+    with (tmp_path / file).open("a") as stream:
+        stream.write(f"\n{line}\n")
+    done = python(LINT, tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "BROKEN" in done.stdout
+
+
+def distribution(name: str) -> str:
+    """What to install for an import name, as a lock file spells it."""
+    found = importlib.metadata.packages_distributions().get(name, [name])
+    return found[0].lower().replace("_", "-")
+
+
+def third_parties() -> set[str]:
+    names = {name for path in EDGE for name in imported(path)}
+    return {distribution(name) for name in names - set(sys.stdlib_module_names) - {"edge"}}
+
+
+def test_the_device_imports_only_what_it_installs() -> None:
+    lock = (REPO / "requirements" / "base.lock").read_text()
+    installed = {line.partition("==")[0] for line in lock.splitlines() if "==" in line}
+    assert third_parties() - installed == set()
+
+
+def test_the_device_installs_nothing_that_it_does_not_import() -> None:
+    declared = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {dependency.partition(">")[0] for dependency in declared} - third_parties() == set()
+
+
+def test_failures_are_swallowed_in_two_places_only() -> None:
+    """A broad handler is a part that may leave without a verdict: see docs/architecture.md."""
+    broad = [
+        path.relative_to(REPO).as_posix()
+        for path in EDGE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"}))
+        and not any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))
+    ]
+    assert sorted(broad) == ["edge/inspector.py", "edge/worker.py"]
+
+
+@pytest.mark.parametrize("name", ["pickle", "marshal", "shelve", "dill", "joblib"])
+def test_nothing_on_the_device_can_run_what_it_reads(name: str) -> None:
+    assert [path for path in EDGE if name in imported(path)] == []
+
+
+def test_functions_of_the_device_fit_on_a_screen() -> None:
+    long = [
+        f"{path.relative_to(REPO)}:{node.lineno} {node.name} has {node.end_lineno - node.lineno + 1} lines"
+        for path in EDGE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno + 1 > 40
+    ]
+    assert long == []
