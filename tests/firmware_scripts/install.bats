@@ -130,6 +130,15 @@ END
     tail -n +2 <<<"$output" | cut -d, -f1 | diff - <(seq "$((${#lines[@]} - 1))")
 }
 
+@test "a station that was installed in a folder starts where it is moved to" {
+    mv "$ROOT" "$BATS_TEST_TMPDIR/moved"
+    cd /
+    run "$BATS_TEST_TMPDIR/moved/opt/linewatch/current/bin/python" -P -m edge check \
+        "$BATS_TEST_TMPDIR/moved/var/lib/linewatch/models/current"
+    mv "$BATS_TEST_TMPDIR/moved" "$ROOT"
+    [ "$status" -eq 0 ]
+}
+
 @test "a second installation changes nothing, and keeps what a person wrote" {
     echo '# tuned by hand' >>"$ROOT/etc/linewatch/station.toml"
     listing() { (cd "$ROOT" && find . -path '*/__pycache__' -prune -o -printf '%p %l\n' | sort); }
