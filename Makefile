@@ -18,6 +18,7 @@ help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(BASE) ## make .venv with what the device needs (no torch)
+	@echo ".venv is ready"
 
 demo: $(BASE) ## engine and page on sample frames: http://127.0.0.1:8080, Ctrl-C stops
 	@exec $(RUN) -m edge run --config models/demo.toml
