@@ -112,6 +112,7 @@ def _run(config: StationConfig, page: PageProcess | None, stop: Stop, stack: Exi
     gc.collect()
     gc.freeze()  # what lives as long as the engine is never searched for garbage again
     if _wait_until_ready(engine, reporter, page, stop):
+        reporter.write_now()  # whoever reads READY and asks the page finds it running
         sys.stdout.write(f"READY {page.url}\n" if page else "READY\n")
         sys.stdout.flush()
         log.info("ready: %s, %s, %s", bundle.title, engine.capture.camera.describe(), engine.trigger.describe())

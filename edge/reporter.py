@@ -61,10 +61,14 @@ class Reporter:
         """Write what is due; call it each time round the loop."""
         silent_s = time.monotonic() - self._written_at
         if silent_s >= EVERY_S or (self._news and silent_s >= NOT_WITHIN_S):
-            status = self._engine.capture.status()
-            state = State.RUNNING if status.up else State.CAMERA_FAULT
-            self.write(State.STARTING if starting else state, status.detail)
+            self.write_now(starting)
             sd_notify("WATCHDOG=1")
+
+    def write_now(self, starting: bool = False) -> None:
+        """Write both files, with the state that the camera gives."""
+        status = self._engine.capture.status()
+        state = State.RUNNING if status.up else State.CAMERA_FAULT
+        self.write(State.STARTING if starting else state, status.detail)
 
     def write(self, state: State, detail: str) -> None:
         """Write both files now; raises OSError when run_dir cannot be written."""

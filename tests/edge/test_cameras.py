@@ -1,5 +1,7 @@
+import collections
 import functools
 import http.server
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,9 +37,7 @@ def is_red(image: Image) -> bool:
 
 
 def folder_camera(path: Path, fps: float = 200.0, seconds_per_image: float = 0.02) -> FolderCamera:
-    return FolderCamera(
-        FolderCameraConfig(type="folder", path=path, fps=fps, seconds_per_image=seconds_per_image)
-    )
+    return FolderCamera(FolderCameraConfig(type="folder", path=path, fps=fps, seconds_per_image=seconds_per_image))
 
 
 def video_camera(source: Path | str, **more: object) -> VideoCamera:
@@ -51,10 +51,9 @@ def test_folder_shows_every_image_in_the_order_of_names_and_begins_again(tmp_pat
     camera.open()
     seen = [int(camera.read()[0, 0, 0]) // 50 for _ in range(40)]
     camera.close()
-    changes = [b for a, b in zip(seen, seen[1:], strict=False) if a != b]
+    changes = sum(a != b for a, b in itertools.pairwise(seen))
     assert set(seen) == {0, 1, 2}
-    assert len(changes) >= 4
-    assert all((b - a) % 3 in (1, 2) for a, b in zip(changes, changes[1:], strict=False))
+    assert changes >= 4, "it went round more than once"
 
 
 def test_folder_frames_are_bgr_and_cannot_be_written_to(tmp_path: Path) -> None:
@@ -147,8 +146,7 @@ def test_http_url_gives_frames_in_bgr_and_a_lost_stream_is_an_error(site: str) -
     camera.open()
     assert is_red(camera.read())
     with pytest.raises(CameraError, match="no frame"):
-        for _ in range(20):
-            camera.read()
+        collections.deque(iter(camera.read, None), maxlen=0)  # reads until the stream ends
     camera.close()
     camera.open()
     assert is_red(camera.read())
@@ -159,7 +157,7 @@ def test_http_url_gives_frames_in_bgr_and_a_lost_stream_is_an_error(site: str) -
     "source", ["/dev/video987", "no/such/file.mp4", "987", "rtsp://127.0.0.1:9/x", "http://127.0.0.1:9/x"]
 )
 def test_source_that_is_not_there_is_a_lost_camera(source: str) -> None:
-    with pytest.raises(CameraError, match="987|no/such/file|127.0.0.1:9"):
+    with pytest.raises(CameraError, match=r"987|no/such/file|127\.0\.0\.1:9"):
         video_camera(source).open()
 
 
@@ -174,7 +172,7 @@ def test_passwords_in_a_url_are_never_shown() -> None:
 def test_a_camera_of_another_size_than_asked_for_is_refused(tmp_path: Path) -> None:
     camera = video_camera(write_video(tmp_path / "v.avi"), width=1920, height=1080)
     camera.open()
-    with pytest.raises(CameraError, match="gives 64x48.*1920x1080"):
+    with pytest.raises(CameraError, match=r"gives 64x48.*1920x1080"):
         camera.read()
 
 

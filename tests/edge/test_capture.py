@@ -141,7 +141,7 @@ def test_any_other_exception_in_the_thread_reaches_the_main_loop() -> None:
     capture.worker.check()
     capture.start()
     capture.worker.join(HANG_S)
-    with pytest.raises(WorkerError, match="thread capture died .*a defect of the driver"):
+    with pytest.raises(WorkerError, match=r"thread capture died .*a defect of the driver"):
         capture.worker.check()
 
 
