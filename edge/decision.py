@@ -67,9 +67,7 @@ def overlay(image: Image, anomaly_map: AnomalyMap, threshold: float, box: tuple[
     colours = cv2.applyColorMap(np.asarray(share * 255, dtype=np.uint8), cv2.COLORMAP_CIVIDIS)
     opacity = (0.15 + 0.5 * share)[..., np.newaxis]
     part[:] = (part * (1.0 - opacity) + colours * opacity).astype(np.uint8)
-    outlines, _ = cv2.findContours(
-        (level >= threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-    )
+    outlines, _ = cv2.findContours((level >= threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     thickness = max(2, round(max(width, height) / 300))
     cv2.drawContours(part, outlines, -1, (0, 0, 0), thickness + 2)
     cv2.drawContours(part, outlines, -1, (255, 255, 255), thickness)

@@ -1,4 +1,3 @@
-
 import pytest
 
 from edge.bundle import Bundle

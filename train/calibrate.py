@@ -46,8 +46,12 @@ def calibrate(work: Work) -> None:
             "holdout": dict(zip(report.holdout_images, scores, strict=True)),
         },
     )
-    promise = f"at most {threshold.bound:.1%} of good parts rejected" if threshold.bound else "an estimate, no guarantee"
-    print(f"calibrate: threshold {threshold.value:.4g} from {threshold.n} held-out goods ({threshold.method}: {promise})")
+    promise = (
+        f"at most {threshold.bound:.1%} of good parts rejected" if threshold.bound else "an estimate, no guarantee"
+    )
+    print(
+        f"calibrate: threshold {threshold.value:.4g} from {threshold.n} held-out goods ({threshold.method}: {promise})"
+    )
 
 
 def set_threshold(scores: Sequence[float], alpha: float) -> Threshold:

@@ -79,7 +79,9 @@ def _follow(quantize: NodeProto, users: dict[str, list[NodeProto]], graph: onnx.
         graph.node.remove(following)
         following = dequantize
     if following.op_type != "DequantizeLinear":
-        raise GraphError(f"{quantize.input[0]}: QuantizeLinear is followed by {following.op_type}, not DequantizeLinear")
+        raise GraphError(
+            f"{quantize.input[0]}: QuantizeLinear is followed by {following.op_type}, not DequantizeLinear"
+        )
     return following
 
 

@@ -72,9 +72,7 @@ def pack(work: Work, target: Path) -> Bundle:
     return bundle
 
 
-def _write_references(
-    work: Work, report: FitReport, calibration: dict[str, Any], folder: Path
-) -> dict[str, float]:
+def _write_references(work: Work, report: FitReport, calibration: dict[str, Any], folder: Path) -> dict[str, float]:
     """Two unseen good images and one with an inverted square, stored lossless: file name -> score on this CPU."""
     detector = Detector(work.need(INT8_IR, "quantize"), report.input)
     ranked = sorted(calibration["holdout"], key=calibration["holdout"].__getitem__)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
-from edge.detector import Detector
+from edge.detector import Detector, Runtime
 from edge.preprocess import InputSpec, load_image, prepare
 from train.errors import TrainError
 from train.export import OUTPUTS, example, quiet, to_onnx
@@ -47,7 +47,7 @@ def quantize(work: Work) -> None:
     network = InspectionNet(load_features(work), int8_head(work, report), report.recipe.top_k).eval()
     _write_int8(network, report, OUTPUTS, work.file(INT8_ONNX), work.file(INT8_IR))
     convolutions = int8_convolutions(work.file(INT8_IR))
-    facts = {
+    facts: dict[str, Any] = {
         "tool": "neural_compressor PT2E static, activations u8 per tensor, weights s8 per channel (dense: 7 bits)",
         "calibration_images": len(_calibration_files(report)),
         "convolutions": {"all": len(convolutions), "int8": sum(convolutions.values())},
@@ -145,14 +145,17 @@ def parity(work: Work, network: InspectionNet, report: FitReport) -> dict[str, A
     spec = report.input
     with torch.inference_mode():
         torch_fp32 = np.array([float(network(image_tensor(path, spec))[0]) for path in files])
+    compared: tuple[tuple[str, Runtime], ...] = (
+        (FP32_ONNX, "openvino"),
+        (FP32_ONNX, "onnxruntime"),
+        (INT8_IR, "openvino"),
+        (INT8_ONNX, "onnxruntime"),
+    )
     scores = {
-        (name, runtime): _scores(Detector(work.file(name), spec, None, runtime), files)
-        for name, runtime in (
-            (FP32_ONNX, "openvino"), (FP32_ONNX, "onnxruntime"), (INT8_IR, "openvino"), (INT8_ONNX, "onnxruntime")
-        )
-    }  # fmt: skip
+        (name, runtime): _scores(Detector(work.file(name), spec, None, runtime), files) for name, runtime in compared
+    }
     int8 = scores[INT8_IR, "openvino"]
-    facts = {
+    return {
         "images": len(files),
         "fp32_openvino": _gate("FP32 in OpenVINO", scores[FP32_ONNX, "openvino"], torch_fp32, FP32_TOLERANCE),
         "fp32_onnxruntime": _gate("FP32 in ONNX Runtime", scores[FP32_ONNX, "onnxruntime"], torch_fp32, FP32_TOLERANCE),
@@ -161,7 +164,6 @@ def parity(work: Work, network: InspectionNet, report: FitReport) -> dict[str, A
         "int8_tolerance": INT8_TOLERANCE,
         "int8_against_fp32": float(np.max(np.abs(int8 - torch_fp32) / torch_fp32)),
     }
-    return facts
 
 
 def _scores(detector: Detector, files: Sequence[Path]) -> np.ndarray[Any, Any]:
