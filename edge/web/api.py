@@ -31,9 +31,10 @@ def inspections() -> Response:
     """The newest rows first. limit 1..200, before: rows with a smaller id, verdict: only OK, NG or ERROR."""
     limit = _number("limit", 50, 1, MAX_LIMIT)
     before = _number("before", 0, 1, MAX_ID) if "before" in request.args else None
+    verdict = _verdict()
     station = current_station()
     with station.history() as log:
-        rows = log.recent(limit + 1, before, _verdict()) if log else []
+        rows = log.recent(limit + 1, before, verdict) if log else []
     found = [inspection_facts(row, station) for row in rows[:limit]]
     return jsonify(inspections=found, next_before=rows[limit - 1].id if len(rows) > limit else None)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import socket
 import sys
 from types import FrameType
 
@@ -28,30 +30,37 @@ def serve(config: StationConfig) -> None:
 
     Must be called in the main thread. Raises WebError when the address cannot be used.
     """
-    host, port = config.page.host, config.page.port
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its banner and queue notices say nothing to an operator
-    try:
+    with _listen(config.page.host, config.page.port) as listener:
         server = waitress.create_server(
             create_app(config),
-            host=host,
-            port=port,
+            sockets=[listener],
             threads=THREADS,
             connection_limit=MAX_CONNECTIONS,
             max_request_body_size=MAX_BODY_BYTES,
             clear_untrusted_proxy_headers=True,
             ident=None,
         )
-    except ValueError:  # how waitress says that the name does not resolve
-        raise WebError(f"page.host: {host!r} is not an address of this computer; use 127.0.0.1") from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise WebError(f"the page cannot use {host}:{port} ({reason}); set another page.port or page.host") from None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _stop)
+        try:
+            server.run()
+        finally:
+            server.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, IPv4 where the name has both."""
     try:
-        server.run()
-    finally:
-        server.close()
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError):
+        raise WebError(f"page.host: {host!r} is not the name of a computer; use 127.0.0.1") from None
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
+    try:
+        return socket.create_server((str(address[0]), port), family=family)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise WebError(f"the page cannot use {host}:{port} ({reason}); set another page.port or page.host") from None
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -31,6 +31,7 @@ export async function refreshCharts(status) {
 }
 
 function draw() {
+  if (byId("chart-score").getBoundingClientRect().width < 2 * LEFT) return; // not laid out yet
   drawScores(byId("chart-score"));
   drawLatency(byId("chart-latency"));
 }
@@ -50,7 +51,7 @@ function rule(chart, y, right, label, kind) {
 
 // The scale is the heatmap's: 0 to twice the threshold; what is beyond stands at the top edge.
 function drawScores(chart) {
-  const { height, right, x } = plane(chart);
+  const { height, right, x, step } = plane(chart);
   const judged = rows.filter((row) => row.score !== null && row.threshold);
   const threshold = judged.length ? judged[judged.length - 1].threshold : null;
   const y = (share) => TOP + height * (1 - Math.min(1, share / 2));
@@ -59,8 +60,9 @@ function drawScores(chart) {
   rows.forEach((row, index) => {
     const share = row.score !== null && row.threshold ? row.score / row.threshold : 0;
     const kind = row.verdict;
-    if (kind !== "ERROR") chart.append(svg("line", { x1: x(index), x2: x(index), y1: y(0), y2: y(share), class: "stem" }));
-    chart.append(svg("path", { d: shape(kind, x(index), y(share)), class: `mark mark-${kind}` }));
+    if (kind === "ERROR") chart.append(svg("rect", { x: x(index) - step / 2, y: y(2), width: step, height, class: "gap" }));
+    else chart.append(svg("line", { x1: x(index), x2: x(index), y1: y(0), y2: y(share), class: "stem" }));
+    chart.append(svg("path", { d: shape(kind, x(index), kind === "ERROR" ? y(2) + 18 : y(share)), class: `mark mark-${kind}` }));
   });
   rule(chart, y(1), right, threshold ? number(threshold, 3) : "", "limit");
   const count = (verdict) => rows.filter((row) => row.verdict === verdict).length;

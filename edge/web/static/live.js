@@ -22,15 +22,16 @@ export function refreshLive(status) {
   available = status !== null && status.live;
   frame.classList.toggle("old", !live);
   setText(byId("live-note"), note(status));
-  byId("live-note").hidden = live && !image.hidden;
+  byId("live-note").hidden = byId("live-note").textContent === "";
   if (available && (live || image.hidden)) fetchPicture();
 }
 
 function note(status) {
   if (status === null) return "Old picture: no connection";
   if (!status.live) return "No picture yet";
+  if (status.engine.state === "running") return status.latest?.reason === "no_frame" ? "No picture of this part: an earlier one is shown" : "";
   const seen = status.engine.alive || !status.engine.last_seen ? "" : `, before ${clock(status.engine.last_seen)}`;
-  return status.engine.state === "running" ? "" : `Not live: the last picture${seen}`;
+  return `Not live: the last picture${seen}`;
 }
 
 async function fetchPicture() {

@@ -1,0 +1,254 @@
+"""The page in a real Chromium: what a technician sees, at the three sizes it is made for."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from edge.bundle import Bundle
+from edge.types import Reason
+from tests.web.conftest import free_port
+from tests.web.standin import StandIn, encoded, part_image
+from tests.web.test_serve import page_process
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
+SIZES = [(1280, 800), (1024, 768), (390, 844)]
+HANG_MS = 30_000
+
+pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed: apt install chromium")
+
+SMALL_TARGETS = """() => [...document.querySelectorAll('a, button, label.button')]
+    .filter(node => node.offsetParent !== null && !node.matches('.skip'))
+    .map(node => [node.outerHTML.slice(0, 80), node.getBoundingClientRect()])
+    .filter(([, box]) => box.width < 44 || box.height < 44)
+    .map(([html, box]) => `${box.width}x${box.height} ${html}`)"""
+
+LOW_CONTRAST = """() => {
+    const channels = text => text.match(/[\\d.]+/g).map(Number);
+    const light = rgb => { const [r, g, b] = rgb.slice(0, 3).map(v => v / 255)
+        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126*r + 0.7152*g + 0.0722*b; };
+    const ground = node => { for (let at = node; at; at = at.parentElement) {
+        const rgb = channels(getComputedStyle(at).backgroundColor); if ((rgb[3] ?? 1) > 0.8) return rgb; }
+        return [255, 255, 255]; };
+    const found = [];
+    for (const node of document.querySelectorAll('body *')) {
+        const words = [...node.childNodes].filter(child => child.nodeType === 3 && child.textContent.trim());
+        if (!words.length || node.closest('svg, .unseen')) continue;
+        if (!node.checkVisibility({ visibilityProperty: true })) continue;
+        const [a, b] = [light(channels(getComputedStyle(node).color)), light(ground(node))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < 4.5) found.push(`${ratio.toFixed(2)} ${node.outerHTML.slice(0, 80)}`);
+    }
+    return found; }"""
+
+COUNT_SHIFTS = """() => { window.shifted = 0; new PerformanceObserver(list => { for (const entry of list.getEntries())
+    if (!entry.hadRecentInput) window.shifted += entry.value; }).observe({ type: 'layout-shift', buffered: true }); }"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Iterator[StandIn]:
+    """A station with thirty parts behind it, whose page is served; the tests of this file share it."""
+    station = StandIn(tmp_path_factory.mktemp("line") / "station", tiny_bundle, port=free_port())
+    station.fill(30)
+    with page_process(station.config):
+        yield station
+    station.stop()
+
+
+class Visitor:
+    """One tab; it remembers every complaint of the browser."""
+
+    def __init__(self, browser: Browser, station: StandIn, width: int = 1280, height: int = 800, dark: bool = False):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(HANG_MS)
+        self.complaints: list[str] = []
+        self.page.on("console", lambda message: self._heard(message.type, message.text))
+        self.page.on("pageerror", lambda error: self._heard("error", str(error)))
+        self.url = f"http://127.0.0.1:{station.config.page.port}"
+        self.page.add_init_script(f"({COUNT_SHIFTS})()")
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind in {"error", "warning"}:
+            self.complaints.append(text)
+
+    def open(self, path: str = "/") -> Page:
+        self.page.goto(f"{self.url}{path}")
+        return self.page
+
+    def settled(self) -> Page:
+        """The first page after its script has filled everything that is filled later."""
+        page = self.open()
+        page.wait_for_selector("#live-image:not([hidden])")
+        page.wait_for_selector("#rows .row")
+        page.wait_for_selector("#chart-score .mark")
+        return page
+
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def visit(chromium: Browser, line: StandIn) -> Iterator[Visit]:
+    """Opens tabs on the line while it runs and its last part was good; closes them at the end."""
+    line.inspect(part_image(1))
+    line.start()
+    opened: list[Visitor] = []
+
+    def make(**options: int) -> Visitor:
+        opened.append(Visitor(chromium, line, **options))
+        return opened[-1]
+
+    yield make
+    for visitor in opened:
+        visitor.context.close()
+    line.stop()
+
+
+def scrolls_sideways(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_page_fits_stands_still_and_is_made_for_gloves(visit: Visit, width: int, height: int) -> None:
+    visitor = visit(width=width, height=height)
+    page = visitor.settled()
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+    assert not scrolls_sideways(page)
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert page.evaluate("window.shifted") < 0.1
+    page.locator("#rows .row").first.click()
+    page.wait_for_url("**/inspections/*")
+    assert not scrolls_sideways(page)
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert visitor.complaints == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_word_has_enough_contrast(visit: Visit, line: StandIn, dark: bool) -> None:
+    page = visit(dark=dark).settled()
+    for verdict in ("OK", "NG", "ERROR"):
+        if verdict == "ERROR":
+            line.fail(Reason.BAD_FRAME, "too dark")
+        else:
+            line.inspect(part_image(3, defect=verdict == "NG"))
+        expect(page.locator("#verdict-headline")).to_have_text(verdict)
+        assert page.evaluate(LOW_CONTRAST) == []
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_an_uploaded_image_shows_its_heatmap_and_defect_probability(
+    visit: Visit, tmp_path: Path, width: int, height: int
+) -> None:
+    picture = tmp_path / "part.png"
+    picture.write_bytes(encoded(part_image(5, defect=True), ".png"))
+    visitor = visit(width=width, height=height)
+    page = visitor.settled()
+    page.set_input_files("#file", picture)
+    expect(page.locator("#result-badge")).to_have_text("NG")
+    expect(page.locator("#result-probability")).to_have_text("95.8 %")
+    expect(page.locator("#try")).to_contain_text("nothing is sent to the line")
+    expect(page.locator("#result-image")).to_have_attribute("src", re.compile("^data:image/jpeg"))
+    expect(page.locator("#result-image")).to_have_js_property("naturalWidth", 640)
+    page.click("#result-raw")
+    expect(page.locator("#result-image")).to_have_attribute("src", re.compile("^blob:"))
+    assert not scrolls_sideways(page)
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert visitor.complaints == []
+
+
+def test_an_upload_that_is_no_image_is_explained(visit: Visit, tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no picture")
+    page = visit().settled()
+    page.set_input_files("#file", tmp_path / "notes.png")
+    expect(page.locator("#result-error")).to_contain_text("not a readable image")
+    expect(page.locator("#result-body")).to_be_hidden()
+
+
+def test_a_new_verdict_appears_by_itself(visit: Visit, line: StandIn) -> None:
+    page = visit().settled()
+    line.inspect(part_image(7, defect=True))
+    expect(page.locator("#verdict-headline")).to_have_text("NG")
+    expect(page.locator("#announce")).to_contain_text("NG. Defect found: 2 marked areas.")
+    line.inspect(part_image(8))
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+
+
+def test_a_dying_engine_takes_its_verdict_with_it(visit: Visit, line: StandIn) -> None:
+    page = visit().settled()
+    line.stop()
+    line.health(written_at=datetime.now(UTC) - timedelta(seconds=30))
+    expect(page.locator("#alarm-title")).to_contain_text("Engine not running since")
+    expect(page.locator("#verdict-headline")).to_have_text("NO ENGINE")
+    expect(page.locator("#live-note")).to_contain_text("Not live")
+    line.start()
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+    expect(page.locator("#alarm")).to_be_hidden()
+
+
+def test_a_lost_connection_is_said_and_found_again(chromium: Browser, station: StandIn) -> None:
+    station.inspect(part_image())
+    station.start()
+    with page_process(station.config):
+        visitor = Visitor(chromium, station)
+        page = visitor.open()
+        expect(page.locator("#verdict-headline")).to_have_text("OK")
+    expect(page.locator("#verdict-headline")).to_have_text("NO LINK", timeout=HANG_MS)
+    expect(page.locator("#alarm-title")).to_contain_text("No connection")
+    with page_process(station.config):
+        expect(page.locator("#verdict-headline")).to_have_text("OK", timeout=HANG_MS)
+        expect(page.locator("#alarm")).to_be_hidden()
+        visitor.context.close()
+
+
+def test_the_history_filters_and_loads_more(visit: Visit, line: StandIn) -> None:
+    page = visit().settled()
+    rows = page.locator("#rows .row")
+    expect(rows).to_have_count(24)
+    while page.locator("#more").is_visible():
+        before = rows.count()
+        page.click("#more")
+        expect(rows).not_to_have_count(before)
+    expect(rows).to_have_count(sum(line.counts.values()))
+    page.click("#filter [data-verdict=NG]")
+    expect(rows).to_have_count(line.counts["NG"])
+    assert set(page.locator("#rows .badge").all_inner_texts()) == {"NG"}
+
+
+def test_the_list_does_not_move_under_a_finger(visit: Visit, line: StandIn) -> None:
+    page = visit().settled()
+    first = page.locator("#rows .row").first
+    page.mouse.move(300, 300)
+    page.mouse.move(310, 310)
+    before = first.get_attribute("href")
+    line.inspect(part_image(9))
+    expect(page.locator("#newer")).to_have_text("Show 1 newer")
+    assert first.get_attribute("href") == before
+    page.click("#newer")
+    expect(first).not_to_have_attribute("href", before or "")
+
+
+def test_the_live_picture_toggles_by_keyboard(visit: Visit) -> None:
+    page = visit().settled()
+    page.focus("#show-raw")
+    with page.expect_response("**/live.jpg?raw=1"):
+        page.keyboard.press("Enter")
+    expect(page.locator("#show-raw")).to_have_attribute("aria-pressed", "true")
