@@ -47,7 +47,8 @@ class TriggerConfig(Section):
 
 
 class InspectionConfig(Section):
-    deadline_ms: Annotated[float, Field(ge=10, le=10_000)] = 100.0
+    # At most 2 s: with a lost camera the loop waits so long for each part, and must still report in time.
+    deadline_ms: Annotated[float, Field(ge=10, le=2000)] = 100.0
     runtime: Literal["openvino", "onnxruntime"] = "openvino"
     threads: Annotated[int, Field(ge=0, le=64)] = 0  # 0: the runtime decides
 

@@ -111,7 +111,7 @@ path = "$ROOT/var/lib/linewatch/models/current/references"
 type = "free_run"
 rate_hz = 10
 [inspection]
-deadline_ms = 10000
+deadline_ms = 2000
 END
     "$ROOT/opt/linewatch/current/bin/python" -P -m edge run --config "$config" --no-page \
         >"$BATS_TEST_TMPDIR/engine.log" 2>&1 3>&- &
