@@ -7,10 +7,11 @@ import csv
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge import __version__
+from edge.arguments import OneLineParser
 from edge.types import EdgeError, Inspection
 
 FAILED = 1  # a bad bundle, bad data, a check that did not pass
@@ -41,55 +42,48 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(argv: list[str]) -> int:
     if argv[:1] == ["bench"]:
-        from edge import bench
-
-        return bench.main(argv[1:])
+        return _bench(argv[1:])
     arguments = _parser().parse_args(argv)
     status: int = arguments.verb(arguments)
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="linewatch", description="Inspect every part: one trigger, one verdict.")
+    parser = OneLineParser(prog="python -m edge", description="Inspect every part: one trigger, one verdict.")
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def verb(name: str, does: str) -> argparse.ArgumentParser:
-        return verbs.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+    def verb(name: str, does: str, action: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+        made.set_defaults(verb=action)
+        return made
 
     def config(of: argparse.ArgumentParser, required: bool = True) -> None:
         of.add_argument("--config", type=Path, required=required, metavar="FILE", help="station.toml")
 
-    run = verb("run", "inspect parts until stopped, and serve the page")
+    run = verb("run", "inspect parts until stopped, and serve the page", _run)
     config(run)
     run.add_argument("--no-page", action="store_true", help="the page is started by someone else, or not at all")
-    run.set_defaults(verb=_run)
-    page = verb("page", "serve the page alone")
+    page = verb("page", "serve the page alone", _page)
     config(page)
     page.add_argument("--engine-pid", type=int, help=argparse.SUPPRESS)
-    page.set_defaults(verb=_page)
-    check = verb("check", "verify a bundle, and that this CPU reproduces its reference scores")
+    check = verb("check", "verify a bundle, and that this CPU reproduces its reference scores", _check)
     check.add_argument("bundle", type=Path, metavar="BUNDLE")
-    check.set_defaults(verb=_check)
-    inspect = verb("inspect", "judge image files; a folder stands for the images below it")
+    inspect = verb("inspect", "judge image files; a folder stands for the images below it", _inspect)
     inspect.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE")
     inspect.add_argument("--json", action="store_true", help="one JSON object a line")
     inspect.add_argument("--heatmap", type=Path, metavar="DIR", help="write <stem>_heat.png for each image there")
     inspect.add_argument("--runtime", choices=("openvino", "onnxruntime"), default="openvino")
     inspect.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
-    inspect.set_defaults(verb=_inspect)
-    verb("bench", "measure latency on this CPU; see `bench --help`")
-    history = verb("log", "show the last inspections")
+    verb("bench", "measure latency on this CPU; see `bench --help`", lambda _: _bench([]))
+    history = verb("log", "show the last inspections", _log)
     config(history)
     history.add_argument("-n", "--last", type=int, default=20, metavar="N", help="how many (20)")
     history.add_argument("--csv", action="store_true", help="comma-separated values with a header")
-    history.set_defaults(verb=_log)
-    check_config = verb("check-config", "validate a station.toml")
+    check_config = verb("check-config", "validate a station.toml", _check_config)
     check_config.add_argument("file", type=Path, metavar="FILE")
-    check_config.set_defaults(verb=_check_config)
-    doctor = verb("doctor", "one page of facts about this device and station")
+    doctor = verb("doctor", "one page of facts about this device and station", _doctor)
     config(doctor, required=False)
-    doctor.set_defaults(verb=_doctor)
     return parser
 
 
@@ -143,6 +137,13 @@ def _inspect(arguments: argparse.Namespace) -> int:
     bundle = open_bundle(arguments.bundle)
     detector = Detector.from_bundle(bundle, arguments.runtime)
     return inspect_files(bundle, detector, arguments.images, arguments.heatmap, arguments.json)
+
+
+def _bench(argv: list[str]) -> int:
+    """Has a parser of its own, which names the option that is missing."""
+    from edge import bench
+
+    return bench.main(argv)
 
 
 def _log(arguments: argparse.Namespace) -> int:

@@ -13,9 +13,10 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from edge import __version__
+from edge.arguments import OneLineParser
 from edge.bench_table import over_budget, table
 from edge.bundle import Bundle, open_bundle
 from edge.cpu import ISA_CAP, TIER_CAPS, TIERS, read_cpu
@@ -49,22 +50,17 @@ def main(argv: list[str]) -> int:
         if options.json is not None:
             _write(options.json, (json.dumps(report, indent=2) + "\n").encode())
     except EdgeError as error:
-        print(f"linewatch: bench: {error}", file=sys.stderr)
+        print(f"linewatch: {error}", file=sys.stderr)
         return 1
     print(table(report))
     verdict = over_budget(report)
     if verdict is not None:
-        print(f"linewatch: bench: {verdict}", file=sys.stderr)
+        print(f"linewatch: {verdict}", file=sys.stderr)
     return 0 if verdict is None else 1
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"linewatch: bench: {message}; see python -m edge bench --help\n")
-
-
 def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = _OneLineParser(prog="python -m edge bench", description="Measure the shipped path on this CPU.")
+    parser = OneLineParser(prog="python -m edge bench", description="Measure the shipped path on this CPU.")
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle to measure")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--budget-ms", type=_positive(float), default=100.0, help="p99 from trigger to verdict")
@@ -96,7 +92,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     images = _images(bundle, options.images)
     load = os.getloadavg()[0]
     if load > BUSY * len(os.sched_getaffinity(0)):
-        print(f"linewatch: bench: the machine is busy (load {load:.2f}); expect figures too high", file=sys.stderr)
+        print(f"linewatch: the machine is busy (load {load:.2f}); expect figures too high", file=sys.stderr)
     report = _facts(bundle, images, options.budget_ms, load)
     return report | (_measure_tiers(options) if options.tier else _measure_here(bundle, images, options))
 
@@ -177,7 +173,7 @@ def _measure_capped(options: argparse.Namespace, cap: str | None) -> dict[str, A
         done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if not answer.exists():
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-            raise BenchError(f"{ISA_CAP}={cap}: {last.removeprefix('linewatch: bench: ')}")
+            raise BenchError(f"{ISA_CAP}={cap}: {last.removeprefix('linewatch: ')}")
         report: dict[str, Any] = json.loads(answer.read_bytes())
         return report
 

@@ -139,7 +139,7 @@ def test_bad_input_is_one_line_and_exit_1(
     options = {"--bundle": str(tiny_bundle.path), **change}
     assert main([word for pair in options.items() for word in pair]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("linewatch: bench: ")
+    assert line.startswith("linewatch: ")
     assert words in line
 
 
@@ -163,7 +163,7 @@ def test_wrong_usage_is_one_line_and_exit_2(argv: list[str], capsys: pytest.Capt
         main(["--bundle", "anywhere", *argv])
     assert left.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("linewatch: bench: ")
+    assert line.startswith("linewatch: ")
 
 
 def test_a_part_without_a_verdict_ends_the_benchmark(
