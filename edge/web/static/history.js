@@ -89,7 +89,7 @@ function line(row) {
   const picture = row.pictures.thumb
     ? element("img", { src: row.pictures.thumb, alt: "", loading: "lazy", width: 124, height: 92 })
     : element("span", {}, "no picture");
-  const score = row.score === null ? row.words.what : `Score ${number(row.score)} of ${number(row.threshold)}`;
+  const score = row.score === null ? row.words.what : `Score ${number(row.score)} · threshold ${number(row.threshold)}`;
   const small = row.score === null ? row.detail : row.probability_text === "–" ? row.words.what : `defect ${row.probability_text}`;
   const link = element(
     "a",
