@@ -152,7 +152,11 @@ def _measure_tiers(options: argparse.Namespace) -> dict[str, Any]:
         raise BenchError(
             f"--tier {options.tier}: this CPU is {cpu.native_tier}, and a lesser one cannot stand in for it"
         )
-    reports = [_measure_capped(options, None if tier == cpu.native_tier else TIER_CAPS[tier]) for tier in able]
+    reports = []
+    for tier in able:
+        _progress(f"tier {tier}, {len(reports) + 1} of {len(able)}")
+        reports.append(_measure_capped(options, None if tier == cpu.native_tier else TIER_CAPS[tier]))
+    _progress("")
     return {
         "skipped": [tier for tier in wanted if tier not in able],
         "rss_mb": reports[0]["rss_mb"],
