@@ -152,7 +152,7 @@ def _measure_tiers(options: argparse.Namespace) -> dict[str, Any]:
         raise BenchError(
             f"--tier {options.tier}: this CPU is {cpu.native_tier}, and a lesser one cannot stand in for it"
         )
-    reports = []
+    reports: list[dict[str, Any]] = []
     for tier in able:
         _progress(f"tier {tier}, {len(reports) + 1} of {len(able)}")
         reports.append(_measure_capped(options, None if tier == cpu.native_tier else TIER_CAPS[tier]))

@@ -25,7 +25,7 @@ def table(report: Mapping[str, Any]) -> str:
         *_aligned([COLUMNS, *(row for result in report["results"] for row in _rows(result))]),
         "",
         f"Milliseconds, one part at a time; {report['warm_up']} parts to warm up are not counted. "
-        f"The shipped path ({_name(shipped)}) takes {shipped['overhead']:.2f} x its inference (p50, {shipped['tier']}).",
+        f"The shipped path ({_name(shipped)}) takes {shipped['overhead']:.2f} x its inference (p50).",
     ]
     lines += [f"tier {tier}: skipped, this CPU does not have it" for tier in report["skipped"]]
     if any("capped" in result["tier"] for result in report["results"]):
