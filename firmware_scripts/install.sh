@@ -110,7 +110,7 @@ install_files() {
     if [[ -e $config ]]; then
         echo "config: keeping $config"
     else
-        run install -m 0644 "$here/firmware_scripts/station.toml" "$config"
+        run install -m 0640 "$here/firmware_scripts/station.toml" "$config" # may come to hold a camera's password
     fi
 }
 
@@ -119,6 +119,7 @@ make_user() {
         run useradd --system --home-dir /var/lib/linewatch --shell /usr/sbin/nologin linewatch
     run chown linewatch:linewatch /var/lib/linewatch
     run chown -R -h linewatch:linewatch /var/lib/linewatch/models
+    run chgrp linewatch /etc/linewatch/station.toml
 }
 
 start_services() {
@@ -129,6 +130,7 @@ start_services() {
 }
 
 main() {
+    umask 022 # the engine's user must be able to read what root installs
     parse_arguments "$@"
     check_arguments
     install_engine
