@@ -219,6 +219,15 @@ def test_a_lost_connection_is_said_and_found_again(chromium: Browser, station: S
         visitor.context.close()
 
 
+def test_an_answer_that_cannot_be_shown_leaves_no_old_verdict_on_the_page(visit: Visit) -> None:
+    page = visit().settled()
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+    page.route("**/api/status", lambda route: route.fulfill(json={"engine": {"alive": True}}))
+    expect(page.locator("#verdict-headline")).to_have_text("NO LINK")
+    page.unroute("**/api/status")
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+
+
 def test_the_history_filters_and_loads_more(visit: Visit, line: StandIn) -> None:
     page = visit().settled()
     rows = page.locator("#rows .row")

@@ -41,7 +41,7 @@ function plane(chart) {
   chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
   chart.replaceChildren();
   const inner = width - LEFT - 10;
-  return { height: height - TOP - BOTTOM, right: width, x: (index) => LEFT + ((index + 0.5) * inner) / KEEP, step: inner / KEEP };
+  return { height: height - TOP - BOTTOM, right: width, x: (index) => LEFT + ((KEEP - rows.length + index + 0.5) * inner) / KEEP, step: inner / KEEP };
 }
 
 function rule(chart, y, right, label, kind) {
@@ -78,8 +78,8 @@ function shape(verdict, x, y) {
 function drawLatency(chart) {
   const { height, right, x, step } = plane(chart);
   const slowest = Math.max(0, ...rows.map((row) => row.timings_ms.total));
-  const top = Math.max(deadline, slowest, 1) * 1.08;
-  const y = (ms) => TOP + height * (1 - ms / top);
+  const top = Math.max(1.1 * deadline, Math.min(slowest, 2 * deadline), 1); // one slow part must not hide the others
+  const y = (ms) => TOP + height * (1 - Math.min(1, ms / top));
   rule(chart, y(0), right, "0", "axis");
   rows.forEach((row, index) => {
     const ms = row.timings_ms.total;

@@ -48,11 +48,22 @@ export function clock(iso, withDate = false) {
 }
 
 // The bar of templates/macros.html: 200 wide is twice the threshold.
+export function scoreBar(score, threshold) {
+  const bar = svg("svg", { class: "bar thin", viewBox: "0 0 200 20", preserveAspectRatio: "none", "aria-hidden": "true" });
+  bar.append(svg("rect", { class: "bar-track", width: 200, height: 20 }));
+  bar.append(svg("rect", { class: "bar-fill", width: barWidth(score, threshold), height: 20 }));
+  bar.append(svg("rect", { class: "bar-tick", x: 98, width: 4, height: 20 }));
+  return bar;
+}
+
+function barWidth(score, threshold) {
+  return score === null || !threshold ? 0 : Math.min(200, (100 * score) / threshold);
+}
+
 export function setScore(box, score, threshold) {
   setText(box.querySelector(".score-value"), number(score));
   setText(box.querySelector(".score-threshold"), number(threshold));
-  const width = score === null || !threshold ? 0 : Math.min(200, (100 * score) / threshold);
-  box.querySelector(".bar-fill").setAttribute("width", width);
+  box.querySelector(".bar-fill").setAttribute("width", barWidth(score, threshold));
 }
 
 // Two buttons of which one is pressed; calls back with the pressed one.

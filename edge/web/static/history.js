@@ -1,9 +1,10 @@
 // The last inspections. The list stands still under a finger: it follows by itself only while nobody touches the page.
-import { badge, byId, choice, clock, element, number, setText } from "./dom.js";
+import { badge, byId, choice, clock, element, number, scoreBar, setText } from "./dom.js";
 
 const PAGE = 24;
 const FOLLOW_EVERY_MS = 2000;
 const HANDS_OFF_MS = 10000;
+const COMPLETE_AFTER_MS = 1000;
 const rows = byId("rows");
 let verdict = "";
 let newest = null; // highest id of the history when the list was read; null: not read yet
@@ -46,6 +47,7 @@ async function reload() {
     const [page, status] = await Promise.all([read(null), newestId()]);
     if (wanted !== verdict) return;
     rows.replaceChildren(...page.inspections.map(line));
+    completeLater(page.inspections);
     newest = status;
     paged = false;
     byId("newer").hidden = true;
@@ -85,21 +87,34 @@ function ended(page) {
   byId("rows-empty").hidden = rows.children.length > 0;
 }
 
+// A row is stored before its pictures: ask once more for those that came without.
+function completeLater(found) {
+  for (const [index, row] of found.slice(0, 4).entries()) {
+    if (row.pictures.thumb || row.reason === "no_frame") continue;
+    const item = rows.children[index];
+    setTimeout(async () => {
+      const response = await fetch(`/api/inspections/${row.id}`).catch(() => null);
+      if (response?.ok && item.isConnected) item.replaceWith(line(await response.json()));
+    }, COMPLETE_AFTER_MS);
+  }
+}
+
 function line(row) {
   const picture = row.pictures.thumb
     ? element("img", { src: row.pictures.thumb, alt: "", loading: "lazy", width: 124, height: 92 })
     : element("span", {}, "no picture");
-  const score = row.score === null ? row.words.what : `Score ${number(row.score)} · threshold ${number(row.threshold)}`;
-  const small = row.score === null ? row.detail : row.probability_text === "–" ? row.words.what : `defect ${row.probability_text}`;
+  const judged = row.verdict !== "ERROR";
+  const score = !judged ? [row.words.what] : [`Score ${number(row.score, 3)}`, scoreBar(row.score, row.threshold)];
+  const small = !judged ? row.detail : row.probability_text === "–" ? row.words.what : `defect ${row.probability_text}`;
   const link = element(
     "a",
-    { class: "row", href: `/inspections/${row.id}` },
+    { class: "row", "data-kind": row.words.kind, href: `/inspections/${row.id}` },
     element("span", { class: "thumb" }, picture),
     element(
       "div",
       { class: "row-text" },
       element("div", { class: "row-head" }, badge(row.words), element("span", { class: "muted" }, clock(row.at))),
-      element("p", {}, score),
+      element("p", { class: "row-score" }, ...score),
       element("p", { class: "muted" }, `Part ${row.id} · ${small}`),
     ),
   );

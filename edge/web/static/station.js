@@ -15,26 +15,31 @@ const LOST = {
   action: "The verdict is unknown. Check the network and the station; trying again.",
 };
 
-let answeredAt = Date.now();
-let lost = false;
+let shownAt = Date.now();
 let instance = null;
 let announced = "";
 
+// A verdict that was not shown anew for a while is not current, whatever the cause: then the page says that it has none.
 async function poll() {
   try {
-    const response = await fetch("/api/status", { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
-    if (!response.ok) throw new Error(`status ${response.status}`);
-    const status = await response.json();
-    answeredAt = Date.now();
-    lost = false;
-    show(status);
-  } catch {
-    if (Date.now() - answeredAt > LOST_AFTER_MS && !lost) {
-      lost = true;
-      showLost();
+    const status = await ask();
+    if (status !== null) {
+      show(status);
+      shownAt = Date.now();
     }
+  } finally {
+    if (Date.now() - shownAt > LOST_AFTER_MS) showLost();
+    setTimeout(poll, EVERY_MS);
   }
-  setTimeout(poll, EVERY_MS);
+}
+
+async function ask() {
+  try {
+    const response = await fetch("/api/status", { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
 }
 
 function show(status) {
@@ -90,7 +95,7 @@ function showLost() {
   showVerdict(LOST, null, null);
   byId("alarm").hidden = false;
   byId("alarm").querySelector("use").setAttribute("href", "#i-lost");
-  setText(byId("alarm-title"), `No connection to the station since ${clock(answeredAt)}`);
+  setText(byId("alarm-title"), `No connection to the station since ${clock(shownAt)}`);
   setText(byId("alarm-text"), LOST.action);
   refreshLive(null);
 }
@@ -109,6 +114,9 @@ function showCounters({ health, history }) {
   setText(byId("p50"), latency ? number(latency.p50_ms, 3) : "–");
   if (!health) return;
   setText(byId("deadline"), `${number(health.deadline_ms)} ms`);
+  const slow = latency !== null && latency.p99_ms > health.deadline_ms;
+  setText(byId("too-slow"), slow ? " · too slow" : "");
+  byId("latency").dataset.kind = slow ? "ng" : "time";
   const share = latency ? Math.min(1, latency.p99_ms / health.deadline_ms) : 0;
   byId("latency-fill").setAttribute("width", 200 * share);
 }
