@@ -301,3 +301,37 @@ def test_the_inspection_is_not_disturbed_by_a_flood_of_uploads(tmp_path: Path, t
     assert len(answers) == 20
     assert [row.id for row in rows] == list(range(1, len(rows) + 1))
     assert {row.reason for row in rows} == {Reason.SCORE}
+
+
+def test_between_rare_parts_the_engine_reports_and_answers_uploads(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    station = Station(tmp_path, tiny_bundle, rate_hz=0.001)
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        wait_for(lambda: len(station.rows()) == 1)
+        written: set[object] = set()
+
+        def reported() -> bool:
+            health = station.health()
+            written.add(health.written_at if health else None)
+            return len(written) >= 4
+
+        wait_for(reported)
+        box = RequestBox(station.config.run_dir / REQUESTS)
+        box.ask(np.zeros((1, 64, 64, 3), np.uint8), HANG_S)
+        assert engine.stop() == 0
+    assert len(station.rows()) == 1
+
+
+def test_a_run_folder_that_is_taken_away_stops_the_engine_with_one_line(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    station = Station(tmp_path, tiny_bundle)
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        wait_for(lambda: len(station.rows()) >= 2)
+        station.config.run_dir.rename(tmp_path / "away")
+        assert engine.ended() == 1
+    assert [line for line in engine.said.splitlines() if line.startswith("linewatch: ")] == [
+        engine.said.splitlines()[-1]
+    ]
+    assert str(station.config.run_dir) in engine.said
+    assert "outputs safe" in engine.said
+    assert "Traceback" not in engine.said
