@@ -48,8 +48,10 @@ class Stop:
 
     def __init__(self) -> None:
         self.wanted = False
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._set)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a closed terminal is no reason
+            signal.signal(signal.SIGHUP, self._set)
 
     def _set(self, _number: int, _frame: object) -> None:
         self.wanted = True

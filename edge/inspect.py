@@ -92,7 +92,7 @@ def as_text(path: Path, judgement: Judgement, threshold: float) -> str:
     probability = math.nan if judgement.defect_probability is None else judgement.defect_probability
     return (
         f"{decision.verdict:<5}  {decision.reason:<16}  score {score:10.4f} / {threshold:.4f}  p {probability:5.3f}  "
-        f"{len(decision.regions):2d} regions  {_timings(judgement)['total']:7.2f} ms  {path}"
+        f"regions {len(decision.regions):2d}  {_timings(judgement)['total']:7.2f} ms  {path}"
     )
 
 
