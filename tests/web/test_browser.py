@@ -135,8 +135,9 @@ def test_the_page_fits_stands_still_and_is_made_for_gloves(visit: Visit, width: 
     assert not scrolls_sideways(page)
     assert page.evaluate(SMALL_TARGETS) == []
     assert page.evaluate("window.shifted") < 0.1
-    page.locator("#rows .row").first.click()
+    page.locator("#rows .row[data-kind=ng]").first.click()
     page.wait_for_url("**/inspections/*")
+    expect(page.locator("table")).to_have_count(2)
     assert not scrolls_sideways(page)
     assert page.evaluate(SMALL_TARGETS) == []
     assert visitor.complaints == []
