@@ -108,14 +108,6 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert missing == {}
 
 
-def test_make_help_names_every_target() -> None:
-    text = (REPO / "Makefile").read_text()
-    phony = set(" ".join(re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)).split())
-    shown = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=REPO, timeout=60)
-    assert shown.returncode == 0, shown.stderr
-    assert {line.split()[1] for line in shown.stdout.splitlines()} == phony
-
-
 def test_every_verb_of_the_device_that_is_named_exists() -> None:
     verbs = commands("edge")
     assert {"run", "check", "bench", "check-config"} <= verbs

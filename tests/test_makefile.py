@@ -1,6 +1,7 @@
 """The Makefile: what a person types first."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,11 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_without_a_target_the_verbs_are_listed() -> None:
     assert make().stdout == make("help").stdout
     assert "make demo" in make().stdout
+
+
+def test_help_names_every_target() -> None:
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (REPO / "Makefile").read_text(), re.MULTILINE)
+    assert {line.split()[1] for line in make("help").stdout.splitlines()} == set(phony.split())
 
 
 @pytest.mark.parametrize("python", ["python-that-is-not-there", "false"])
