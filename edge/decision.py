@@ -63,10 +63,10 @@ def overlay(image: Image, anomaly_map: AnomalyMap, threshold: float, box: tuple[
     painted = image.copy()
     part = painted[y : y + height, x : x + width]
     level = cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR)
-    share = np.clip(level / (HEATMAP_TOP * max(threshold, 1e-9)), 0.0, 1.0)
-    colours = cv2.applyColorMap(np.asarray(share * 255, dtype=np.uint8), cv2.COLORMAP_CIVIDIS)
-    opacity = (0.15 + 0.5 * share)[..., np.newaxis]
-    part[:] = (part * (1.0 - opacity) + colours * opacity).astype(np.uint8)
+    share = np.clip(level * np.float32(1.0 / (HEATMAP_TOP * max(threshold, 1e-9))), 0.0, 1.0)
+    colours = cv2.applyColorMap(cv2.convertScaleAbs(share, alpha=255.0), cv2.COLORMAP_CIVIDIS)
+    opacity = 0.15 + 0.5 * share
+    part[:] = cv2.blendLinear(np.ascontiguousarray(part), colours, 1.0 - opacity, opacity)
     outlines, _ = cv2.findContours((level >= threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     thickness = max(2, round(max(width, height) / 300))
     cv2.drawContours(part, outlines, -1, (0, 0, 0), thickness + 2)

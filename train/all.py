@@ -18,6 +18,7 @@ from train.recipe import add_recipe_options, recipe_from
 from train.work import Work
 
 SYNTHETIC = Path("data/synthetic")
+CONFIGS = Path(__file__).parent / "configs"
 
 
 def main(argv: list[str]) -> None:
@@ -27,6 +28,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
     add_recipe_options(parser)
     args = parser.parse_args(argv)
+    if args.config is None and (CONFIGS / f"{args.name}.toml").is_file():
+        args.config = CONFIGS / f"{args.name}.toml"
+        print(f"recipe: {args.config.name} of train/configs")
     recipe = recipe_from(args)
     start = time.monotonic()
     if args.data is None and not SYNTHETIC.exists():

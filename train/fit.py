@@ -49,7 +49,7 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport:
         patches = collect_patches(
             lambda path: features(image_tensor(path, spec))[0], [sample.path for sample in good], recipe
         )
-    mean, std = patches.mean(dim=0), patches.std(dim=0).clamp_min(1e-6)
+    mean, std = statistics(patches, features.backbone.channels[0], recipe)
     chosen = k_centre_greedy((patches - mean) / std, recipe.bank, recipe.seed)
     work.folder.mkdir(parents=True, exist_ok=True)
     state = {"patches": patches[chosen], "chosen": chosen, "mean": mean, "std": std}
@@ -145,6 +145,17 @@ def collect_patches(extract: Callable[[Path], Tensor], files: Sequence[Path], re
             f"add good images or ask for a smaller --bank"
         )
     return patches
+
+
+def statistics(patches: Tensor, fine_channels: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """(C,) mean and (C,) standard deviation of (N, C) patches; the fine stage's is enlarged to weigh it less.
+
+    The stride-8 stage sees texture more than form: at full weight it drowns what the stride-16 stage knows
+    (docs/decisions/0003).
+    """
+    std = patches.std(dim=0).clamp_min(1e-6)
+    std[:fine_channels] /= recipe.fine_weight
+    return patches.mean(dim=0), std
 
 
 def k_centre_greedy(rows: Tensor, size: int, seed: int) -> Tensor:

@@ -20,7 +20,7 @@ from edge.detector import Detector, Runtime
 from edge.preprocess import InputSpec, load_image, prepare
 from train.errors import TrainError
 from train.export import OUTPUTS, example, quiet, to_onnx
-from train.fit import chosen_patches, collect_patches, image_tensor, load_features, load_network
+from train.fit import chosen_patches, collect_patches, image_tensor, load_features, load_network, statistics
 from train.graph import finish, fold_weights
 from train.model import InspectionNet, NormalityHead
 from train.work import FitReport, Work, progress
@@ -68,11 +68,12 @@ def int8_head(work: Work, report: FitReport) -> NormalityHead:
     than the rounding itself (docs/decisions/0002).
     """
     files = [report.data / name for name in report.fit_images]
+    features = load_features(work)
     with tempfile.TemporaryDirectory() as scratch:
         ir = Path(scratch) / "features.xml"
-        _write_int8(load_features(work), report, ["features"], ir.with_suffix(".onnx"), ir)
+        _write_int8(features, report, ["features"], ir.with_suffix(".onnx"), ir)
         patches = collect_patches(_extractor(ir, report.input), files, report.recipe)
-    mean, std = patches.mean(dim=0), patches.std(dim=0).clamp_min(1e-6)
+    mean, std = statistics(patches, features.backbone.channels[0], report.recipe)
     return NormalityHead(mean, std, (patches[chosen_patches(work)] - mean) / std)
 
 

@@ -26,6 +26,7 @@ class Recipe(BaseModel):
     weights: Path | None = None  # a state dict for it; none: the installed package, else timm's hub
     side: Annotated[int, Field(ge=64, le=2048)] | None = None  # width x height is about side^2; none: from the images
     crop: Crop | None = None  # the inspected rectangle, frame pixels
+    fine_weight: Annotated[float, Field(gt=0, le=2)] = 0.5  # weight of the stride-8 features against the stride-16 ones
     bank: Annotated[int, Field(ge=16, le=20_000)] = 2000  # normal patches kept
     candidates: Annotated[int, Field(ge=1000)] = 100_000  # patches the bank is chosen from
     top_k: Annotated[int, Field(ge=1, le=100)] = 5  # map cells averaged into the score
@@ -41,6 +42,7 @@ OPTIONS: dict[str, type] = {
     "backbone": str,
     "weights": Path,
     "side": int,
+    "fine_weight": float,
     "bank": int,
     "top_k": int,
     "holdout_share": float,
