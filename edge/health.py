@@ -50,6 +50,35 @@ class Latency(BaseModel):
     max_ms: float
 
 
+class Drift(BaseModel):
+    """Do the running parts still score like those that the threshold was set on?"""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    alarm: bool
+    since: datetime | None = None  # UTC, when the scores began to differ; only with an alarm
+    detail: str = ""  # one line for a person
+    parts: int = 0  # how many the test has seen since it was last reset
+
+
+class OutputHealth(BaseModel):
+    """One output to the line, as the engine sees it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str  # e.g. "mqtt broker.local:8883"
+    up: bool
+    detail: str = ""  # one line: why it is down
+    waiting: int = 0  # messages in its outbox, kept until they are taken
+
+
+class SelfTest(BaseModel):
+    """The last run of the bundle's references on this CPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    at: datetime  # UTC
+    passed: bool
+    detail: str = ""
+
+
 class Health(BaseModel):
     """One snapshot, written by the engine at least once a second and after every inspection."""
 
@@ -78,6 +107,17 @@ class Health(BaseModel):
     last_reason: str | None
     recorder_queue: int
     images_dropped: int
+    # What a station without the part in question leaves as it is; the page then shows nothing of it.
+    overruns: int = 0  # triggers refused because a part was being judged
+    software_trigger: bool = False  # POST /api/trigger is taken
+    recipe: str | None = None  # the recipe in use
+    recipes: list[str] = []  # what POST /api/recipe may switch to, the one in use included
+    commissioned: bool | None = None  # False: the picture's quality is not yet compared with a baseline
+    quality_fault: str | None = None  # why pictures are refused now, for as long as they are
+    drift: Drift | None = None
+    storage_fault: str | None = None  # why pictures are not kept; rows go on
+    outputs: list[OutputHealth] = []
+    self_test: SelfTest | None = None
 
 
 def write_health(run_dir: Path, health: Health) -> None:
