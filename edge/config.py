@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
 
 from edge.types import EdgeError
 
@@ -29,7 +29,7 @@ class FolderCameraConfig(Section):
 
 
 class VideoCameraConfig(Section):
-    """Anything OpenCV opens: a V4L2 device (/dev/video0), an RTSP or HTTP URL, a video file."""
+    """Anything OpenCV opens: a V4L2 device (/dev/v4l/by-id/...), an RTSP or HTTP URL, a video file."""
 
     type: Literal["video"]
     source: str = Field(min_length=1)
@@ -37,6 +37,10 @@ class VideoCameraConfig(Section):
     height: PositiveInt | None = None
     fps: PositiveFloat | None = None
     loop: bool = False  # start a video file again when it ends
+    # Of a V4L2 device, in its driver's units (v4l2-ctl --list-ctrls): set when opened, and read back.
+    exposure: PositiveFloat | None = None
+    gain: Annotated[float, Field(ge=0)] | None = None
+    white_balance_k: PositiveFloat | None = None
 
 
 class TriggerConfig(Section):
@@ -53,6 +57,17 @@ class InspectionConfig(Section):
     threads: Annotated[int, Field(ge=0, le=64)] = 0  # 0: the runtime decides
 
 
+class QualityConfig(Section):
+    """How far a picture may be from the commissioned ones (`edge commission`) before it is not judged."""
+
+    frozen_frames: Annotated[int, Field(ge=0, le=10_000)] = 5  # byte-identical ones in a row; 0: repeats are fine
+    min_focus: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the commissioned sharpness
+    max_exposure_shift: Annotated[float, Field(ge=1, le=255)] = 30.0  # of the mean, grey levels
+    max_colour_shift: Annotated[float, Field(ge=1, le=255)] = 15.0  # of red or blue against green, grey levels
+    max_move: Annotated[float, Field(gt=0, le=1)] = 0.04  # of the picture's width
+    max_changed: Annotated[float, Field(gt=0, le=1)] = 0.4  # share of the picture that looks different
+
+
 class StorageConfig(Section):
     max_image_mb: Annotated[int, Field(ge=10)] = 2000  # oldest pictures go first; rows are never deleted
 
@@ -60,20 +75,43 @@ class StorageConfig(Section):
 class PageConfig(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    stations: tuple[Path, ...] = ()  # station.toml of further engines, which this page shows too
+
+
+DEFAULT_RECIPE = "default"  # the name that the key `bundle` goes by
+RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 class StationConfig(Section):
     """The whole of station.toml; relative paths are relative to the file."""
 
     name: str = Field(min_length=1, max_length=80)
-    bundle: Path
+    bundle: Path  # the recipe "default"
     state_dir: Path  # events.db and images/: must survive a restart
     run_dir: Path  # latest.jpg, health.json, requests/: a tmpfs
     camera: Annotated[FolderCameraConfig | VideoCameraConfig, Field(discriminator="type")]
     trigger: TriggerConfig
     inspection: InspectionConfig = InspectionConfig()
+    recipes: dict[RecipeName, Path] = Field(default_factory=dict)  # further bundles, chosen while it runs
+    quality: QualityConfig = QualityConfig()
     storage: StorageConfig = StorageConfig()
     page: PageConfig = PageConfig()
+
+    @field_validator("recipes")
+    @classmethod
+    def _default_is_the_bundle(cls, recipes: dict[str, Path]) -> dict[str, Path]:
+        if DEFAULT_RECIPE in recipes:
+            raise ValueError(f"{DEFAULT_RECIPE!r} is the name of the key `bundle`; choose another one")
+        return recipes
+
+    @property
+    def bundles(self) -> dict[str, Path]:
+        """Recipe name -> bundle folder; the default first."""
+        return {DEFAULT_RECIPE: self.bundle, **self.recipes}
+
+    def baseline(self, recipe: str) -> Path:
+        """Where the commissioned picture of a recipe is kept."""
+        return self.state_dir / f"baseline-{recipe}.json"
 
     @property
     def events_db(self) -> Path:
@@ -122,4 +160,6 @@ def _absolute(config: StationConfig, base: Path) -> StationConfig:
     elif "://" not in camera.source and not camera.source.isdigit():
         camera = camera.model_copy(update={"source": str(base / camera.source)})
     paths = {key: base / getattr(config, key) for key in ("bundle", "state_dir", "run_dir")}
-    return config.model_copy(update={**paths, "camera": camera})
+    recipes = {name: base / path for name, path in config.recipes.items()}
+    page = config.page.model_copy(update={"stations": tuple(base / path for path in config.page.stations)})
+    return config.model_copy(update={**paths, "camera": camera, "recipes": recipes, "page": page})

@@ -36,6 +36,7 @@ class State(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     CAMERA_FAULT = "camera_fault"
+    FAULT = "fault"  # the self-test failed: every part is ERROR until one passes
     STOPPED = "stopped"
 
 
@@ -111,6 +112,8 @@ class Health(BaseModel):
     overruns: int = 0  # triggers refused because a part was being judged
     software_trigger: bool = False  # POST /api/trigger is taken
     recipe: str | None = None  # the recipe in use
+    recipe_pending: str | None = None  # the one that is being verified, while `recipe` goes on judging
+    recipe_fault: str | None = None  # why the last switch was refused
     recipes: list[str] = []  # what POST /api/recipe may switch to, the one in use included
     commissioned: bool | None = None  # False: the picture's quality is not yet compared with a baseline
     quality_fault: str | None = None  # why pictures are refused now, for as long as they are

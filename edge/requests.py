@@ -14,14 +14,18 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.files import write_atomically
 from edge.types import AnomalyMap, EdgeError, Image, Prediction
 
 _REQUEST = re.compile(r"^[0-9a-f]{32}\.npy$")
+_COMMAND = re.compile(r"^[0-9a-f]{32}\.json$")
+COMMAND_WITHIN_S = 5.0  # the engine looks between any two parts
 
 
 class RequestError(EdgeError):
@@ -40,8 +44,31 @@ class Answer:
     bundle: str
 
 
+class Verb(StrEnum):
+    """What the page may ask of the engine, apart from judging an upload."""
+
+    TRIGGER = "trigger"
+    SWITCH_RECIPE = "switch_recipe"
+    SELF_TEST = "self_test"
+
+
+class Command(BaseModel):
+    """One such question."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    verb: Verb
+    recipe: str | None = Field(default=None, max_length=64)
+
+
+class Reply(BaseModel):
+    """Whether the command was accepted; what became of it is in health.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    error: str | None = None
+
+
 class RequestBox:
-    """The folder run_dir/requests, seen from the page (ask) and from the engine (answer_next)."""
+    """The folder run_dir/requests: the page asks and commands, the engine answers and obeys."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,6 +99,55 @@ class RequestBox:
             question.unlink(missing_ok=True)
             reply.unlink(missing_ok=True)
         raise RequestError(f"the engine did not answer within {timeout_s:g} s; see the status page")
+
+    def trigger(self, timeout_s: float = COMMAND_WITHIN_S) -> None:
+        """Ask for one inspection; raises RequestError when the engine refuses it or does not answer."""
+        self._command(Command(verb=Verb.TRIGGER), timeout_s)
+
+    def switch_recipe(self, name: str, timeout_s: float = COMMAND_WITHIN_S) -> None:
+        """Ask for another recipe; returns when the engine begins to verify it (Health.recipe_pending, recipe_fault)."""
+        self._command(Command(verb=Verb.SWITCH_RECIPE, recipe=name), timeout_s)
+
+    def self_test(self, timeout_s: float = COMMAND_WITHIN_S) -> None:
+        """Ask for a self-test; returns when it begins, its result is Health.self_test."""
+        self._command(Command(verb=Verb.SELF_TEST), timeout_s)
+
+    def _command(self, command: Command, timeout_s: float) -> None:
+        question = self.folder / f"{secrets.token_hex(16)}.json"
+        reply = question.with_suffix(".answer")
+        write_atomically(question, command.model_dump_json().encode(), durable=False)
+        try:
+            deadline = time.monotonic() + timeout_s
+            while not reply.exists():
+                if time.monotonic() > deadline:
+                    raise RequestError(f"the engine did not answer within {timeout_s:g} s; see the status page")
+                time.sleep(0.005)
+            error = Reply.model_validate_json(reply.read_bytes()).error
+        finally:
+            question.unlink(missing_ok=True)
+            reply.unlink(missing_ok=True)
+        if error is not None:
+            raise RequestError(error)
+
+    def obey_next(self, obey: Callable[[Command], None]) -> bool:
+        """Hand one waiting command to obey, which raises EdgeError to refuse it; True when one was handled."""
+        question = next((p for p in self.folder.iterdir() if _COMMAND.match(p.name)), None)
+        if question is None:
+            return False
+        reply = Reply()
+        try:
+            command = Command.model_validate_json(question.read_bytes())
+            question.unlink()  # first: whatever follows, it is obeyed once
+            obey(command)
+        except FileNotFoundError:
+            return True  # the page withdrew it
+        except ValidationError:
+            question.unlink(missing_ok=True)
+            reply = Reply(error="the engine does not know this command; page and engine are of different versions")
+        except EdgeError as error:
+            reply = Reply(error=str(error))
+        write_atomically(question.with_suffix(".answer"), reply.model_dump_json().encode(), durable=False)
+        return True
 
     def answer_next(self, predict: Callable[[Image], Prediction], threshold: float, bundle: str) -> bool:
         """Answer the oldest waiting request, if there is one; True when one was handled."""

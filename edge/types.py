@@ -33,6 +33,7 @@ class Reason(StrEnum):
     BAD_FRAME = "bad_frame"  # the frame is not fit to be judged
     INFERENCE_FAILED = "inference_failed"  # the model raised, or answered something that is not a number
     LATE = "late"  # the verdict was found after the deadline
+    SELF_TEST_FAILED = "self_test_failed"  # the bundle no longer reproduces its references on this CPU
     OUTPUT_FAILED = "output_failed"  # the line could not be told
 
 
@@ -44,6 +45,7 @@ class Frame:
     seq: int  # counts up from 1 since the engine started
     captured_at: float  # monotonic seconds, taken after the read returned
     wall_time: datetime  # UTC
+    fault: str = ""  # why it must not be judged, e.g. that the camera repeats itself; empty when it may be
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,13 @@ class EngineState(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     CAMERA_FAULT = "camera_fault"
+    FAULT = "fault"  # its self-test failed
     STOPPED = "stopped"  # it said goodbye
     STALE = "stale"  # it fell silent: dead or hanging
     ABSENT = "absent"  # it never wrote, or what it wrote cannot be read
 
 
-ALIVE = frozenset({EngineState.STARTING, EngineState.RUNNING, EngineState.CAMERA_FAULT})
+ALIVE = frozenset({EngineState.STARTING, EngineState.RUNNING, EngineState.CAMERA_FAULT, EngineState.FAULT})
 
 
 @dataclass(frozen=True, slots=True)

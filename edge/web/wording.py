@@ -28,17 +28,25 @@ ERRORS: dict[Reason, tuple[str, str]] = {
     Reason.BAD_FRAME: ("The picture is not fit to judge.", "Reject the part. Check light, focus and lens."),
     Reason.INFERENCE_FAILED: ("The model gave no usable answer.", "Reject the part. If it repeats, call maintenance."),
     Reason.LATE: ("The verdict came too late for the line.", "Reject the part. If it repeats, call maintenance."),
+    Reason.SELF_TEST_FAILED: ("The station failed its self-test.", "Reject the part. Call maintenance."),
     Reason.OUTPUT_FAILED: ("The line could not be told.", "Stop the line. Check the output's wiring."),
     Reason.SCORE: ("No usable score.", "Reject the part. If it repeats, call maintenance."),
 }
+UNFORESEEN = ("The part could not be judged.", "Reject the part. If it repeats, call maintenance.")
 WAITING = Words("wait", "WAITING", "No part has been inspected since the start.", "Nothing to do.")
 ENGINE_WORDS: dict[EngineState, Words] = {
     EngineState.STARTING: Words("wait", "STARTING", "The engine checks itself.", "Wait: no part is released yet."),
     EngineState.CAMERA_FAULT: Words(
         "camera",
-        "NO CAMERA",
-        "The camera gives no picture.",
+        "CAMERA FAULT",
+        "The camera gives no picture. This says nothing about the parts.",
         "Every part is rejected. Check the camera's cable and power.",
+    ),
+    EngineState.FAULT: Words(
+        "error",
+        "SELF-TEST FAILED",
+        "The model does not give the scores it should on this computer.",
+        "Every part is rejected. Call maintenance.",
     ),
     EngineState.STOPPED: Words(
         "none", "NO ENGINE", "The engine was stopped.", "Parts are not inspected. Start the engine before the line."
@@ -55,11 +63,21 @@ ENGINE_WORDS: dict[EngineState, Words] = {
 }
 
 
+UNFIT = Words(
+    "camera",
+    "CAMERA FAULT",
+    "The camera's picture is not fit to judge. This says nothing about the parts.",
+    "Every part is rejected. Check light, focus, lens and the camera's place.",
+)
+
+
 def station_words(engine: Engine, latest: Inspection | None) -> Words:
     """What the big panel says. An engine that is not running has no verdict, whatever it said last."""
+    health = engine.health
+    if engine.alive and health is not None and health.quality_fault:
+        return UNFIT
     if engine.state is not EngineState.RUNNING:
         return ENGINE_WORDS[engine.state]
-    health = engine.health
     if health is None or health.last_verdict is None:
         return WAITING
     if latest is not None:
@@ -79,7 +97,7 @@ def verdict_words(verdict: Verdict, reason: Reason, regions: int | None) -> Word
         return Words("ok", "OK", "No defect found.", "Nothing to do: the part may pass.")
     if verdict is Verdict.NG:
         return Words("ng", "NG", _defects(regions), "Take the part out. The outline shows where to look.")
-    what, action = ERRORS[reason]
+    what, action = ERRORS.get(reason, UNFORESEEN)
     return Words("error", "ERROR", what, action)
 
 

@@ -11,6 +11,7 @@ from edge.config import (
     FolderCameraConfig,
     InspectionConfig,
     PageConfig,
+    QualityConfig,
     StationConfig,
     StorageConfig,
     TriggerConfig,
@@ -78,6 +79,7 @@ def keys() -> set[str]:
         "camera": (FolderCameraConfig, VideoCameraConfig),
         "trigger": (TriggerConfig,),
         "inspection": (InspectionConfig,),
+        "quality": (QualityConfig,),
         "storage": (StorageConfig,),
         "page": (PageConfig,),
     }

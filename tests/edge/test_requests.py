@@ -8,7 +8,7 @@ import pytest
 from edge.bundle import Bundle
 from edge.detector import Detector
 from edge.preprocess import prepare
-from edge.requests import Answer, RequestBox, RequestError
+from edge.requests import Answer, Command, RequestBox, RequestError, Verb
 from edge.types import Image, Prediction
 from tests.edge.parts import prediction, wait_for
 from tests.tiny import THRESHOLD, bad_image, good_image
@@ -120,3 +120,59 @@ def test_clear_removes_what_a_killed_engine_left(tmp_path: Path) -> None:
     (box.folder / f"{'0' * 32}.npy").write_bytes(b"old")
     box.clear()
     assert list(box.folder.iterdir()) == []
+
+
+def commanded(box: RequestBox, ask: Callable[[], None], obey: Callable[[Command], None]) -> str | None:
+    """One command from another thread; what the page is told when it is refused."""
+    outcome: list[str | None] = []
+
+    def page() -> None:
+        try:
+            ask()
+            outcome.append(None)
+        except RequestError as error:
+            outcome.append(str(error))
+
+    thread = threading.Thread(target=page)
+    thread.start()
+    wait_for(lambda: box.obey_next(obey))
+    thread.join(30)
+    assert list(box.folder.iterdir()) == [], "nothing is left behind"
+    return outcome[0]
+
+
+def test_a_command_is_obeyed_once_and_in_full(tmp_path: Path) -> None:
+    box, obeyed = RequestBox(tmp_path), list[Command]()
+    for ask in (box.trigger, box.self_test, lambda: box.switch_recipe("washer")):
+        assert commanded(box, ask, obeyed.append) is None
+    assert [(c.verb, c.recipe) for c in obeyed] == [
+        (Verb.TRIGGER, None),
+        (Verb.SELF_TEST, None),
+        (Verb.SWITCH_RECIPE, "washer"),
+    ]
+
+
+def test_a_refused_command_tells_the_page_why(tmp_path: Path) -> None:
+    box = RequestBox(tmp_path)
+
+    def refuse(_: Command) -> None:
+        raise RequestError("not now; wait for the part")
+
+    assert commanded(box, box.trigger, refuse) == "not now; wait for the part"
+
+
+def test_a_command_of_another_version_is_refused_and_not_obeyed(tmp_path: Path) -> None:
+    box, obeyed = RequestBox(tmp_path), list[Command]()
+    question = tmp_path / f"{'a' * 32}.json"
+    question.write_text('{"verb": "explode"}')
+    assert box.obey_next(obeyed.append)
+    assert not question.exists()
+    assert "different versions" in question.with_suffix(".answer").read_text()
+    assert obeyed == []
+
+
+def test_a_command_that_nobody_obeys_is_withdrawn(tmp_path: Path) -> None:
+    box = RequestBox(tmp_path)
+    with pytest.raises(RequestError, match="did not answer"):
+        box.self_test(timeout_s=0.05)
+    assert list(tmp_path.iterdir()) == []
