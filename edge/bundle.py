@@ -83,6 +83,7 @@ class Manifest(Facts):
     metrics: dict[str, Any]
     training: dict[str, Any]  # backbone, seed, package versions: for the auditor, never read by the device
     references: tuple[Reference, ...] = Field(min_length=1)
+    holdout_scores: tuple[FiniteFloat, ...] = ()  # of the held-out good parts; without them drift is not watched
     files: dict[str, Sha256]
 
 

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from edge.types import EdgeError, Inspection, Reason, Region, Timings, Verdict
+from edge.chain import GENESIS, row_hash
+from edge.rows import COLUMNS, FIELDS, SCHEMA, SCHEMA_VERSION, as_inspection, as_row, from_version_1, timestamp
+from edge.types import EdgeError, Inspection, Verdict
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE inspections (
-    id INTEGER PRIMARY KEY,
-    at TEXT NOT NULL,
-    trigger_id TEXT NOT NULL,
-    verdict TEXT NOT NULL CHECK (verdict IN ('OK', 'NG', 'ERROR')),
-    reason TEXT NOT NULL,
-    detail TEXT NOT NULL,
-    score REAL,
-    threshold REAL,
-    defect_probability REAL,
-    regions TEXT NOT NULL,
-    bundle TEXT NOT NULL,
-    timings TEXT NOT NULL
-) STRICT;
-CREATE INDEX inspections_by_verdict ON inspections (verdict, id);
-"""
+_INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
+_COUNTERS = {Verdict.OK: "ok", Verdict.NG: "ng", Verdict.ERROR: "error"}
 
 
 class EventLogError(EdgeError):
-    """The history cannot be opened, read or written."""
+    """The history cannot be opened, read or written; disk_full tells the one cause that may pass."""
+
+    disk_full = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,62 +37,120 @@ class Counts:
         return self.ok + self.ng + self.error
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the chain, which is kept up in the same transaction as the rows."""
+
+    history: str  # random name of this history, so that nothing of another one is taken for its own
+    last_id: int
+    last_hash: str
+    counts: Counts
+    reserved_to: int  # the highest id that may be given out before the next row is stored
+
+
 class EventLog:
     """One SQLite file. One process writes; any number read (read_only=True)."""
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
-        """Open, creating it when writing; raises EventLogError when it is damaged or of a newer schema."""
+        """Open, creating or migrating it when writing; raises EventLogError when it is damaged or of a newer schema."""
         self.path = path
+        self._ahead = 0
         try:
             if read_only:
-                self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+                uri = f"{path.resolve().as_uri()}?mode=ro"
+                self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._db = sqlite3.connect(path, check_same_thread=False)
+                self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
             self._db.row_factory = sqlite3.Row
             self._check_schema(read_only)
+            self.reserved_to = self.head().reserved_to
         except (sqlite3.Error, OSError) as error:
             raise EventLogError(f"{path}: the history cannot be opened ({error}); see docs/operation.md") from error
 
     def _check_schema(self, read_only: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and not read_only:
-            with self._db:
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
+        if version == SCHEMA_VERSION:
+            return
+        if version not in (0, 1) or (version == 0 and read_only):
             raise EventLogError(f"{self.path}: history schema {version}, this Linewatch reads {SCHEMA_VERSION}")
+        if read_only:
+            raise EventLogError(f"{self.path}: history schema {version}; start the engine once, which brings it up")
+        with self._transaction():
+            if version == 0:
+                self._create(GENESIS, 0, Counts(0, 0, 0))
+            else:
+                self._migrate_version_1()
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _create(self, last_hash: str, last_id: int, counts: Counts) -> None:
+        for statement in SCHEMA.split(";\n")[:-1]:
+            self._db.execute(statement)
+        values = (secrets.token_hex(8), last_id, last_hash, counts.ok, counts.ng, counts.error, last_id)
+        self._db.execute("INSERT INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def _migrate_version_1(self) -> None:
+        """Schema 1 had neither digest nor chain; every row is kept, and chained as it is now."""
+        self._db.execute("ALTER TABLE inspections RENAME TO old")
+        self._db.execute("DROP INDEX inspections_by_verdict")
+        found = dict(self._db.execute("SELECT verdict, count(*) FROM old GROUP BY verdict").fetchall())
+        self._create(GENESIS, 0, Counts(*(found.get(verdict.value, 0) for verdict in _COUNTERS)))
+        last_id, last_hash = 0, GENESIS
+        with closing(self._db.execute("SELECT * FROM old ORDER BY id")) as cursor:
+            for old in cursor:
+                row = from_version_1(old, last_hash)
+                self._db.execute(_INSERT, row)
+                last_id, last_hash = int(old["id"]), str(row["hash"])
+        values = (last_id, last_hash, last_id)
+        self._db.execute("UPDATE head SET last_id = ?, last_hash = ?, reserved_to = ?", values)
+        self._db.execute("DROP TABLE old")
 
     def close(self) -> None:
         self._db.close()
 
-    def append(self, inspection: Inspection) -> None:
-        """Store one row durably: when this returns, it survives a power cut. Raises EventLogError."""
-        row = {
-            "id": inspection.id,
-            "at": inspection.at.astimezone(UTC).isoformat(timespec="milliseconds"),
-            "trigger_id": inspection.trigger_id,
-            "verdict": inspection.verdict.value,
-            "reason": inspection.reason.value,
-            "detail": inspection.detail,
-            "score": inspection.score,
-            "threshold": inspection.threshold,
-            "defect_probability": inspection.defect_probability,
-            "regions": json.dumps([asdict(region) for region in inspection.regions]),
-            "bundle": inspection.bundle,
-            "timings": json.dumps(asdict(inspection.timings)),
-        }
-        names = ", ".join(row)
-        marks = ", ".join(f":{name}" for name in row)
-        with self._errors(), self._db:
-            self._db.execute(f"INSERT INTO inspections ({names}) VALUES ({marks})", row)
+    def append(self, *inspections: Inspection) -> None:
+        """Store rows durably, all or none: when this returns, they survive a power cut. Raises EventLogError."""
+        with self._transaction():
+            head = self.head()
+            last_id, last_hash, reserved_to = head.last_id, head.last_hash, head.reserved_to
+            for inspection in inspections:
+                if inspection.id <= last_id:
+                    raise EventLogError(f"{self.path}: row {inspection.id} after row {last_id}: ids only go up")
+                row = as_row(inspection, last_hash)
+                self._db.execute(_INSERT, row)
+                counter = _COUNTERS[inspection.verdict]
+                self._db.execute(f"UPDATE head SET {counter} = {counter} + 1")
+                last_id, last_hash = inspection.id, str(row["hash"])
+            reserved_to = max(reserved_to, last_id + self._ahead)
+            values = (last_id, last_hash, reserved_to)
+            self._db.execute("UPDATE head SET last_id = ?, last_hash = ?, reserved_to = ?", values)
+        self.reserved_to = reserved_to
+
+    def reserve(self, ahead: int) -> None:
+        """Allow ids up to so many after the last row, from now on with every row. 0 takes back what is not used."""
+        self._ahead = ahead
+        with self._transaction():
+            self._db.execute("UPDATE head SET reserved_to = last_id + ?", (ahead,))
+        self.reserved_to = self.head().reserved_to
+
+    def head(self) -> Head:
+        """The end of the chain; raises EventLogError when its record is not there."""
+        with self._errors():
+            row = self._db.execute("SELECT * FROM head").fetchone()
+        if row is None:
+            raise EventLogError(f"{self.path}: the head record is missing: it was altered; see docs/operation.md")
+        counts = Counts(row["ok"], row["ng"], row["error"])
+        return Head(row["history"], row["last_id"], row["last_hash"], counts, row["reserved_to"])
 
     def last_id(self) -> int:
-        """The highest id ever given; 0 in a new history."""
-        with self._errors():
-            found = self._db.execute("SELECT max(id) FROM inspections").fetchone()[0]
-        return int(found or 0)
+        """The highest id that has a row; 0 in a new history."""
+        return self.head().last_id
+
+    def counts(self) -> Counts:
+        """Rows of each verdict, over the whole history; costs the same however long that is."""
+        return self.head().counts
 
     def recent(self, limit: int, before_id: int | None = None, verdict: Verdict | None = None) -> list[Inspection]:
         """The newest rows first, without images; before_id and verdict narrow it."""
@@ -116,40 +161,94 @@ class EventLog:
             where.append("verdict = :verdict")
         query = f"SELECT * FROM inspections WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT :limit"
         with self._errors(), closing(self._db.execute(query, values)) as cursor:
-            return [_inspection(row) for row in cursor]
+            return [as_inspection(row) for row in cursor]
 
     def get(self, inspection_id: int) -> Inspection | None:
         """One row by id, without its image."""
         with self._errors():
             row = self._db.execute("SELECT * FROM inspections WHERE id = ?", (inspection_id,)).fetchone()
-        return None if row is None else _inspection(row)
+        return None if row is None else as_inspection(row)
 
-    def counts(self) -> Counts:
-        """Rows of each verdict, over the whole history."""
+    def between(
+        self, start: datetime | None = None, end: datetime | None = None, verdict: Verdict | None = None
+    ) -> Iterator[Inspection]:
+        """Rows from start to before end, oldest first, read as they are asked for."""
+        where = ["1"]
+        values = {"verdict": verdict, "start": start and timestamp(start), "end": end and timestamp(end)}
+        where += ["at >= :start"] * (start is not None) + ["at < :end"] * (end is not None)
+        where += ["verdict = :verdict"] * (verdict is not None)
+        query = f"SELECT * FROM inspections WHERE {' AND '.join(where)} ORDER BY id"
+        with self._errors(), closing(self._db.execute(query, values)) as cursor:
+            for row in cursor:
+                yield as_inspection(row)
+
+    def ok_ids(self, first: int, last: int) -> set[int]:
+        """Which ids of a range were judged OK."""
+        query = "SELECT id FROM inspections WHERE verdict = 'OK' AND id BETWEEN ? AND ?"
         with self._errors():
-            found = dict(self._db.execute("SELECT verdict, count(*) FROM inspections GROUP BY verdict").fetchall())
-        return Counts(found.get("OK", 0), found.get("NG", 0), found.get("ERROR", 0))
+            return {row["id"] for row in self._db.execute(query, (first, last))}
+
+    def ok_scores(self, after_id: int, bundle_digest: str) -> list[tuple[int, datetime, float]]:
+        """(id, at, score) of the parts that one bundle judged OK after an id, oldest first."""
+        query = (
+            "SELECT id, at, score FROM inspections WHERE id > ? AND verdict = 'OK' AND bundle_digest = ?"
+            " AND score IS NOT NULL ORDER BY id"
+        )
+        with self._errors():
+            found = self._db.execute(query, (after_id, bundle_digest)).fetchall()
+        return [(row["id"], datetime.fromisoformat(row["at"]), row["score"]) for row in found]
+
+    def verify(self) -> Head:
+        """Follow the whole chain as it stands now; raises EventLogError naming the first row that is wrong."""
+        with self._errors(), self._transaction("DEFERRED"):
+            head = self.head()
+            fault = self._first_fault(head)
+        if fault:
+            raise EventLogError(f"{self.path}: {fault}; keep the file as it is, see docs/operation.md")
+        return head
+
+    def hash_of(self, inspection_id: int) -> str | None:
+        """The hash of one row, to be compared with one that was noted earlier; None when there is no such row."""
+        with self._errors():
+            row = self._db.execute("SELECT hash FROM inspections WHERE id = ?", (inspection_id,)).fetchone()
+        return None if row is None else str(row["hash"])
+
+    def _first_fault(self, head: Head) -> str | None:
+        last_id, last_hash, tallies = 0, GENESIS, dict.fromkeys(("OK", "NG", "ERROR"), 0)
+        with closing(self._db.execute("SELECT * FROM inspections ORDER BY id")) as cursor:
+            for row in cursor:
+                if row["id"] != last_id + 1:
+                    return f"row {last_id + 1} is missing"
+                if row_hash(row["previous_hash"], {name: row[name] for name in FIELDS}) != row["hash"]:
+                    return f"row {row['id']} was altered"
+                if row["previous_hash"] != last_hash:
+                    return f"row {row['id']} does not follow row {last_id}: one of them was put in or exchanged"
+                last_id, last_hash = row["id"], row["hash"]
+                tallies[row["verdict"]] += 1
+        if last_id < head.last_id:
+            return f"row {last_id + 1} is missing, and all up to row {head.last_id}"
+        if (last_id, last_hash) != (head.last_id, head.last_hash):
+            return f"row {last_id} is not the last row that the head record knows ({head.last_id})"
+        if tuple(tallies.values()) != (head.counts.ok, head.counts.ng, head.counts.error):
+            return "the counts of the head record are not those of the rows"
+        return None
+
+    @contextmanager
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        with self._errors():
+            self._db.execute(f"BEGIN {kind}")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise EventLogError(f"{self.path}: the history cannot be used ({error})") from error
-
-
-def _inspection(row: Any) -> Inspection:
-    return Inspection(
-        id=row["id"],
-        at=datetime.fromisoformat(row["at"]),
-        trigger_id=row["trigger_id"],
-        verdict=Verdict(row["verdict"]),
-        reason=Reason(row["reason"]),
-        detail=row["detail"],
-        score=row["score"],
-        threshold=row["threshold"],
-        defect_probability=row["defect_probability"],
-        regions=tuple(Region(**region) for region in json.loads(row["regions"])),
-        bundle=row["bundle"],
-        timings=Timings(**json.loads(row["timings"])),
-    )
+            failure = EventLogError(f"{self.path}: the history cannot be used ({error})")
+            failure.disk_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            raise failure from error

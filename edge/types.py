@@ -35,6 +35,7 @@ class Reason(StrEnum):
     LATE = "late"  # the verdict was found after the deadline
     SELF_TEST_FAILED = "self_test_failed"  # the bundle no longer reproduces its references on this CPU
     OUTPUT_FAILED = "output_failed"  # the line could not be told
+    ENGINE_DIED = "engine_died"  # the id was given out, and the engine ended before its row was stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,5 +101,7 @@ class Inspection:
     regions: tuple[Region, ...]
     bundle: str  # "name version digest12"
     timings: Timings
+    bundle_digest: str = ""  # all 64 digits; empty where no bundle judged
     image: Image | None = field(default=None, repr=False, compare=False)  # (H, W, 3) uint8 BGR
     anomaly_map: AnomalyMap | None = field(default=None, repr=False, compare=False)
+    box: tuple[int, int, int, int] | None = field(default=None, repr=False, compare=False)  # inspected, frame pixels
