@@ -129,11 +129,19 @@ class EventLog:
         self.reserved_to = reserved_to
 
     def reserve(self, ahead: int) -> None:
-        """Allow ids up to so many after the last row, from now on with every row. 0 takes back what is not used."""
+        """Allow ids up to so many after the last row, from now on with every row. Raises EventLogError."""
         self._ahead = ahead
+        self._reserve_to(self.last_id() + ahead)
+
+    def release(self, given: int) -> None:
+        """Take back what is reserved after the highest id that was given out. Raises EventLogError."""
+        self._ahead = 0
+        self._reserve_to(max(given, self.last_id()))
+
+    def _reserve_to(self, number: int) -> None:
         with self._transaction():
-            self._db.execute("UPDATE head SET reserved_to = last_id + ?", (ahead,))
-        self.reserved_to = self.head().reserved_to
+            self._db.execute("UPDATE head SET reserved_to = ?", (number,))
+        self.reserved_to = number
 
     def head(self) -> Head:
         """The end of the chain; raises EventLogError when its record is not there."""
