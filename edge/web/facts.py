@@ -7,16 +7,37 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from flask import url_for
+
 from edge import __version__
 from edge.eventlog import EventLogError
-from edge.health import Health
+from edge.health import Health, OutputHealth
 from edge.types import Inspection
+from edge.web.notices import messages, notices
 from edge.web.station import PICTURE_KINDS, Engine, EngineState, Station, one_line
 from edge.web.wording import UNKNOWN, duration, inspection_words, percent, station_words
 
 RECORDER_LAG = 3  # the recorder may be this many parts behind before the engine's own word is shown instead
 
 Facts = dict[str, Any]
+FACT_NAMES = {
+    "bundle": "Bundle",
+    "recipe": "Recipe",
+    "threshold": "Threshold",
+    "camera": "Camera",
+    "camera_rate": "Camera rate",
+    "quality": "Picture quality",
+    "trigger": "Trigger",
+    "deadline": "Deadline",
+    "overruns": "Overruns since start",
+    "outputs": "Outputs",
+    "drift": "Drift of the scores",
+    "self_test": "Self-test",
+    "cpu": "CPU tier",
+    "runtime": "Runtime",
+    "uptime": "Running for",
+    "recorder": "Recorder",
+}
 
 
 def finite(value: float | None) -> float | None:
@@ -27,7 +48,9 @@ def finite(value: float | None) -> float | None:
 def inspection_facts(inspection: Inspection, station: Station) -> Facts:
     """One row of the history with its words and the addresses of the pictures that are still stored."""
     pictures = {
-        kind: f"/pictures/{inspection.id}/{kind}" if station.picture(inspection.id, kind) else None
+        kind: url_for("pictures.stored", inspection_id=inspection.id, kind=kind)
+        if station.picture(inspection.id, kind)
+        else None
         for kind in PICTURE_KINDS
     }
     return {
@@ -68,9 +91,11 @@ def station_facts(station: Station) -> Facts:
             "state": engine.state.value,
             "age_s": None if engine.age_s is None else round(engine.age_s, 3),
             "last_seen": engine.last_seen.isoformat(timespec="milliseconds") if engine.last_seen else None,
-            "detail": engine.detail,
+            "detail": (health.quality_fault if health and engine.alive else None) or engine.detail,
         },
         "display": station_words(engine, latest).facts(),
+        "notices": [notice.facts() for notice in notices(health)] if health and engine.alive else [],
+        "commands": _commands(engine),
         "latest": inspection_facts(latest, station) if latest else None,
         "history": history,
         "history_problem": problem,
@@ -95,14 +120,26 @@ def _latest(engine: Engine, newest: Inspection | None) -> Inspection | None:
     health = engine.health
     if engine.state is not EngineState.RUNNING or health is None or health.last_verdict is None or newest is None:
         return None
+    if health.quality_fault:
+        return None
     return newest if newest.id >= health.last_id - RECORDER_LAG else None
+
+
+def _commands(engine: Engine) -> Facts:
+    """What may be asked of this engine now; the page shows a button for each."""
+    health = engine.health if engine.alive and engine.state is not EngineState.STARTING else None
+    return {
+        "trigger": health is not None and health.software_trigger,
+        "recipes": health.recipes if health and len(health.recipes) > 1 else [],
+        "recipe": health.recipe if health else None,
+        "selftest": health is not None and health.self_test is not None,
+    }
 
 
 def _texts(engine: Engine, health: Health | None) -> dict[str, str]:
     """The station's facts as a person reads them."""
     if health is None:
-        names = "bundle threshold camera camera_rate trigger deadline cpu runtime uptime recorder"
-        return dict.fromkeys(names.split(), UNKNOWN)
+        return dict.fromkeys(FACT_NAMES, UNKNOWN)
     until = datetime.now(UTC) if engine.alive else health.written_at
     return {
         "bundle": health.bundle,
@@ -115,4 +152,34 @@ def _texts(engine: Engine, health: Health | None) -> dict[str, str]:
         "runtime": health.runtime,
         "uptime": duration((until - health.started_at).total_seconds()) if engine.alive else UNKNOWN,
         "recorder": f"{health.recorder_queue} waiting, {health.images_dropped} pictures dropped",
+        "recipe": health.recipe or UNKNOWN,
+        "quality": _quality(health),
+        "overruns": f"{health.overruns}" if engine.alive else UNKNOWN,
+        "outputs": "; ".join(_output(output) for output in health.outputs) or UNKNOWN,
+        "drift": _drift(health),
+        "self_test": _self_test(health),
     }
+
+
+def _quality(health: Health) -> str:
+    if health.quality_fault:
+        return health.quality_fault
+    return {None: UNKNOWN, False: "not commissioned", True: "like the commissioned picture"}[health.commissioned]
+
+
+def _output(output: OutputHealth) -> str:
+    state = "connected" if output.up else "NO CONNECTION"
+    return f"{output.name}: {state}" + (f", {messages(output.waiting)}" if output.waiting else "")
+
+
+def _drift(health: Health) -> str:
+    if health.drift is None:
+        return UNKNOWN
+    return "ALARM, see above" if health.drift.alarm else f"none found in {health.drift.parts} parts"
+
+
+def _self_test(health: Health) -> str:
+    if health.self_test is None:
+        return UNKNOWN
+    word = "passed" if health.self_test.passed else "FAILED"
+    return f"{word} at {health.self_test.at:%Y-%m-%d %H:%M:%S} UTC"

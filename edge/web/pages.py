@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, abort, make_response, render_template
 
 from edge.web.api import MAX_ID
-from edge.web.facts import inspection_facts, station_facts
+from edge.web.facts import FACT_NAMES, inspection_facts, station_facts
 from edge.web.guard import csrf_token
 from edge.web.station import current_station
 
@@ -23,7 +23,7 @@ STAGES = {
 def station() -> Response:
     """The station at a glance, kept fresh by static/station.js."""
     facts = station_facts(current_station())
-    return _page(render_template("station.html", s=facts, token=csrf_token()))
+    return _page(render_template("station.html", s=facts, token=csrf_token(), fact_names=FACT_NAMES))
 
 
 @blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>")

@@ -61,8 +61,7 @@ ENGINE_WORDS: dict[EngineState, Words] = {
         "none", "NO ENGINE", "The engine has not started.", "Parts are not inspected. Start the engine before the line."
     ),
 }
-
-
+SEEING = frozenset({EngineState.RUNNING, EngineState.CAMERA_FAULT})
 UNFIT = Words(
     "camera",
     "CAMERA FAULT",
@@ -74,7 +73,7 @@ UNFIT = Words(
 def station_words(engine: Engine, latest: Inspection | None) -> Words:
     """What the big panel says. An engine that is not running has no verdict, whatever it said last."""
     health = engine.health
-    if engine.alive and health is not None and health.quality_fault:
+    if engine.state in SEEING and health is not None and health.quality_fault:
         return UNFIT
     if engine.state is not EngineState.RUNNING:
         return ENGINE_WORDS[engine.state]

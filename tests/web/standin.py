@@ -11,19 +11,32 @@ import tempfile
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from edge.bundle import Bundle
-from edge.config import FolderCameraConfig, PageConfig, StationConfig, TriggerConfig
+from edge.config import StationConfig
 from edge.decision import decide, overlay
 from edge.detector import Detector
 from edge.eventlog import EventLog
 from edge.files import picture_path, write_atomically
-from edge.health import LATEST, LATEST_RAW, METRICS, REQUESTS, Health, Latency, State, write_health
+from edge.health import (
+    LATEST,
+    LATEST_RAW,
+    METRICS,
+    REQUESTS,
+    Drift,
+    Health,
+    Latency,
+    OutputHealth,
+    SelfTest,
+    State,
+    write_health,
+)
 from edge.preprocess import inspected_box
-from edge.requests import RequestBox
+from edge.requests import Command, RequestBox, Verb
 from edge.types import Image, Inspection, Reason, Timings, Verdict
 from tests.tiny import THRESHOLD, write_tiny_bundle
 
@@ -54,25 +67,58 @@ def encoded(image: Image, suffix: str = ".jpg") -> bytes:
     return cv2.imencode(suffix, image)[1].tobytes()
 
 
+def all_commands(passed: bool = True) -> dict[str, Any]:
+    """Health of a station that takes every command."""
+    detail = "" if passed else "references/good.png scores 9.1, expected 2 within 2"
+    return {
+        "software_trigger": True,
+        "recipe": "default",
+        "recipes": ["default", "washer", "broken"],
+        "self_test": SelfTest(at=datetime(2026, 1, 1, 6, 30, tzinfo=UTC), passed=passed, detail=detail),
+        "commissioned": True,
+    }
+
+
+def all_troubles() -> dict[str, Any]:
+    """Health of a station with everything that has a banner, except that it still inspects."""
+    since = datetime.now(UTC) - timedelta(hours=1, minutes=20)
+    drift = Drift(alarm=True, since=since, detail="the last 400 good parts score 38 % higher", parts=12_480)
+    return all_commands(passed=False) | {
+        "overruns": 3,
+        "commissioned": False,
+        "drift": drift,
+        "storage_fault": "/var/lib/linewatch/images: no space left on the disk",
+        "outputs": [
+            OutputHealth(name="modbus 10.0.0.7:502", up=True),
+            OutputHealth(name="mqtt broker.local:8883", up=False, detail="connection refused", waiting=214),
+        ],
+    }
+
+
 class StandIn:
     """One station's folders, filled the way the engine and its recorder fill them."""
 
     def __init__(self, folder: Path, bundle: Bundle, name: str = "Line 3 washers", port: int = 1) -> None:
         self.bundle = bundle
-        self.config = StationConfig(
-            name=name,
-            bundle=bundle.path,
-            state_dir=folder / "state",
-            run_dir=folder / "run",
-            camera=FolderCameraConfig(type="folder", path=folder),
-            trigger=TriggerConfig(type="free_run", rate_hz=2.0),
-            page=PageConfig(port=port),
+        self.config = StationConfig.model_validate(
+            {
+                "name": name,
+                "bundle": bundle.path,
+                "state_dir": folder / "state",
+                "run_dir": folder / "run",
+                "camera": {"type": "folder", "path": folder},
+                "trigger": {"type": "free_run", "rate_hz": 2.0},
+                "page": {"port": port},
+            }
         )
         self.config.run_dir.mkdir(parents=True)
         self.started_at = datetime.now(UTC) - timedelta(hours=3, minutes=12)
         self.detector = Detector.from_bundle(bundle)
         self.counts = {verdict.value: 0 for verdict in Verdict}
         self.last: Inspection | None = None
+        self.says: dict[str, Any] = {}  # further fields of health.json
+        self.part = part_image(4000)  # what a software trigger finds in view
+        self.busy = False  # a part is being judged: a software trigger is an overrun
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -158,6 +204,7 @@ class StandIn:
             last_reason=last.reason.value if last else None,
             recorder_queue=0,
             images_dropped=0,
+            **self.says,
         )
         write_health(self.config.run_dir, health)
         total = sum(self.counts.values())
@@ -183,7 +230,21 @@ class StandIn:
         while not self._stop.is_set():
             self.health(state, detail)
             box.answer_next(self.detector.predict_prepared, THRESHOLD, self.bundle.title)
+            box.obey_next(self._obey)
             self._stop.wait(0.02)
+
+    def _obey(self, command: Command) -> None:
+        """What the engine does with a command, as health.json tells it."""
+        if command.verb is Verb.TRIGGER and self.busy:
+            self.says["overruns"] = self.says.get("overruns", 0) + 1
+        elif command.verb is Verb.TRIGGER:
+            self.inspect(self.part)
+        elif command.verb is Verb.SELF_TEST:
+            self.says["self_test"] = SelfTest(at=datetime.now(UTC), passed=True, detail="1 of 1 references reproduced")
+        elif command.recipe == "broken":
+            self.says["recipe_fault"] = "bundles/broken: model.bin does not match its sha256"
+        else:
+            self.says["recipe"] = command.recipe
 
     def _next_id(self) -> int:
         return self.last.id + 1 if self.last else 1
@@ -199,9 +260,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve the page on a made-up station, to look at it.")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument(
-        "--state", choices=["running", "starting", "camera_fault", "stopped", "dead"], default="running"
+        "--state", choices=["running", "starting", "camera_fault", "fault", "stopped", "dead"], default="running"
     )
     parser.add_argument("--end", choices=["OK", "NG", "ERROR"], default="OK", help="verdict of the last part")
+    parser.add_argument("--says", choices=["nothing", "commands", "troubles", "unfit"], default="nothing")
     parser.add_argument("--line", action="store_true", help="keep inspecting two parts a second")
     options = parser.parse_args()
     from edge.web import serve
@@ -214,6 +276,12 @@ def main() -> None:
             station.fail(Reason.BAD_FRAME, "the image is 98 % black; is the light on?")
         else:
             station.inspect(part_image(999, defect=options.end == "NG"))
+        station.says = {
+            "nothing": {},
+            "commands": all_commands(),
+            "troubles": all_troubles(),
+            "unfit": {"quality_fault": "out of focus: 31 % of the commissioned sharpness", "commissioned": True},
+        }[options.says]
         if options.state == "dead":
             station.health(written_at=datetime.now(UTC) - timedelta(minutes=7))
         else:

@@ -1,5 +1,5 @@
 // Two small charts of the last parts, drawn as SVG. Verdicts differ by shape as well as by colour.
-import { byId, number, svg } from "./dom.js";
+import { byId, number, root, svg } from "./dom.js";
 
 const KEEP = 100;
 const LEFT = 46;
@@ -17,7 +17,7 @@ export async function refreshCharts(status) {
   if (busy || last === newest) return;
   busy = true;
   try {
-    const response = await fetch(`/api/inspections?limit=${Math.min(KEEP, last - newest)}`);
+    const response = await fetch(`${root}/api/inspections?limit=${Math.min(KEEP, last - newest)}`);
     if (!response.ok) return;
     const found = (await response.json()).inspections.filter((row) => row.id > newest).reverse();
     rows = rows.concat(found).slice(-KEEP);

@@ -1,5 +1,5 @@
 // The last inspections. The list stands still under a finger: it follows by itself only while nobody touches the page.
-import { badge, byId, choice, clock, element, number, scoreBar, setText } from "./dom.js";
+import { badge, byId, choice, clock, element, number, root, scoreBar, setText } from "./dom.js";
 
 const PAGE = 24;
 const FOLLOW_EVERY_MS = 2000;
@@ -34,7 +34,7 @@ async function read(before) {
   const query = new URLSearchParams({ limit: PAGE });
   if (verdict) query.set("verdict", verdict);
   if (before) query.set("before", before);
-  const response = await fetch(`/api/inspections?${query}`);
+  const response = await fetch(`${root}/api/inspections?${query}`);
   if (!response.ok) throw new Error((await response.json()).error);
   return response.json();
 }
@@ -62,7 +62,7 @@ async function reload() {
 }
 
 async function newestId() {
-  const page = await (await fetch("/api/inspections?limit=1")).json();
+  const page = await (await fetch(`${root}/api/inspections?limit=1`)).json();
   return page.inspections.length ? page.inspections[0].id : 0;
 }
 
@@ -93,7 +93,7 @@ function completeLater(found) {
     if (row.pictures.thumb || row.reason === "no_frame") continue;
     const item = rows.children[index];
     setTimeout(async () => {
-      const response = await fetch(`/api/inspections/${row.id}`).catch(() => null);
+      const response = await fetch(`${root}/api/inspections/${row.id}`).catch(() => null);
       if (response?.ok && item.isConnected) item.replaceWith(line(await response.json()));
     }, COMPLETE_AFTER_MS);
   }
@@ -108,7 +108,7 @@ function line(row) {
   const small = !judged ? row.detail : row.probability_text === "–" ? row.words.what : `defect ${row.probability_text}`;
   const link = element(
     "a",
-    { class: "row", "data-kind": row.words.kind, href: `/inspections/${row.id}` },
+    { class: "row", "data-kind": row.words.kind, href: `${root}/inspections/${row.id}` },
     element("span", { class: "thumb" }, picture),
     element(
       "div",

@@ -1,5 +1,5 @@
 // The live picture: fetched, decoded, then swapped in one step, so that it never flickers.
-import { byId, choice, clock, setText } from "./dom.js";
+import { byId, choice, clock, root, setText } from "./dom.js";
 
 const image = byId("live-image");
 const frame = byId("live-picture");
@@ -38,7 +38,7 @@ async function fetchPicture() {
   if (busy || !available) return;
   busy = true;
   try {
-    const response = await fetch(raw ? "/live.jpg?raw=1" : "/live.jpg", { cache: "no-cache" });
+    const response = await fetch(`${root}/live.jpg${raw ? "?raw=1" : ""}`, { cache: "no-cache" });
     const tag = `${raw}${response.headers.get("ETag")}`;
     if (response.ok && tag !== version) await swap(await response.blob(), tag);
   } catch {

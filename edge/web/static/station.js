@@ -1,8 +1,10 @@
 // The first page: asks for the status twice a second and shows it. Without an answer it says so.
-import { badge, byId, clock, number, setScore, setText } from "./dom.js";
+import { badge, byId, clock, number, root, setScore, setText } from "./dom.js";
 import { refreshCharts } from "./charts.js";
+import { refreshCommands } from "./commands.js";
 import { refreshHistory } from "./history.js";
 import { refreshLive } from "./live.js";
+import { refreshNotices } from "./notices.js";
 import "./upload.js";
 
 const EVERY_MS = 500;
@@ -35,7 +37,7 @@ async function poll() {
 
 async function ask() {
   try {
-    const response = await fetch("/api/status", { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
+    const response = await fetch(`${root}/api/status`, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
     return response.ok ? await response.json() : null;
   } catch {
     return null;
@@ -48,12 +50,20 @@ function show(status) {
   showVerdict(status.display, status.latest, status.engine);
   showAlarm(status);
   showCounters(status);
-  for (const node of document.querySelectorAll("[data-fact]")) setText(node, status.facts[node.dataset.fact]);
+  refreshNotices(status.notices);
+  refreshCommands(status);
+  for (const node of document.querySelectorAll("[data-fact]")) showFact(node, status.facts[node.dataset.fact]);
   setText(byId("station-name"), status.station);
   setText(document.querySelector("#live .legend .score-threshold"), status.facts.threshold);
   refreshLive(status);
   refreshHistory(status);
   refreshCharts(status);
+}
+
+// What this station does not have is not listed.
+function showFact(node, text) {
+  setText(node, text);
+  node.parentElement.hidden = text === "–";
 }
 
 function showVerdict(display, latest, engine) {
@@ -113,6 +123,8 @@ function showCounters({ health, history }) {
   setText(byId("p99"), latency ? number(latency.p99_ms, 3) : "–");
   setText(byId("p50"), latency ? number(latency.p50_ms, 3) : "–");
   if (!health) return;
+  byId("overruns").hidden = health.overruns === 0;
+  setText(byId("overrun-count"), health.overruns.toLocaleString("en-GB"));
   setText(byId("deadline"), `${number(health.deadline_ms)} ms`);
   const slow = latency !== null && latency.p99_ms > health.deadline_ms;
   setText(byId("too-slow"), slow ? " · too slow" : "");

@@ -1,7 +1,6 @@
 // Try an image: choose, photograph or drop one, see the heatmap and the defect probability. Nothing goes to the line.
-import { badge, byId, choice, number, setScore, setText } from "./dom.js";
+import { badge, byId, choice, number, root, setScore, setText, token } from "./dom.js";
 
-const token = document.querySelector('meta[name="csrf-token"]').content;
 const drop = byId("drop");
 const result = byId("result");
 const image = byId("result-image");
@@ -15,7 +14,7 @@ async function send(file) {
   const form = new FormData();
   form.append("image", file, "image");
   try {
-    const response = await fetch("/api/inspect", { method: "POST", body: form, headers: { "X-CSRF-Token": token } });
+    const response = await fetch(`${root}/api/inspect`, { method: "POST", body: form, headers: { "X-CSRF-Token": token } });
     const answer = await response.json().catch(() => ({ error: `The station refused the picture (HTTP ${response.status}).` }));
     if (response.ok) show(answer, file);
     else fail(answer.error);

@@ -1,0 +1,94 @@
+// What the page asks of the engine: each answer is shown in words, and what changes the line is asked twice.
+import { badge, byId, element, root, setText, token } from "./dom.js";
+
+const answer = byId("command-answer");
+const recipe = byId("recipe");
+const buttons = [byId("trigger"), byId("switch-recipe"), byId("selftest")];
+let offered = "";
+let current = null;
+let busy = false;
+
+export function refreshCommands({ commands }) {
+  byId("trigger").hidden = !commands.trigger;
+  byId("recipes").hidden = commands.recipes.length === 0;
+  byId("selftest").hidden = !commands.selftest;
+  byId("controls").hidden = !commands.trigger && commands.recipes.length === 0 && !commands.selftest;
+  offer(commands);
+  enable();
+}
+
+// The chosen recipe stays chosen until the engine itself has changed: a person may still be reading.
+function offer({ recipes, recipe: inUse }) {
+  const now = JSON.stringify([recipes, inUse]);
+  if (now === offered) return;
+  offered = now;
+  current = inUse;
+  recipe.replaceChildren(...recipes.map((name) => element("option", { value: name }, name === inUse ? `${name} (in use)` : name)));
+  recipe.value = inUse;
+}
+
+function enable() {
+  for (const button of buttons) button.disabled = busy;
+  byId("switch-recipe").disabled = busy || recipe.value === current;
+}
+
+async function post(command, body, waiting) {
+  busy = true;
+  enable();
+  say("wait", waiting);
+  try {
+    const response = await fetch(`${root}/api/${command}`, {
+      method: "POST",
+      body: JSON.stringify(body),
+      headers: { "Content-Type": "application/json", "X-CSRF-Token": token },
+    });
+    return await response.json().catch(() => ({ error: `The station refused (HTTP ${response.status}).` }));
+  } catch {
+    return { error: "No connection to the station. Whether the command was carried out is not known: look at the last part." };
+  } finally {
+    busy = false;
+    enable();
+  }
+}
+
+function say(kind, text, words = null) {
+  answer.dataset.kind = kind;
+  answer.replaceChildren(...(words ? [badge(words), " "] : []), text);
+}
+
+function confirmed(title, text, yes) {
+  const dialog = byId("confirm");
+  setText(byId("confirm-title"), title);
+  setText(byId("confirm-text"), text);
+  setText(byId("confirm-yes"), yes);
+  dialog.returnValue = "no";
+  dialog.showModal();
+  byId("confirm-no").focus(); // a slip of the hand changes nothing
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+byId("trigger").addEventListener("click", async () => {
+  const found = await post("trigger", {}, "Inspecting …");
+  if (found.error) say("error", found.error);
+  else say(found.words.kind, `Part ${found.id}: ${found.words.what} ${found.words.action}`, found.words);
+});
+
+recipe.addEventListener("change", enable);
+byId("switch-recipe").addEventListener("click", async () => {
+  const name = recipe.value;
+  const text = `Every part from now on is judged by “${name}”, no longer by “${current}”. Make sure that the line runs those parts.`;
+  if (!(await confirmed(`Switch to recipe “${name}”?`, text, "Yes, switch"))) return;
+  const found = await post("recipe", { recipe: name }, "Switching …");
+  if (found.error) say("error", found.error);
+  else say("ok", found.text);
+});
+
+byId("selftest").addEventListener("click", async () => {
+  const text = "While it runs, which takes about a second, no part is judged: a part that comes meanwhile is rejected or missed.";
+  if (!(await confirmed("Run the self-test now?", text, "Yes, test"))) return;
+  const found = await post("selftest", {}, "Testing …");
+  if (found.error) say("error", found.error);
+  else say(found.passed ? "ok" : "error", found.text);
+});
