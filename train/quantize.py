@@ -14,6 +14,7 @@ import openvino
 import torch
 from torch import nn
 from torch.fx import GraphModule
+from torchao.quantization.pt2e.observer import MinMaxObserver, MovingAverageMinMaxObserver
 
 from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from edge.detector import Detector, Runtime
@@ -117,10 +118,28 @@ def _quantised(network: nn.Module, files: Sequence[Path], spec: InputSpec) -> Gr
 
     exported = export_graph(network, (example(spec),))
     prepared = observe(exported, INT8StaticQuantConfig())
+    _observe_extremes(prepared)
     with torch.no_grad():
         for path in progress(files, "INT8 ranges"):
             prepared(image_tensor(path, spec))
     return convert(prepared)
+
+
+def _observe_extremes(prepared: GraphModule) -> None:
+    """Let every activation's range be the smallest and largest value seen.
+
+    The default is a moving average that forgets slowly: after a hundred images its range is still almost that of
+    the first one, and what lies outside it is clipped, which is where defects are.
+    """
+    for name, observer in list(prepared.named_children()):
+        if isinstance(observer, MovingAverageMinMaxObserver):
+            extremes = MinMaxObserver(
+                dtype=observer.dtype,
+                qscheme=observer.qscheme,
+                quant_min=observer.quant_min,
+                quant_max=observer.quant_max,
+            )
+            setattr(prepared, name, extremes)
 
 
 def int8_convolutions(model: Path) -> dict[str, bool]:
