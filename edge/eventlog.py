@@ -11,10 +11,21 @@ from datetime import datetime
 from pathlib import Path
 
 from edge.chain import GENESIS, row_hash
-from edge.rows import COLUMNS, FIELDS, SCHEMA, SCHEMA_VERSION, as_inspection, as_row, from_version_1, timestamp
-from edge.types import EdgeError, Inspection, Verdict
+from edge.rows import (
+    COLUMNS,
+    FIELDS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Point,
+    Selection,
+    as_inspection,
+    as_row,
+    from_version_1,
+)
+from edge.types import EdgeError, Inspection, Reason, Verdict
 
 _INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
+EVERYTHING = Selection()
 _COUNTERS = {Verdict.OK: "ok", Verdict.NG: "ng", Verdict.ERROR: "error"}
 
 
@@ -160,13 +171,13 @@ class EventLog:
         """Rows of each verdict, over the whole history; costs the same however long that is."""
         return self.head().counts
 
-    def recent(self, limit: int, before_id: int | None = None, verdict: Verdict | None = None) -> list[Inspection]:
-        """The newest rows first, without images; before_id and verdict narrow it."""
-        where, values = ["1"], {"limit": limit, "before": before_id, "verdict": verdict}
-        if before_id is not None:
-            where.append("id < :before")
-        if verdict is not None:
-            where.append("verdict = :verdict")
+    def recent(
+        self, limit: int, before_id: int | None = None, verdict: Verdict | None = None, chosen: Selection = EVERYTHING
+    ) -> list[Inspection]:
+        """The newest rows first, without images; before_id, verdict and chosen narrow it."""
+        where, values = chosen.where()
+        where += ["id < :before"] * (before_id is not None) + ["verdict = :verdict"] * (verdict is not None)
+        values |= {"limit": limit, "before": before_id, "verdict": verdict}
         query = f"SELECT * FROM inspections WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT :limit"
         with self._errors(), closing(self._db.execute(query, values)) as cursor:
             return [as_inspection(row) for row in cursor]
@@ -178,17 +189,30 @@ class EventLog:
         return None if row is None else as_inspection(row)
 
     def between(
-        self, start: datetime | None = None, end: datetime | None = None, verdict: Verdict | None = None
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        verdict: Verdict | None = None,
+        reason: Reason | None = None,
     ) -> Iterator[Inspection]:
         """Rows from start to before end, oldest first, read as they are asked for."""
-        where = ["1"]
-        values = {"verdict": verdict, "start": start and timestamp(start), "end": end and timestamp(end)}
-        where += ["at >= :start"] * (start is not None) + ["at < :end"] * (end is not None)
+        where, values = Selection(start, end, reason).where()
         where += ["verdict = :verdict"] * (verdict is not None)
         query = f"SELECT * FROM inspections WHERE {' AND '.join(where)} ORDER BY id"
-        with self._errors(), closing(self._db.execute(query, values)) as cursor:
+        with self._errors(), closing(self._db.execute(query, values | {"verdict": verdict})) as cursor:
             for row in cursor:
                 yield as_inspection(row)
+
+    def points(self, chosen: Selection) -> Iterator[Point]:
+        """What a chart needs of each chosen row, oldest first; a tenth of the work of whole rows."""
+        where, values = chosen.where()
+        query = (
+            "SELECT at, verdict, score, threshold, json_extract(timings, '$.total_ms') AS total_ms"
+            f" FROM inspections WHERE {' AND '.join(where)} ORDER BY id"
+        )
+        with self._errors(), closing(self._db.execute(query, values)) as cursor:
+            for at, verdict, score, threshold, total_ms in cursor:
+                yield Point(datetime.fromisoformat(at), Verdict(verdict), score, threshold, total_ms)
 
     def ok_ids(self, first: int, last: int) -> set[int]:
         """Which ids of a range were judged OK."""

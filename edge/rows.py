@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,6 +48,7 @@ CREATE TABLE inspections (
     hash TEXT NOT NULL
 ) STRICT;
 CREATE INDEX inspections_by_verdict ON inspections (verdict, id);
+CREATE INDEX inspections_by_time ON inspections (at);
 CREATE TABLE head (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
     history TEXT NOT NULL,
@@ -59,6 +60,33 @@ CREATE TABLE head (
     reserved_to INTEGER NOT NULL
 ) STRICT;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows: from start to before end, and of one reason, as far as they are given."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    reason: Reason | None = None
+
+    def where(self) -> tuple[list[str], dict[str, Any]]:
+        """Conditions of SQL, and the values they are bound to."""
+        conditions = ["1"] + ["at >= :start"] * (self.start is not None) + ["at < :end"] * (self.end is not None)
+        conditions += ["reason = :reason"] * (self.reason is not None)
+        times = {"start": self.start and timestamp(self.start), "end": self.end and timestamp(self.end)}
+        return conditions, {**times, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One row as a chart shows it."""
+
+    at: datetime
+    verdict: Verdict
+    score: float | None
+    threshold: float | None
+    total_ms: float
 
 
 def as_row(inspection: Inspection, previous_hash: str) -> dict[str, str | int | float | None]:

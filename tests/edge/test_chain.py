@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge.chain import GENESIS, row_hash
 from edge.eventlog import Counts, EventLog, EventLogError
-from edge.rows import COLUMNS
+from edge.rows import COLUMNS, Point, Selection
 from edge.types import Inspection, Verdict
 from tests.edge.parts import inspection
 
@@ -257,3 +257,33 @@ def test_rows_between_two_times_of_one_verdict(original: Path) -> None:
     assert [row.id for row in log.between(start, start + timedelta(seconds=4))] == [3, 4, 5, 6]
     assert [row.id for row in log.between(start, verdict=Verdict.OK)] == [3, 6, 9]
     log.close()
+
+
+def test_rows_are_chosen_by_reason_and_time_and_shown_newest_first(original: Path) -> None:
+    log = EventLog(original, read_only=True)
+    start = datetime(2026, 1, 2, 0, 0, 3, tzinfo=UTC)
+    chosen = Selection(start, start + timedelta(seconds=4))
+    assert [row.id for row in log.recent(99, chosen=chosen)] == [6, 5, 4, 3]
+    assert [row.id for row in log.recent(2, before_id=6, chosen=chosen)] == [5, 4]
+    for reason in {row.reason for row in log.between()}:
+        expected = [row.id for row in log.between() if row.reason is reason]
+        assert [row.id for row in log.between(reason=reason)] == expected
+        assert [row.id for row in log.recent(99, chosen=Selection(reason=reason))] == expected[::-1]
+    log.close()
+
+
+def test_points_are_the_rows_as_a_chart_shows_them(original: Path) -> None:
+    log = EventLog(original, read_only=True)
+    rows = list(log.between())
+    assert list(log.points(Selection())) == [
+        Point(row.at, row.verdict, row.score, row.threshold, row.timings.total_ms) for row in rows
+    ]
+    log.close()
+
+
+def test_a_day_of_a_long_history_is_found_by_its_index(original: Path) -> None:
+    where, values = Selection(datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)).where()
+    query = f"EXPLAIN QUERY PLAN SELECT * FROM inspections WHERE {' AND '.join(where)} ORDER BY id"  # noqa: S608
+    with closing(sqlite3.connect(original)) as db:
+        plan = " ".join(row[3] for row in db.execute(query, values))
+    assert "inspections_by_time" in plan
