@@ -287,3 +287,16 @@ def test_a_day_of_a_long_history_is_found_by_its_index(original: Path) -> None:
     with closing(sqlite3.connect(original)) as db:
         plan = " ".join(row[3] for row in db.execute(query, values))
     assert "inspections_by_time" in plan
+
+
+def test_a_long_selection_is_read_in_batches_without_gap_or_repetition(
+    original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EventLog(original, read_only=True)
+    whole = list(log.between())
+    for batch in (1, 2, 4, ROWS):
+        monkeypatch.setattr("edge.eventlog.BATCH", batch)
+        assert list(log.between()) == whole
+        assert [row.id for row in log.between(verdict=Verdict.OK)] == [3, 6, 9]
+    assert list(log.between(datetime(2030, 1, 1, tzinfo=UTC))) == []
+    log.close()
