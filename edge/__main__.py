@@ -82,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     history.add_argument("--csv", action="store_true", help="comma-separated values with a header")
     check_config = verb("check-config", "validate a station.toml", _check_config)
     check_config.add_argument("file", type=Path, metavar="FILE")
+    commission = verb(
+        "commission", "store what pictures of good parts look like, to notice a changed view", _commission
+    )
+    config(commission)
+    commission.add_argument("--frames", type=int, default=20, metavar="N", help="how many pictures (20)")
+    commission.add_argument("--seconds", type=float, default=5.0, metavar="S", help="over how long (5)")
+    commission.add_argument("--recipe", default="default", metavar="NAME", help="of which recipe (default)")
     doctor = verb("doctor", "one page of facts about this device and station", _doctor)
     config(doctor, required=False)
     return parser
@@ -183,6 +190,17 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
     config = load_config(arguments.file)
     print(f"{arguments.file}: {config.name}, {config.camera.type} camera, {config.trigger.type} trigger: valid")
+    return 0
+
+
+def _commission(arguments: argparse.Namespace) -> int:
+    from edge.commission import commission, words
+    from edge.config import ConfigError, load_config
+
+    if not 2 <= arguments.frames <= 1000 or not 0 <= arguments.seconds <= 3600:
+        raise ConfigError("commission takes 2 to 1000 --frames and 0 to 3600 --seconds")
+    baseline = commission(load_config(arguments.config), arguments.recipe, arguments.frames, arguments.seconds)
+    print(words(baseline, arguments.recipe))
     return 0
 
 

@@ -9,8 +9,10 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from edge.cameras import Camera, CameraError
-from edge.types import Frame
+from edge.types import Frame, Image
 from edge.worker import Worker
 
 THREAD = "capture"
@@ -52,6 +54,40 @@ class FrameSlot:
             return self._frame
 
 
+class Freeze:
+    """Notices a camera that goes on delivering one and the same frame: read() can succeed for ever after an unplug."""
+
+    def __init__(self, frozen_frames: int) -> None:
+        self._limit = frozen_frames
+        self._last: Image | None = None
+        self._same = 1  # identical frames in a row
+        self._since = 0.0
+
+    def fault(self, image: Image, now: float) -> str:
+        """Why this frame must not be judged; empty when it may be. now: monotonic s."""
+        if self._limit == 0:
+            return ""
+        self._same = self._same + 1 if self._last is not None and _identical(image, self._last) else 1
+        self._last = image
+        if self._same == 1:
+            self._since = now
+        if self._same < max(2, self._limit):
+            return ""
+        return "frozen: it repeats one and the same frame; check the camera and its cable"
+
+    def needs_reopening(self, now: float) -> bool:
+        """True after each STALL_S of standing still: only a new handle can help."""
+        if now - self._since <= STALL_S:
+            return False
+        self._since = now
+        return True
+
+
+def _identical(one: Image, other: Image) -> bool:
+    """Byte for byte; a few rows decide for almost every frame of a real sensor."""
+    return one.shape == other.shape and np.array_equal(one[::64], other[::64]) and np.array_equal(one, other)
+
+
 @dataclass(frozen=True, slots=True)
 class CameraStatus:
     """What health says of the camera."""
@@ -66,12 +102,14 @@ class CameraStatus:
 class Capture:
     """Reads a camera into a slot for ever; a lost camera is opened again, with a new handle and a back-off."""
 
-    def __init__(self, camera: Camera, slot: FrameSlot) -> None:
+    def __init__(self, camera: Camera, slot: FrameSlot, frozen_frames: int = 0) -> None:
+        """frozen_frames: so many byte-identical frames in a row mean that the camera hangs; 0 allows repeats."""
         self.camera = camera
         self.slot = slot
         self.worker = Worker(THREAD, self._run)
         self._stop = threading.Event()
         self._seq = 0
+        self._freeze = Freeze(frozen_frames)
         self._times: deque[float] = deque(maxlen=400)
         self._error: str | None = "no frame yet"
         self._changed_at = datetime.now(UTC)
@@ -115,10 +153,15 @@ class Capture:
         while not self._stop.is_set():
             image = self.camera.read()
             self._seq += 1
-            frame = Frame(image, self._seq, time.monotonic(), datetime.now(UTC))
+            fault = self._freeze.fault(image, time.monotonic())
+            frame = Frame(image, self._seq, time.monotonic(), datetime.now(UTC), fault)
             self.slot.put(frame)
             self._times.append(frame.captured_at)
-            if self._error is not None:
+            if fault:
+                self._down(f"camera {self.camera.describe()}: {fault}")
+                if self._freeze.needs_reopening(frame.captured_at):
+                    raise CameraError(f"camera {self.camera.describe()}: {fault}")
+            elif self._error is not None:
                 self._up()
 
     def _up(self) -> None:

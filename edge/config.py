@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 
 from edge.types import EdgeError
 
@@ -41,6 +41,18 @@ class VideoCameraConfig(Section):
     exposure: PositiveFloat | None = None
     gain: Annotated[float, Field(ge=0)] | None = None
     white_balance_k: PositiveFloat | None = None
+
+    @property
+    def is_device(self) -> bool:
+        """Whether source is a V4L2 device, not a stream or a file."""
+        return self.source.isdigit() or self.source.startswith("/dev/")
+
+    @model_validator(mode="after")
+    def _controls_need_a_device(self) -> Self:
+        for key in ("exposure", "gain", "white_balance_k"):
+            if getattr(self, key) is not None and not self.is_device:
+                raise ValueError(f"{key} can only be set on a V4L2 device (/dev/...); remove it")
+        return self
 
 
 class TriggerConfig(Section):

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from edge.bundle import Bundle, open_bundle
-from edge.cameras import make_camera
+from edge.cameras import make_camera, repeats_mean_frozen
 from edge.capture import Capture, FrameSlot
 from edge.config import StationConfig, load_config
-from edge.detector import Detector, check_references
 from edge.eventlog import EventLog
+from edge.folders import own_folders
 from edge.health import LATEST, LATEST_RAW, REQUESTS, State, sd_notify
 from edge.inspector import Inspector
+from edge.outputs import Output
 from edge.outputs.memory import MemoryOutput
 from edge.page import PageProcess
+from edge.recipes import Recipes
 from edge.recorder import Recorder
 from edge.reporter import Engine, Reporter
-from edge.requests import RequestBox
+from edge.requests import Command, RequestBox, Verb
 from edge.triggers import make_trigger
 from edge.types import EdgeError
 
 FIRST_FRAME_WITHIN_S = 5.0  # READY does not wait longer for a camera: a lost one is a state, not a failed start
 IDLE_S = 0.05  # how long one wait for a trigger may last, so how soon a stop or an upload is noticed
-REFERENCE_ROUNDS = 3  # a machine that is still booting may be slow once
-LOCK = "engine.lock"
 
 ExitCallback = Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]
 
@@ -64,37 +62,27 @@ def run(config_file: Path, with_page: bool = True) -> None:
     config = load_config(config_file)
     page = PageProcess(config_file, config.page) if with_page else None
     try:
-        with _own_folders(config), ExitStack() as stack:
+        with own_folders(config), ExitStack() as stack:
+            _clear(config)
             _run(config, page, stop, stack)
     except OSError as error:
         what = error.filename or "the engine"
         raise DaemonError(f"{what}: {error.strerror or error}; check the path, its owner and the space left") from error
 
 
-@contextmanager
-def _own_folders(config: StationConfig) -> Iterator[None]:
-    """Make both folders, keep a second engine out of them, and clear what a killed one left. Raises DaemonError."""
-    with ExitStack() as stack:
-        for folder in (config.state_dir, config.run_dir):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((folder / LOCK).open("w"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DaemonError(f"{folder}: another engine uses it; stop that one first") from None
-        for leftover in (config.run_dir / LATEST, config.run_dir / LATEST_RAW, *config.run_dir.glob(".*.tmp")):
-            leftover.unlink(missing_ok=True)
-        yield
+def _clear(config: StationConfig) -> None:
+    """Remove what an engine that was killed left."""
+    for leftover in (config.run_dir / LATEST, config.run_dir / LATEST_RAW, *config.run_dir.glob(".*.tmp")):
+        leftover.unlink(missing_ok=True)
 
 
 def _run(config: StationConfig, page: PageProcess | None, stop: Stop, stack: ExitStack) -> None:
     """Start everything in the order of its need; the stack undoes it in reverse: outputs first, history last."""
-    bundle = open_bundle(config.bundle)
-    detector = _ready_detector(bundle, config)
+    recipes = Recipes(config)
     events = EventLog(config.events_db)
     stack.callback(events.close)
     last_id = events.last_id()
-    engine = _engine(config, bundle, events)
+    engine = _engine(config, recipes, events)
     box = RequestBox(config.run_dir / REQUESTS)
     box.clear()
     reporter = Reporter(engine, last_id)
@@ -109,53 +97,64 @@ def _run(config: StationConfig, page: PageProcess | None, stop: Stop, stack: Exi
     stack.callback(engine.trigger.close)
     output = MemoryOutput()
     stack.callback(output.close)
-    threshold, deadline_ms = bundle.manifest.threshold.value, config.inspection.deadline_ms
-    inspector = Inspector(engine.capture.slot, detector, [output], threshold, deadline_ms, bundle.title, last_id)
+    inspector = _inspector(engine, [output], last_id)
     gc.collect()
     gc.freeze()  # what lives as long as the engine is never searched for garbage again
     if _wait_until_ready(engine, reporter, page, stop):
         reporter.write_now()  # whoever reads READY and asks the page finds it running
         sys.stdout.write(f"READY {page.url}\n" if page else "READY\n")
         sys.stdout.flush()
-        log.info("ready: %s, %s, %s", bundle.title, engine.capture.camera.describe(), engine.trigger.describe())
-        sd_notify(f"READY=1\nSTATUS=inspecting with {bundle.title}")
-        _inspect_until_stopped(engine, inspector, detector, box, reporter, page, stop)
+        log.info("ready: %s, %s, %s", engine.bundle.title, engine.capture.camera.describe(), engine.trigger.describe())
+        sd_notify(f"READY=1\nSTATUS=inspecting with {engine.bundle.title}")
+        _inspect_until_stopped(engine, inspector, box, reporter, page, stop)
     sd_notify("STOPPING=1")
     log.info("stopping")
 
 
-def _ready_detector(bundle: Bundle, config: StationConfig) -> Detector:
-    """A warm detector that reproduced the bundle's references on this CPU in time; raises DaemonError."""
-    settings = config.inspection
-    detector = Detector.from_bundle(bundle, settings.runtime, threads=settings.threads)
-    check_references(detector, bundle)  # the first inferences are slower than any later one
-    slowest_ms = 0.0
-    for _ in range(REFERENCE_ROUNDS):
-        checks = check_references(detector, bundle)
-        for check in checks:
-            if not check.passed:
-                raise DaemonError(
-                    f"{bundle.path}: {check.file} scores {check.score:g} on this CPU, expected {check.expected:g} "
-                    f"within {check.tolerance:g}; try inspection.runtime, or pack a bundle for this CPU"
-                )
-        slowest_ms = max(check.infer_ms for check in checks)
-        if slowest_ms <= settings.deadline_ms:
-            return detector
-    raise DaemonError(
-        f"{bundle.path}: an inspection takes {slowest_ms:.0f} ms on this CPU, inspection.deadline_ms is "
-        f"{settings.deadline_ms:g}; use a smaller input, a faster CPU or a longer deadline"
-    )
-
-
-def _engine(config: StationConfig, bundle: Bundle, events: EventLog) -> Engine:
+def _engine(config: StationConfig, recipes: Recipes, events: EventLog) -> Engine:
     max_bytes = config.storage.max_image_mb * 1_000_000
+    spec = recipes.active.bundle.manifest.input
+    frozen_frames = config.quality.frozen_frames if repeats_mean_frozen(config.camera) else 0
     return Engine(
         config=config,
-        bundle=bundle,
-        capture=Capture(make_camera(config.camera), FrameSlot()),
-        recorder=Recorder(events, bundle.manifest.input, config.images_dir, config.run_dir, max_bytes),
+        recipes=recipes,
+        capture=Capture(make_camera(config.camera), FrameSlot(), frozen_frames),
+        recorder=Recorder(events, spec, config.images_dir, config.run_dir, max_bytes),
         trigger=make_trigger(config.trigger),
     )
+
+
+def _inspector(engine: Engine, outputs: Sequence[Output], last_id: int) -> Inspector:
+    recipe, deadline_ms = engine.recipes.active, engine.config.inspection.deadline_ms
+    threshold, title = recipe.bundle.manifest.threshold.value, recipe.bundle.title
+    inspector = Inspector(engine.capture.slot, recipe.detector, outputs, threshold, deadline_ms, title, last_id)
+    _adopt(engine, inspector)
+    return inspector
+
+
+def _adopt(engine: Engine, inspector: Inspector) -> None:
+    """Judge with the active recipe from now on, or not at all when its self-test failed."""
+    recipe = engine.recipes.active
+    inspector.use(recipe.detector, recipe.bundle.manifest.threshold.value, recipe.bundle.title, recipe.gate)
+    if engine.recipes.refusal is not None:
+        inspector.refuse(engine.recipes.refusal)
+
+
+def _serve(engine: Engine, box: RequestBox) -> None:
+    """At most one upload and one command between two parts."""
+    recipe = engine.recipes.active
+    box.answer_next(recipe.detector.predict_prepared, recipe.bundle.manifest.threshold.value, recipe.bundle.title)
+    box.obey_next(lambda command: _obey(engine, command))
+
+
+def _obey(engine: Engine, command: Command) -> None:
+    """Raises EdgeError to refuse."""
+    if command.verb is Verb.SWITCH_RECIPE:
+        engine.recipes.select(command.recipe or "")
+    elif command.verb is Verb.SELF_TEST:
+        engine.recipes.retest()
+    else:
+        raise DaemonError("this station takes no trigger from the page; set trigger.type")
 
 
 def _goodbye(reporter: Reporter) -> ExitCallback:
@@ -184,14 +183,12 @@ def _wait_until_ready(engine: Engine, reporter: Reporter, page: PageProcess | No
 def _inspect_until_stopped(
     engine: Engine,
     inspector: Inspector,
-    detector: Detector,
     box: RequestBox,
     reporter: Reporter,
     page: PageProcess | None,
     stop: Stop,
 ) -> None:
     """The inspection loop: verdict and output first, everything else between two parts."""
-    threshold, title = engine.bundle.manifest.threshold.value, engine.bundle.title
     while not stop.wanted:
         engine.check()
         event = engine.trigger.wait(IDLE_S)
@@ -199,7 +196,10 @@ def _inspect_until_stopped(
             inspection = inspector.inspect(event)
             engine.recorder.put(inspection)
             reporter.add(inspection)
-        box.answer_next(detector.predict_prepared, threshold, title)
+        _serve(engine, box)
+        if engine.recipes.settle():
+            _adopt(engine, inspector)
+            reporter.switched()
         reporter.beat()
         if page is not None:
             page.check()

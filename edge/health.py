@@ -176,8 +176,13 @@ class Metrics:
         self._frame_age = Gauge("linewatch_frame_age_seconds", "Age of the newest frame", registry=own)
         self._camera_up = Gauge("linewatch_camera_up", "1 while the camera gives frames", registry=own)
         self._queue = Gauge("linewatch_recorder_queue", "Rows not yet in the history", registry=own)
-        Info("linewatch_bundle", "The bundle that judges", registry=own).info({"bundle": bundle})
+        self._bundle = Info("linewatch_bundle", "The bundle that judges", registry=own)
+        self.judged_by(bundle)
         self._seen = {"overruns": 0, "dropped": 0}
+
+    def judged_by(self, bundle: str) -> None:
+        """Title of the bundle from now on."""
+        self._bundle.info({"bundle": bundle})
 
     def add(self, inspection: Inspection) -> None:
         self._inspections.labels(inspection.verdict.value, inspection.reason.value).inc()

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from edge.capture import FrameSlot
+from edge.config import QualityConfig
 from edge.decision import Decision, decide
 from edge.outputs import Output
 from edge.preprocess import ImageError, InputSpec, inspected_box
-from edge.quality import unusable
+from edge.quality import Gate, unusable
 from edge.triggers import TriggerEvent
 from edge.types import Frame, Image, Inspection, Prediction, Reason, Timings, Verdict
 
@@ -39,6 +40,7 @@ class Judgement:
     decision: Decision
     prediction: Prediction | None = None
     decide_ms: float = 0.0
+    box: tuple[int, int, int, int] | None = None  # x, y, width, height that were inspected, frame pixels
 
     @property
     def score(self) -> float | None:
@@ -49,18 +51,21 @@ class Judgement:
         return _finite(self.prediction.defect_probability if self.prediction else None)
 
 
-def judge(model: Model, threshold: float, image: Image) -> Judgement:
-    """Quality, inference, decision for an (H, W, 3) uint8 BGR image. Never raises: a failure is an ERROR verdict."""
+def judge(model: Model, threshold: float, image: Image, refusal: Callable[[Image], str | None] = unusable) -> Judgement:
+    """Quality, inference, decision for an (H, W, 3) uint8 BGR image. Never raises: a failure is an ERROR verdict.
+
+    refusal: why an image must not be judged, None when it may be.
+    """
 
     def decided() -> Judgement:
-        fault = unusable(image)
+        fault = refusal(image)
         if fault is not None:
             return Judgement(_error(Reason.BAD_FRAME, fault))
         box = inspected_box(image.shape, model.spec)
         prediction = model.predict(image)
         start = time.perf_counter()
         decision = decide(prediction, threshold, box)
-        return Judgement(decision, prediction, (time.perf_counter() - start) * 1e3)
+        return Judgement(decision, prediction, (time.perf_counter() - start) * 1e3, box)
 
     judged = _attempt(decided)
     if isinstance(judged, ImageError):
@@ -92,18 +97,31 @@ class Inspector:
         self._bundle = bundle
         self._last_id = last_id
         self._outputs_failed = False
+        self._gate = Gate(None, QualityConfig())
+        self._self_test_failed: str | None = None
         self.safe()
+
+    def use(self, model: Model, threshold: float, bundle: str, gate: Gate) -> None:
+        """From the next part on judge with this; call it between two parts."""
+        self._model, self._threshold, self._bundle, self._gate = model, threshold, bundle, gate
+        self._self_test_failed = None
+
+    def refuse(self, self_test_failed: str) -> None:
+        """From the next part on every verdict is ERROR/self_test_failed, until use() is called."""
+        self._self_test_failed = self_test_failed
 
     def inspect(self, event: TriggerEvent) -> Inspection:
         """Judge the part of one trigger and tell the line; returns what is to be recorded."""
         at = datetime.now(UTC)
         frame = self._slot.newer_than(event.at, self._deadline_ms / 1e3 - (time.monotonic() - event.at))
         grab_ms = _ms_since(event.at)
-        if frame is None:
+        if self._self_test_failed is not None:
+            judgement = Judgement(_error(Reason.SELF_TEST_FAILED, self._self_test_failed))
+        elif frame is None:
             detail = f"no frame within {self._deadline_ms:g} ms of the trigger"
             judgement = Judgement(_error(Reason.NO_FRAME, detail))
         else:
-            judgement = judge(self._model, self._threshold, frame.image)
+            judgement = judge(self._model, self._threshold, frame.image, lambda _: self._gate.refusal(frame))
         return self._tell(self._in_time(self._inspection(event, at, frame, judgement, grab_ms), event), event)
 
     def safe(self) -> None:
@@ -138,6 +156,7 @@ class Inspector:
             ),
             image=frame.image if frame else None,
             anomaly_map=prediction.anomaly_map if prediction else None,
+            box=judgement.box,
         )
 
     def _in_time(self, inspection: Inspection, event: TriggerEvent) -> Inspection:

@@ -6,25 +6,33 @@ import logging
 import queue
 import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from edge.bundle import Bundle
+from edge.config import StorageConfig
 from edge.decision import overlay
-from edge.eventlog import EventLog
-from edge.files import picture_path, write_atomically
-from edge.health import LATEST, LATEST_RAW
-from edge.preprocess import InputSpec, inspected_box
-from edge.types import Image, Inspection
+from edge.driftwatch import DriftWatch
+from edge.eventlog import EventLog, EventLogError
+from edge.files import INPUT, write_atomically
+from edge.health import LATEST, LATEST_RAW, Drift
+from edge.preprocess import prepare
+from edge.shelf import PictureShelf, ShelfError
+from edge.types import Image, Inspection, Verdict
 from edge.worker import Worker
 
 THREAD = "recorder"
 MAX_PICTURES = 8  # frames waiting to be stored; each holds its frame in memory
-KINDS = ("frame", "heat", "thumb")
+MAX_ROWS = 64  # of one transaction: a disk that is slow to sync takes many rows as fast as one
 THUMB_WIDTH = 160
 JPEG_QUALITY = 90
+PNG_EFFORT = 1  # of 9: larger files, in a fifth of the time
+
+Pending = tuple[Inspection, Image, Bundle | None]
 
 log = logging.getLogger(__name__)
 
@@ -32,26 +40,44 @@ log = logging.getLogger(__name__)
 class Recorder:
     """Takes inspections from the main loop. Rows are never dropped; pictures may be, and are counted."""
 
-    def __init__(self, events: EventLog, spec: InputSpec, images_dir: Path, run_dir: Path, max_bytes: int) -> None:
-        """spec: the bundle's input, for the place of the heatmap; max_bytes: what images_dir may hold."""
+    def __init__(
+        self,
+        events: EventLog,
+        images_dir: Path,
+        run_dir: Path,
+        storage: StorageConfig,
+        drift_dir: Path | None = None,
+    ) -> None:
+        """drift_dir: where the drift test keeps its state; None: drift is not watched."""
         self.worker = Worker(THREAD, self._run)
         self.images_dropped = 0
+        self.storage_fault: str | None = None  # why pictures are not kept now
         self._events = events
-        self._spec = spec
         self._run_dir = run_dir
-        self._shelf = PictureShelf(images_dir, max_bytes)
-        self._queue: queue.SimpleQueue[Inspection | None] = queue.SimpleQueue()
+        self._ok_every = storage.ok_every
+        self._shelf = PictureShelf(images_dir, storage.max_image_mb * 1_000_000, storage.keep_free_mb * 1_000_000)
+        self._queue: queue.SimpleQueue[Inspection | Bundle | None] = queue.SimpleQueue()
+        self._unstored = 0
         self._waiting_pictures = 0
         self._counting = threading.Lock()
-        self._storing = True
+        self._bundle: Bundle | None = None
+        self._drift_dir = drift_dir
+        self._drift: DriftWatch | None = None
 
     def start(self) -> None:
+        """Count the pictures that are there, then start the thread. Raises EventLogError, and OSError."""
+        self._shelf.take_stock(self._events.ok_ids)
         self.worker.start()
+
+    def judged_by(self, bundle: Bundle) -> None:
+        """What is put from now on was judged by this bundle."""
+        self._queue.put(bundle)
 
     def put(self, inspection: Inspection) -> None:
         """Hand one inspection over; never waits for the disk."""
-        if inspection.image is not None:
-            with self._counting:
+        with self._counting:
+            self._unstored += 1
+            if inspection.image is not None:
                 if self._waiting_pictures >= MAX_PICTURES:
                     self.images_dropped += 1
                     inspection = replace(inspection, image=None, anomaly_map=None)
@@ -61,7 +87,12 @@ class Recorder:
 
     def waiting(self) -> int:
         """Rows that are not yet in the history."""
-        return self._queue.qsize()
+        with self._counting:
+            return self._unstored
+
+    def drift(self) -> Drift | None:
+        """What the drift test says; None when it is off or no bundle has judged yet."""
+        return self._drift.report() if self._drift else None
 
     def stop(self) -> None:
         """Store what waits, then end the thread."""
@@ -69,90 +100,118 @@ class Recorder:
         self.worker.join()
 
     def _run(self) -> None:
-        self._shelf.take_stock()
-        while (inspection := self._queue.get()) is not None:
-            self._events.append(inspection)
-            if inspection.image is not None:
-                self._store_pictures(inspection, inspection.image)
-                with self._counting:
-                    self._waiting_pictures -= 1
+        pictures: deque[Pending] = deque()
+        running = True
+        while running or pictures:
+            rows: list[Inspection] = []
+            for item in self._items(wait=running and not pictures):
+                if isinstance(item, Inspection):
+                    rows.append(self._with_digest(item))
+                    if item.image is not None:
+                        pictures.append((item, item.image, self._bundle))
+                    continue
+                self._store_rows(rows)
+                rows = []
+                if item is None:
+                    running = False
+                else:
+                    self._adopt(item)
+            self._store_rows(rows)
+            if pictures:
+                self._store_pictures(*pictures.popleft())
 
-    def _store_pictures(self, inspection: Inspection, image: Image) -> None:
-        """A full or broken disk costs pictures before it costs rows."""
+    def _items(self, wait: bool) -> Iterator[Inspection | Bundle | None]:
+        """What is in the queue now, some at a time; with wait, at least one."""
+        if wait:
+            yield self._queue.get()
+        for _ in range(MAX_ROWS):
+            try:
+                yield self._queue.get_nowait()
+            except queue.Empty:
+                return
+
+    def _adopt(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        if self._drift_dir is not None:
+            self._drift = DriftWatch(bundle, self._events, self._drift_dir)
+
+    def _with_digest(self, inspection: Inspection) -> Inspection:
+        if self._bundle is None or inspection.bundle != self._bundle.title:
+            return inspection
+        return replace(inspection, bundle_digest=self._bundle.digest)
+
+    def _store_rows(self, rows: list[Inspection]) -> None:
+        """Rows come before pictures: when the disk is full, pictures go until the rows are stored."""
+        while rows:
+            try:
+                self._events.append(*rows)
+                break
+            except EventLogError as error:
+                if not error.disk_full or not self._shelf.remove_oldest():
+                    raise
+                self._note(str(error))
+        with self._counting:
+            self._unstored -= len(rows)
+        for row in rows:
+            if self._drift is not None and self._bundle is not None and row.bundle_digest == self._bundle.digest:
+                self._watch(self._drift, row)
+
+    def _watch(self, drift: DriftWatch, row: Inspection) -> None:
         try:
-            pictures = self._pictures(inspection, image)
+            drift.add(row)
+        except OSError as error:  # told as what it is, a disk that does not take a file; tried again with the next part
+            self._note(str(error))
+
+    def _store_pictures(self, inspection: Inspection, image: Image, bundle: Bundle | None) -> None:
+        """A full or broken disk costs pictures before it costs rows."""
+        ok = inspection.verdict is Verdict.OK
+        try:
+            pictures = _pictures(inspection, image)
             write_atomically(self._run_dir / LATEST_RAW, pictures["frame"], durable=False)
             write_atomically(self._run_dir / LATEST, pictures.get("heat", pictures["frame"]), durable=False)
-            self._shelf.add(inspection.id, pictures)
-        except OSError as error:
+            if not ok or inspection.id % self._ok_every == 0:
+                if bundle is not None and inspection.score is not None:
+                    pictures[INPUT] = _lossless(prepare(image, bundle.manifest.input))
+                self._shelf.add(inspection.id, pictures, ok)
+            self._note(None)
+        except (OSError, ShelfError) as error:
             with self._counting:
                 self.images_dropped += 1
-            if self._storing:
-                log.error("pictures cannot be stored: %s", error)
-            self._storing = False
-            return
-        if not self._storing:
+            self._note(str(error))
+        with self._counting:
+            self._waiting_pictures -= 1
+
+    def _note(self, fault: str | None) -> None:
+        """One log line per change."""
+        if fault is not None and self.storage_fault is None:
+            log.error("pictures cannot be stored: %s", fault)
+        elif fault is None and self.storage_fault is not None:
             log.info("pictures are stored again")
-        self._storing = True
-
-    def _pictures(self, inspection: Inspection, image: Image) -> dict[str, bytes]:
-        """JPEG bytes by kind; heat only when there is an anomaly map. The thumbnail shows what the heatmap shows."""
-        pictures = {"frame": _jpeg(image)}
-        shown = image
-        if inspection.anomaly_map is not None and inspection.threshold is not None:
-            anomaly_map = np.nan_to_num(inspection.anomaly_map, posinf=0.0, neginf=0.0)
-            shown = overlay(image, anomaly_map, inspection.threshold, inspected_box(image.shape, self._spec))
-            pictures["heat"] = _jpeg(shown)
-        height = max(1, round(shown.shape[0] * THUMB_WIDTH / shown.shape[1]))
-        thumb = cv2.resize(shown, (THUMB_WIDTH, height), interpolation=cv2.INTER_AREA)
-        pictures["thumb"] = _jpeg(np.asarray(thumb, dtype=np.uint8))
-        return pictures
+        self.storage_fault = fault
 
 
-class PictureShelf:
-    """images_dir with a limit in bytes: the oldest pictures go first. Counted as it grows, scanned only once."""
-
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self.bytes = 0
-        self._folder = folder
-        self._max_bytes = max_bytes
-        self._kept: deque[tuple[int, int]] = deque()  # (inspection id, bytes of its pictures), oldest first
-
-    def take_stock(self) -> None:
-        """Count what an earlier run left, and remove its unfinished files."""
-        sizes: dict[int, int] = {}
-        for path in self._folder.glob("*/*"):
-            if path.suffix == ".tmp":
-                path.unlink()
-            elif path.name[:9].isdigit():
-                inspection_id = int(path.name.split("_")[0])
-                sizes[inspection_id] = sizes.get(inspection_id, 0) + path.stat().st_size
-        self._kept.extend(sorted(sizes.items()))
-        self.bytes = sum(sizes.values())
-        self._make_room()
-
-    def add(self, inspection_id: int, pictures: dict[str, bytes]) -> None:
-        """Store JPEG bytes by kind. Not synced: a power cut may cost the last pictures, never a row."""
-        size = sum(len(data) for data in pictures.values())
-        self._kept.append((inspection_id, size))
-        self.bytes += size
-        self._make_room()
-        for kind, data in pictures.items():
-            path = picture_path(self._folder, inspection_id, kind)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, data, durable=False)
-
-    def _make_room(self) -> None:
-        while self.bytes > self._max_bytes and len(self._kept) > 1:
-            inspection_id, size = self._kept.popleft()
-            for kind in KINDS:
-                picture_path(self._folder, inspection_id, kind).unlink(missing_ok=True)
-            self.bytes -= size
-            folder = picture_path(self._folder, inspection_id, KINDS[0]).parent
-            if self._kept[0][0] // 1000 != inspection_id // 1000 and folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+def _pictures(inspection: Inspection, image: Image) -> dict[str, bytes]:
+    """JPEG bytes by kind; heat only when there is an anomaly map. The thumbnail shows what the heatmap shows."""
+    pictures = {"frame": _jpeg(image)}
+    shown = image
+    if inspection.anomaly_map is not None and inspection.threshold is not None:
+        anomaly_map = np.nan_to_num(inspection.anomaly_map, posinf=0.0, neginf=0.0)
+        box = inspection.box or (0, 0, image.shape[1], image.shape[0])
+        shown = overlay(image, anomaly_map, inspection.threshold, box)
+        pictures["heat"] = _jpeg(shown)
+    height = max(1, round(shown.shape[0] * THUMB_WIDTH / shown.shape[1]))
+    thumb = cv2.resize(shown, (THUMB_WIDTH, height), interpolation=cv2.INTER_AREA)
+    pictures["thumb"] = _jpeg(np.asarray(thumb, dtype=np.uint8))
+    return pictures
 
 
 def _jpeg(image: Image) -> bytes:
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return data.tobytes()
+
+
+def _lossless(tensor: Image) -> bytes:
+    """PNG bytes of a (1, height, width, 3) uint8 RGB tensor."""
+    bgr = cv2.cvtColor(tensor[0], cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_EFFORT])
     return data.tobytes()

@@ -13,6 +13,7 @@ from edge.config import StationConfig
 from edge.cpu import cpu_tier
 from edge.files import write_atomically
 from edge.health import METRICS, Health, Metrics, State, Tally, sd_notify, write_health
+from edge.recipes import Recipes
 from edge.recorder import Recorder
 from edge.triggers import Trigger
 from edge.types import Inspection, Verdict
@@ -26,10 +27,15 @@ class Engine:
     """The running parts that are asked for their state."""
 
     config: StationConfig
-    bundle: Bundle
+    recipes: Recipes
     capture: Capture
     recorder: Recorder
     trigger: Trigger
+
+    @property
+    def bundle(self) -> Bundle:
+        """The one that judges now."""
+        return self.recipes.active.bundle
 
     def check(self) -> None:
         """Raise WorkerError when one of the threads is dead."""
@@ -57,6 +63,11 @@ class Reporter:
         self._last_id = inspection.id
         self._news = True
 
+    def switched(self) -> None:
+        """Another bundle judges, or one was refused: say so at once."""
+        self._metrics.judged_by(self._engine.bundle.title)
+        self.write_now()
+
     def beat(self, starting: bool = False) -> None:
         """Write what is due; call it each time round the loop."""
         silent_s = time.monotonic() - self._written_at
@@ -67,8 +78,12 @@ class Reporter:
     def write_now(self, starting: bool = False) -> None:
         """Write both files, with the state that the camera gives."""
         status = self._engine.capture.status()
-        state = State.RUNNING if status.up else State.CAMERA_FAULT
-        self.write(State.STARTING if starting else state, status.detail)
+        recipes = self._engine.recipes
+        detail = status.detail or recipes.active.gate.fault or ""
+        state = State.CAMERA_FAULT if detail else State.RUNNING
+        if recipes.refusal is not None:
+            state, detail = State.FAULT, recipes.refusal
+        self.write(State.STARTING if starting else state, detail)
 
     def write(self, state: State, detail: str) -> None:
         """Write both files now; raises OSError when run_dir cannot be written."""
@@ -109,4 +124,12 @@ class Reporter:
             last_reason=last.reason.value if last else None,
             recorder_queue=engine.recorder.waiting(),
             images_dropped=engine.recorder.images_dropped,
+            overruns=engine.trigger.overruns,
+            recipe=engine.recipes.active.name,
+            recipe_pending=engine.recipes.pending,
+            recipe_fault=engine.recipes.fault,
+            recipes=list(engine.recipes.bundles),
+            commissioned=engine.recipes.active.gate.commissioned,
+            quality_fault=engine.recipes.active.gate.fault,
+            self_test=engine.recipes.self_test,
         )

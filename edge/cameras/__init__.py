@@ -28,6 +28,16 @@ class Camera(Protocol):
         """One line for a person, without passwords."""
 
 
+def repeats_mean_frozen(config: FolderCameraConfig | VideoCameraConfig) -> bool:
+    """Whether byte-identical frames in a row mean a fault.
+
+    A real sensor has noise; a folder holds each image in view, and a video file may stand still.
+    """
+    if isinstance(config, FolderCameraConfig):
+        return False
+    return config.is_device or "://" in config.source
+
+
 def make_camera(config: FolderCameraConfig | VideoCameraConfig) -> Camera:
     """The camera of a [camera] section; nothing is opened yet."""
     from edge.cameras.folder import FolderCamera

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -17,11 +18,23 @@ from edge.types import Image
 OPEN_TIMEOUT_MS = 5000
 READ_TIMEOUT_MS = 3000
 FILE_FPS = 25.0  # of a video file that does not say
+V4L2_EXPOSURE_MANUAL = 1.0  # V4L2_EXPOSURE_MANUAL of the kernel's videodev2.h
+CONTROL_STEP = 0.02  # a driver rounds to its steps; more than this share is not what was asked for
 _CREDENTIALS = re.compile(r"//[^/@]*@")
 
 # The libraries would print a line of their own at each failed attempt; CameraError says it once.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+class Controls(Protocol):
+    """What setting a camera's controls needs of cv2.VideoCapture."""
+
+    def set(self, key: int, value: float, /) -> bool:
+        """False when the driver refuses."""
+
+    def get(self, key: int, /) -> float:
+        """The value in use."""
 
 
 class VideoCamera:
@@ -32,7 +45,7 @@ class VideoCamera:
         source = config.source
         self._is_url = "://" in source
         self._path = None if self._is_url else Path(f"/dev/video{source}" if source.isdigit() else source)
-        self._is_device = self._path is not None and self._path.is_relative_to("/dev")
+        self._is_device = config.is_device
         self._shown = _CREDENTIALS.sub("//***@", source if self._is_url else str(self._path))
         self._capture: cv2.VideoCapture | None = None
         self._size: tuple[int, int] | None = None
@@ -49,6 +62,11 @@ class VideoCamera:
         if not self._capture.isOpened():
             self.close()
             raise self._error("cannot be opened; check the camera, the network and camera.source")
+        try:
+            self._control(self._capture)
+        except CameraError:
+            self.close()
+            raise
 
     def _open_capture(self) -> cv2.VideoCapture:
         if not self._is_device:
@@ -66,6 +84,24 @@ class VideoCamera:
             if value is not None:
                 capture.set(key, float(value))
         return capture
+
+    def _control(self, capture: Controls) -> None:
+        """Set exposure, gain and white balance by hand and read each back; raises CameraError on a mismatch."""
+        config = self._config
+        manual: list[tuple[str, float | None, int, tuple[int, float] | None]] = [
+            ("exposure", config.exposure, cv2.CAP_PROP_EXPOSURE, (cv2.CAP_PROP_AUTO_EXPOSURE, V4L2_EXPOSURE_MANUAL)),
+            ("gain", config.gain, cv2.CAP_PROP_GAIN, None),
+            ("white_balance_k", config.white_balance_k, cv2.CAP_PROP_WB_TEMPERATURE, (cv2.CAP_PROP_AUTO_WB, 0.0)),
+        ]
+        for name, value, key, automatic in manual:
+            if value is None:
+                continue
+            if automatic is not None:
+                capture.set(*automatic)
+            capture.set(key, value)
+            found = capture.get(key)
+            if abs(found - value) > max(CONTROL_STEP * abs(value), 1e-6):
+                raise self._error(f"camera.{name} is {found:g}, asked was {value:g}; see v4l2-ctl --list-ctrls")
 
     def _source(self) -> str:
         return self._config.source if self._is_url else str(self._path)

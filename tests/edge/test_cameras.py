@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.cameras import CameraError, make_camera
+from edge.cameras import CameraError, make_camera, repeats_mean_frozen
 from edge.cameras.folder import FolderCamera
 from edge.cameras.video import VideoCamera
 from edge.config import FolderCameraConfig, VideoCameraConfig
@@ -190,3 +190,76 @@ def test_a_grey_camera_becomes_three_equal_channels() -> None:
 def test_make_camera_follows_the_type(tmp_path: Path) -> None:
     assert isinstance(make_camera(FolderCameraConfig(type="folder", path=tmp_path)), FolderCamera)
     assert isinstance(make_camera(VideoCameraConfig(type="video", source="0")), VideoCamera)
+
+
+class Driver:
+    """A V4L2 driver's controls as OpenCV shows them: set() answers True whatever becomes of the value."""
+
+    def __init__(self, ignored: frozenset[int] = frozenset(), step: float = 1.0) -> None:
+        self.values: dict[int, float] = {}
+        self._ignored = ignored
+        self._step = step
+
+    def set(self, key: int, value: float, /) -> bool:
+        if key not in self._ignored:
+            self.values[key] = round(value / self._step) * self._step
+        return True
+
+    def get(self, key: int, /) -> float:
+        return self.values.get(key, -1.0)
+
+
+CONTROLS = {"exposure": 157.0, "gain": 12.0, "white_balance_k": 4600.0}
+
+
+def test_exposure_gain_and_white_balance_are_set_by_hand() -> None:
+    driver = Driver()
+    video_camera("/dev/v4l/by-id/camera", **CONTROLS)._control(driver)
+    assert driver.values == {
+        cv2.CAP_PROP_AUTO_EXPOSURE: 1.0,
+        cv2.CAP_PROP_EXPOSURE: 157.0,
+        cv2.CAP_PROP_GAIN: 12.0,
+        cv2.CAP_PROP_AUTO_WB: 0.0,
+        cv2.CAP_PROP_WB_TEMPERATURE: 4600.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("exposure", cv2.CAP_PROP_EXPOSURE),
+        ("gain", cv2.CAP_PROP_GAIN),
+        ("white_balance_k", cv2.CAP_PROP_WB_TEMPERATURE),
+    ],
+)
+def test_a_control_that_the_driver_did_not_take_is_a_camera_fault(name: str, key: int) -> None:
+    camera = video_camera("/dev/v4l/by-id/camera", **CONTROLS)
+    with pytest.raises(CameraError, match=rf"camera\.{name} is -1, asked was"):
+        camera._control(Driver(ignored=frozenset({key})))
+
+
+def test_a_driver_may_round_to_its_steps_but_not_further() -> None:
+    video_camera("0", white_balance_k=4605)._control(Driver(step=10))
+    with pytest.raises(CameraError, match="white_balance_k is 4000"):
+        video_camera("0", white_balance_k=4400)._control(Driver(step=1000))
+
+
+def test_without_controls_nothing_is_touched() -> None:
+    driver = Driver()
+    video_camera("0")._control(driver)
+    assert driver.values == {}
+
+
+@pytest.mark.parametrize("source", ["rtsp://camera/1", "film.mp4"])
+def test_controls_of_what_has_none_are_refused(source: str) -> None:
+    with pytest.raises(ValueError, match="gain can only be set on a V4L2 device"):
+        video_camera(source, gain=3)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("0", True), ("/dev/v4l/by-id/x", True), ("rtsp://camera/1", True), ("http://camera", True), ("a.mp4", False)],
+)
+def test_repeats_are_a_fault_of_real_cameras_only(source: str, expected: bool) -> None:
+    assert repeats_mean_frozen(VideoCameraConfig(type="video", source=source)) is expected
+    assert not repeats_mean_frozen(FolderCameraConfig(type="folder", path=Path("camera")))

@@ -4,13 +4,14 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.cameras import CameraError
 from edge.cameras.folder import FolderCamera
-from edge.capture import BACKOFF_S, Capture, FrameSlot
+from edge.capture import BACKOFF_S, Capture, FrameSlot, Freeze
 from edge.config import FolderCameraConfig
 from edge.types import Image
 from edge.worker import WorkerError
@@ -159,3 +160,66 @@ def test_frames_are_passed_on_without_a_copy(tmp_path: Path) -> None:
     found = slot.newer_than(0.0, 0.0)
     assert found is not None
     assert found.image is image
+
+
+class Scripted:
+    """A camera that gives these frames, then goes on repeating the last one for ever."""
+
+    def __init__(self, images: list[Image]) -> None:
+        self.images = images
+        self.handles = 0
+
+    def open(self) -> None:
+        self.handles += 1
+
+    def read(self) -> Image:
+        time.sleep(0.002)
+        return self.images.pop(0) if len(self.images) > 1 else self.images[0].copy()
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def describe(self) -> str:
+        return "scripted"
+
+
+def noise(seed: int) -> Image:
+    return np.random.default_rng(seed).integers(0, 255, (96, 128, 3)).astype(np.uint8)
+
+
+@given(repeats=st.integers(1, 12), limit=st.integers(1, 8))
+def test_only_so_many_identical_frames_in_a_row_are_a_fault(repeats: int, limit: int) -> None:
+    freeze = Freeze(limit)
+    faults = [freeze.fault(noise(0).copy(), float(n)) for n in range(repeats)]
+    assert [bool(fault) for fault in faults] == [n + 1 >= max(2, limit) for n in range(repeats)]
+    assert freeze.fault(noise(1), 99.0) == "", "one different frame and all is well"
+
+
+def test_a_difference_in_one_pixel_is_a_living_camera() -> None:
+    freeze = Freeze(2)
+    for number in range(10):
+        image = noise(0)
+        image[95, 127, 2] = number
+        assert freeze.fault(image, float(number)) == ""
+
+
+def test_zero_allows_repeats() -> None:
+    freeze = Freeze(0)
+    assert {freeze.fault(noise(0), float(n)) for n in range(50)} == {""}
+
+
+def test_a_frozen_camera_is_in_fault_marks_its_frames_and_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.capture.STALL_S", 0.1)
+    camera, slot = Scripted([noise(n) for n in range(5)]), FrameSlot()
+    capture = Capture(camera, slot, frozen_frames=3)
+    capture.start()
+    wait_for(lambda: (found := slot.newest()) is not None and found.fault)
+    assert "frozen" in capture.status().detail
+    wait_for(lambda: camera.handles >= 3)
+    assert "frozen" in capture.status().detail, "a new handle alone is no new picture"
+    camera.images = [noise(n) for n in range(100, 5000)]
+    wait_for(lambda: capture.status().up)
+    found = slot.newest()
+    capture.stop()
+    assert found is not None
+    assert found.fault == ""
