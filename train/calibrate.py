@@ -69,10 +69,11 @@ def set_threshold(scores: Sequence[float], alpha: float) -> Threshold:
         raise CalibrateError(f"{n} held-out good images, at least {MIN_HOLDOUT} are needed; add good images")
     if not (np.isfinite(values).all() and values[0] > 0 and values[-1] > values[0]):
         raise CalibrateError("the held-out goods' scores are not usable (equal, zero or not finite); check the images")
-    rank = math.ceil((n + 1) * (1.0 - alpha))
-    if rank <= n:
+    allowed = math.floor(alpha * (n + 1) + 1e-9)
+    if allowed >= 1:
+        rank = n + 1 - allowed
         above = float(np.nextafter(values[rank - 1], np.inf))
-        return Threshold(value=above, method="conformal", n=n, alpha=alpha, bound=1.0 - rank / (n + 1))
+        return Threshold(value=above, method="conformal", n=n, alpha=alpha, bound=allowed / (n + 1))
     logs = np.log(values)
     centre = float(np.median(logs))
     upper = logs[logs >= centre] - centre

@@ -58,6 +58,7 @@ def pack(work: Work, target: Path) -> Bundle:
                 "versions": report.versions,
                 "quantize": work.read_report("quantize.json", "quantize"),
             },
+            "holdout_scores": sorted(calibration["holdout"].values()),
             "references": [
                 {"file": name, "score": score, "tolerance": INT8_TOLERANCE * score}
                 for name, score in references.items()

@@ -14,7 +14,6 @@ import openvino
 import torch
 from torch import nn
 from torch.fx import GraphModule
-from torchao.quantization.pt2e.observer import MinMaxObserver, MovingAverageMinMaxObserver
 
 from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from edge.detector import Detector, Runtime
@@ -111,7 +110,7 @@ def _calibration_files(report: FitReport) -> list[Path]:
 
 def _quantised(network: nn.Module, files: Sequence[Path], spec: InputSpec) -> GraphModule:
     """Neural Compressor's post-training static quantisation on the exported graph (PT2E)."""
-    # Imported here, inside quiet(): the package writes to the log while it is imported.
+    # Imported here, inside quiet(): the packages write to the log while they are imported.
     from neural_compressor.torch.export import export as export_graph
     from neural_compressor.torch.quantization import INT8StaticQuantConfig, convert
     from neural_compressor.torch.quantization import prepare as observe
@@ -131,6 +130,8 @@ def _observe_extremes(prepared: GraphModule) -> None:
     The default is a moving average that forgets slowly: after a hundred images its range is still almost that of
     the first one, and what lies outside it is clipped, which is where defects are.
     """
+    from torchao.quantization.pt2e.observer import MinMaxObserver, MovingAverageMinMaxObserver
+
     for name, observer in list(prepared.named_children()):
         if isinstance(observer, MovingAverageMinMaxObserver):
             extremes = MinMaxObserver(

