@@ -113,7 +113,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise BackboneError(f"{path}: no such weights file") from None
     except (RuntimeError, ValueError, EOFError, KeyError, OSError, UnpicklingError, SafetensorError) as error:
-        raise BackboneError(f"{path}: not a readable state dict ({(str(error) or type(error).__name__).splitlines()[0]})") from error
+        raise BackboneError(
+            f"{path}: not a readable state dict ({(str(error) or type(error).__name__).splitlines()[0]})"
+        ) from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):

@@ -151,7 +151,7 @@ def statistics(patches: Tensor, fine_channels: int, recipe: Recipe) -> tuple[Ten
     """(C,) mean and (C,) standard deviation of (N, C) patches; the fine stage's is enlarged to weigh it less.
 
     The stride-8 stage sees texture more than form: at full weight it drowns what the stride-16 stage knows
-    (docs/decisions/0003).
+    (docs/decisions/0004).
     """
     std = patches.std(dim=0).clamp_min(1e-6)
     std[:fine_channels] /= recipe.fine_weight

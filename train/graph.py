@@ -40,7 +40,7 @@ def fold_weights(model: ModelProto) -> int:
 
     With the weights left float, OpenVINO runs the convolutions in float. Dense convolutions are stored in 7 bits
     (-64..63): CPUs without VNNI add pairs of u8 x s8 products in 16 bits, and 2 x 255 x 64 still fits there, so
-    every CPU computes the same scores (docs/decisions/0002). Depthwise kernels do not use that instruction and keep
+    every CPU computes the same scores (docs/decisions/0003). Depthwise kernels do not use that instruction and keep
     8 bits. Returns how many were folded.
     """
     graph = model.graph

@@ -65,7 +65,7 @@ def int8_head(work: Work, report: FitReport) -> NormalityHead:
     """The memory bank again, from the same patches, but as the INT8 features see them.
 
     A bank of float features would measure rounding as if it were wear: on parts that hardly vary, that costs more
-    than the rounding itself (docs/decisions/0002).
+    than the rounding itself (docs/decisions/0003).
     """
     files = [report.data / name for name in report.fit_images]
     features = load_features(work)

@@ -55,7 +55,7 @@ def test_a_threshold_scales_with_the_scores(scores: list[float], factor: float) 
 
 @pytest.mark.parametrize("scores", [[1.0, 2.0, 3.0], [1.0] * 10, [0.0, 1.0, 2.0, 3.0], [1.0, 2.0, 3.0, math.nan]])
 def test_unusable_scores_are_refused(scores: list[float]) -> None:
-    with pytest.raises(CalibrateError, match="add good images|check the images"):
+    with pytest.raises(CalibrateError, match=r"add good images|check the images"):
         set_threshold(scores, 0.01)
 
 

@@ -103,7 +103,7 @@ def test_parity_refuses_a_model_that_scores_otherwise(work: Work, tmp_path: Path
     values = onnx.numpy_helper.to_array(bias) * 1.3
     bias.CopyFrom(onnx.numpy_helper.from_array(values.astype("float32"), bias.name))
     onnx.save(model, copy.file(INT8_ONNX))
-    with pytest.raises(QuantizeError, match="INT8 in ONNX Runtime: scores are .* off"):
+    with pytest.raises(QuantizeError, match=r"INT8 in ONNX Runtime: scores are .* off"):
         parity(copy, load_network(copy), copy.fit_report())
 
 

@@ -78,7 +78,9 @@ def test_folded_weights_stay_within_half_a_step(seed: int) -> None:
     (scale,) = (numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "weight_int8_scale")
     back = stored(model) * scale.reshape(-1, 1, 1, 1)
     inside = np.abs(weight) <= 63 * scale.reshape(-1, 1, 1, 1)
-    assert (np.abs(back - weight)[inside] <= 0.5001 * np.broadcast_to(scale.reshape(-1, 1, 1, 1), weight.shape)[inside]).all()
+    assert (
+        np.abs(back - weight)[inside] <= 0.5001 * np.broadcast_to(scale.reshape(-1, 1, 1, 1), weight.shape)[inside]
+    ).all()
 
 
 def test_a_byte_image_gives_what_the_float_image_gave() -> None:
