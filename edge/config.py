@@ -67,6 +67,7 @@ class InspectionConfig(Section):
     deadline_ms: Annotated[float, Field(ge=10, le=2000)] = 100.0
     runtime: Literal["openvino", "onnxruntime"] = "openvino"
     threads: Annotated[int, Field(ge=0, le=64)] = 0  # 0: the runtime decides
+    watch_drift: bool = True  # wants different parts: not where the same one is inspected again and again
 
 
 class QualityConfig(Section):
@@ -81,7 +82,11 @@ class QualityConfig(Section):
 
 
 class StorageConfig(Section):
-    max_image_mb: Annotated[int, Field(ge=10)] = 2000  # oldest pictures go first; rows are never deleted
+    """Which pictures are kept; rows are never deleted."""
+
+    max_image_mb: Annotated[int, Field(ge=10)] = 2000  # the oldest OK parts' pictures go first, then the oldest others'
+    keep_free_mb: Annotated[int, Field(ge=0)] = 200  # left free on the disk for rows; pictures go first
+    ok_every: Annotated[int, Field(ge=1)] = 1  # pictures of every k-th OK part; of every NG and ERROR
 
 
 class PageConfig(Section):

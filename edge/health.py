@@ -176,6 +176,8 @@ class Metrics:
         self._frame_age = Gauge("linewatch_frame_age_seconds", "Age of the newest frame", registry=own)
         self._camera_up = Gauge("linewatch_camera_up", "1 while the camera gives frames", registry=own)
         self._queue = Gauge("linewatch_recorder_queue", "Rows not yet in the history", registry=own)
+        self._storage = Gauge("linewatch_storage_fault", "1 while pictures cannot be stored", registry=own)
+        self._drift = Gauge("linewatch_drift_alarm", "1 since OK parts score unlike the held-out ones", registry=own)
         self._bundle = Info("linewatch_bundle", "The bundle that judges", registry=own)
         self.judged_by(bundle)
         self._seen = {"overruns": 0, "dropped": 0}
@@ -196,6 +198,8 @@ class Metrics:
         self._frame_age.set(float("nan") if health.frame_age_ms is None else health.frame_age_ms / 1e3)
         self._camera_up.set(health.state is not State.CAMERA_FAULT)
         self._queue.set(health.recorder_queue)
+        self._storage.set(health.storage_fault is not None)
+        self._drift.set(health.drift is not None and health.drift.alarm)
         return prometheus_client.generate_latest(self._registry)
 
 

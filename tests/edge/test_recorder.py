@@ -4,30 +4,30 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
+from edge.config import StorageConfig
 from edge.decision import overlay
 from edge.eventlog import EventLog, EventLogError
 from edge.files import picture_path
 from edge.health import LATEST, LATEST_RAW
 from edge.preprocess import load_image
-from edge.recorder import KINDS, MAX_PICTURES, THUMB_WIDTH, PictureShelf, Recorder
-from edge.types import Image, Inspection
+from edge.recorder import MAX_PICTURES, THUMB_WIDTH, Recorder
+from edge.types import Inspection
 from edge.worker import WorkerError
-from tests.edge.parts import SPEC, inspection
+from tests.edge.parts import inspection
 from tests.tiny import THRESHOLD, bad_image
 
-MB = 1_000_000
+JPEGS = ("frame", "heat", "thumb")
 
 
 class Station:
-    def __init__(self, folder: Path, max_bytes: int = 100 * MB) -> None:
+    def __init__(self, folder: Path) -> None:
         self.images, self.run = folder / "images", folder / "run"
         self.run.mkdir()
         self.events = EventLog(folder / "events.db")
-        self.recorder = Recorder(self.events, SPEC, self.images, self.run, max_bytes)
+        self.recorder = Recorder(self.events, self.images, self.run, StorageConfig())
 
     def pictures(self) -> set[str]:
         return {p.name for p in self.images.rglob("*") if p.is_file()}
@@ -45,7 +45,7 @@ def test_a_row_and_its_pictures_are_stored(station: Station) -> None:
     station.recorder.put(inspection(7, bad_image()))
     station.recorder.stop()
     assert [row.id for row in station.events.recent(10)] == [7]
-    assert station.pictures() == {f"000000007_{kind}.jpg" for kind in KINDS}
+    assert station.pictures() == {f"000000007_{kind}.jpg" for kind in JPEGS}
     thumb = load_image(picture_path(station.images, 7, "thumb"))
     assert thumb.shape == (120, THUMB_WIDTH, 3)
     assert (station.run / LATEST).read_bytes() == picture_path(station.images, 7, "heat").read_bytes()
@@ -109,7 +109,7 @@ def test_a_slow_disk_costs_pictures_and_never_rows(station: Station) -> None:
     station.recorder.start()
     station.recorder.stop()
     assert station.events.counts().total == MAX_PICTURES + extra
-    assert len(station.pictures()) == MAX_PICTURES * len(KINDS)
+    assert len(station.pictures()) == MAX_PICTURES * len(JPEGS)
 
 
 def test_room_for_pictures_comes_back_when_they_are_stored(station: Station) -> None:
@@ -154,57 +154,16 @@ def test_a_history_that_cannot_be_written_ends_the_thread(station: Station) -> N
         station.recorder.worker.check()
 
 
-def encoded(seed: int) -> dict[str, bytes]:
-    noise: Image = np.random.default_rng(seed).integers(0, 255, (64, 64, 3)).astype(np.uint8)
-    data = cv2.imencode(".jpg", noise)[1].tobytes()
-    return dict.fromkeys(KINDS, data)
-
-
-def on_disk(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-
-
-def test_the_oldest_pictures_go_first_and_the_limit_holds(tmp_path: Path) -> None:
-    limit = 6 * sum(len(data) for data in encoded(0).values())
-    shelf = PictureShelf(tmp_path, limit)
-    for number in range(995, 1010):
-        shelf.add(number, encoded(number))
-        assert on_disk(tmp_path) == shelf.bytes <= limit
-    kept = sorted({int(p.name[:9]) for p in tmp_path.rglob("*.jpg")})
-    assert kept == list(range(kept[0], 1010))
-    assert kept[0] >= 1000
-    assert not (tmp_path / "000000").exists(), "an empty folder is removed"
-
-
-def test_what_an_earlier_run_left_counts_and_its_drafts_go(tmp_path: Path) -> None:
-    first = PictureShelf(tmp_path, 100 * MB)
-    for number in (5, 3, 1004):
-        first.add(number, encoded(number))
-    (tmp_path / "000000" / ".000000009_heat.jpg.17.tmp").write_bytes(b"half a picture")
-    size = sum(len(data) for data in encoded(3).values())
-    again = PictureShelf(tmp_path, first.bytes - size // 2)
-    again.take_stock()
-    assert again.bytes == on_disk(tmp_path)
-    assert sorted({int(p.name[:9]) for p in tmp_path.rglob("*.jpg")}) == [5, 1004]
-    assert not list(tmp_path.rglob(".*.tmp"))
-
-
-def test_taking_stock_of_nothing_is_fine(tmp_path: Path) -> None:
-    shelf = PictureShelf(tmp_path / "not there", MB)
-    shelf.take_stock()
-    assert shelf.bytes == 0
-
-
 def test_rows_are_stored_in_the_order_of_parts(station: Station) -> None:
     stored: list[int] = []
 
     class Noting(EventLog):
-        def append(self, inspection: Inspection) -> None:
-            stored.append(inspection.id)
-            super().append(inspection)
+        def append(self, *inspections: Inspection) -> None:
+            stored.extend(inspection.id for inspection in inspections)
+            super().append(*inspections)
 
     events = Noting(station.run / "other.db")
-    recorder = Recorder(events, SPEC, station.images, station.run, MB)
+    recorder = Recorder(events, station.images, station.run, StorageConfig())
     for number in range(1, 21):
         recorder.put(inspection(number, bad_image() if number % 2 else None))
     recorder.start()
