@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from flask import Blueprint, Response, abort, jsonify, request
 
-from edge.types import Verdict
+from edge.rows import Selection
 from edge.web.facts import inspection_facts, station_facts
+from edge.web.report import last_hours, report
+from edge.web.selection import moment, number, selection, shown, verdict
 from edge.web.station import current_station
 from edge.web.trial import TrialError, current_trials
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 MAX_LIMIT = 200
+MAX_DAYS = 31
+SHIFT_HOURS = 8
 MAX_ID = 2**63 - 1  # what a row's number can be
 
 
@@ -28,13 +34,13 @@ def status() -> Response:
 
 @blueprint.get("/inspections")
 def inspections() -> Response:
-    """The newest rows first. limit 1..200, before: rows with a smaller id, verdict: only OK, NG or ERROR."""
-    limit = _number("limit", 50, 1, MAX_LIMIT)
-    before = _number("before", 0, 1, MAX_ID) if "before" in request.args else None
-    verdict = _verdict()
+    """The newest rows first. limit 1..200, before: rows with a smaller id; verdict, reason, from and to narrow it."""
+    limit = number("limit", 50, 1, MAX_LIMIT)
+    before = number("before", 0, 1, MAX_ID) if "before" in request.args else None
+    wanted, chosen = verdict(), selection()
     station = current_station()
     with station.history() as log:
-        rows = log.recent(limit + 1, before, verdict) if log else []
+        rows = log.recent(limit + 1, before, wanted, chosen) if log else []
     found = [inspection_facts(row, station) for row in rows[:limit]]
     return jsonify(inspections=found, next_before=rows[limit - 1].id if len(rows) > limit else None)
 
@@ -50,6 +56,19 @@ def inspection(inspection_id: int) -> Response:
     return jsonify(inspection_facts(row, station))
 
 
+@blueprint.get("/report")
+def shift_report() -> Response:
+    """Verdicts, scores and latencies over time, from `from` to before `to`; the last 8 hours by default."""
+    start, end = last_hours(SHIFT_HOURS)
+    start, end = moment("from") or start, moment("to") or end
+    if not timedelta(0) < end - start <= timedelta(days=MAX_DAYS):
+        abort(400, f"to: must be later than from, by at most {MAX_DAYS} days")
+    station = current_station()
+    with station.history() as log:
+        facts = report(log.points(Selection(start, end)) if log else [], start, end)
+    return jsonify(facts | {"deadline_ms": station.config.inspection.deadline_ms})
+
+
 @blueprint.post("/inspect")
 def inspect() -> Response | tuple[Response, int]:
     """Judge the uploaded multipart field `image`; with ?heatmap=0 the answer carries no picture.
@@ -58,7 +77,7 @@ def inspect() -> Response | tuple[Response, int]:
     """
     heatmap = request.args.get("heatmap", "1")
     if heatmap not in {"0", "1"}:
-        abort(400, f"heatmap: must be 0 or 1, got {_shown(heatmap)}")
+        abort(400, f"heatmap: must be 0 or 1, got {shown(heatmap)}")
     files = request.files.getlist("image")
     if len(files) != 1:
         abort(400, f"image: send exactly one file in this multipart field, got {len(files)}")
@@ -66,26 +85,3 @@ def inspect() -> Response | tuple[Response, int]:
         return jsonify(current_trials().inspect(files[0].read(), "image", heatmap == "1"))
     except TrialError as error:
         return jsonify(error=str(error)), error.status
-
-
-def _number(name: str, default: int, low: int, high: int) -> int:
-    text = request.args.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 19 and low <= int(text) <= high):
-        abort(400, f"{name}: must be a whole number from {low} to {high}, got {_shown(text)}")
-    return int(text)
-
-
-def _verdict() -> Verdict | None:
-    text = request.args.get("verdict")
-    if text is None:
-        return None
-    if text not in set(Verdict):
-        abort(400, f"verdict: must be OK, NG or ERROR, got {_shown(text)}")
-    return Verdict(text)
-
-
-def _shown(text: str) -> str:
-    """What was sent, short and on one line."""
-    return repr(text[:40])

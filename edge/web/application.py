@@ -8,7 +8,7 @@ from flask import Flask
 
 from edge.config import StationConfig
 from edge.preprocess import MAX_FILE_BYTES
-from edge.web import api, commands, errors, guard, metrics, pages, pictures
+from edge.web import api, commands, errors, export, guard, metrics, pages, pictures
 from edge.web.station import Station
 from edge.web.trial import Trials
 
@@ -32,6 +32,6 @@ def create_app(config: StationConfig) -> Flask:
     app.extensions["linewatch_trials"] = Trials(station)
     guard.install(app, config.page.host)
     errors.install(app)
-    for module in (pages, api, commands, metrics, pictures):
+    for module in (pages, api, commands, export, metrics, pictures):
         app.register_blueprint(module.blueprint)
     return app

@@ -9,7 +9,7 @@ from edge.preprocess import MAX_FILE_BYTES
 from edge.types import EdgeError
 from edge.web.station import one_line
 
-PROGRAM_PATHS = ("/api/", "/metrics", "/healthz")
+PROGRAM_PATHS = ("/api/", "/metrics", "/healthz", "/history.csv")
 TITLES = {403: "Not allowed", 404: "Not found", 413: "File too large", 421: "Wrong address", 503: "Not available now"}
 
 

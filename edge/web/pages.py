@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, abort, make_response, render_template
 
+from edge.types import Reason
 from edge.web.api import MAX_ID
 from edge.web.facts import FACT_NAMES, inspection_facts, station_facts
 from edge.web.guard import csrf_token
@@ -24,6 +25,15 @@ def station() -> Response:
     """The station at a glance, kept fresh by static/station.js."""
     facts = station_facts(current_station())
     return _page(render_template("station.html", s=facts, token=csrf_token(), fact_names=FACT_NAMES))
+
+
+@blueprint.get("/history")
+def history() -> Response:
+    """Rows, charts and the table of any time, filled by static/report.js."""
+    here = current_station()
+    with here.history() as log:
+        chain = log.head() if log else None
+    return _page(render_template("history.html", station=here.config.name, chain=chain, reasons=list(Reason)))
 
 
 @blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>")

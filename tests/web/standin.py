@@ -176,6 +176,32 @@ class StandIn:
             else:
                 self.inspect(part_image(index, defect=index % 13 == 6), at)
 
+    def shift(self, hours: float, parts: int) -> None:
+        """Rows without pictures, spread over the hours before now: scores creep up, and so do the rejects."""
+        rng = np.random.default_rng(7)
+        log = EventLog(self.config.events_db)
+        rows = []
+        for index in range(parts):
+            number = self._next_id() + index
+            share = index / parts
+            score = float(rng.gamma(9.0, 1.6 + 0.9 * share) + (60.0 if rng.random() < 0.03 + 0.03 * share else 0.0))
+            verdict = Verdict.NG if score >= THRESHOLD else Verdict.OK
+            reason = Reason.SCORE
+            total_ms = float(9.0 + rng.gamma(2.0, 3.0))
+            if rng.random() < 0.01:
+                verdict, reason, total_ms = Verdict.ERROR, Reason.LATE, 100.0 + 80.0 * float(rng.random())
+            at = datetime.now(UTC) - timedelta(hours=hours * (1 - share))
+            timings = Timings(2.1, 1.2, 6.4, 0.3, 0.1, total_ms)
+            rows.append(
+                Inspection(
+                    number, at, f"free-{number}", verdict, reason, "", score, THRESHOLD, 0.5, (), self.bundle.title,
+                    timings,
+                )
+            )  # fmt: skip
+        log.append(*rows)
+        log.close()
+        self.last = rows[-1]
+
     def health(self, state: State = State.RUNNING, detail: str = "", written_at: datetime | None = None) -> Health:
         """Write health.json and metrics.prom as the engine would."""
         last = self.last
@@ -264,6 +290,7 @@ def main() -> None:
     )
     parser.add_argument("--end", choices=["OK", "NG", "ERROR"], default="OK", help="verdict of the last part")
     parser.add_argument("--says", choices=["nothing", "commands", "troubles", "unfit"], default="nothing")
+    parser.add_argument("--hours", type=float, default=9.0, help="how long the station has run")
     parser.add_argument("--line", action="store_true", help="keep inspecting two parts a second")
     options = parser.parse_args()
     from edge.web import serve
@@ -271,6 +298,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         station = StandIn(folder / "station", write_tiny_bundle(folder / "bundle", folder / "work"), port=options.port)
+        station.shift(options.hours, int(options.hours * 600))
         station.fill(130)
         if options.end == "ERROR":
             station.fail(Reason.BAD_FRAME, "the image is 98 % black; is the light on?")

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from edge.bundle import Bundle
 from edge.types import Reason
 from tests.web.conftest import free_port
-from tests.web.standin import StandIn, encoded, part_image
+from tests.web.standin import StandIn, all_commands, all_troubles, encoded, part_image
 from tests.web.test_serve import page_process
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -25,8 +25,8 @@ HANG_MS = 30_000
 
 pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed: apt install chromium")
 
-SMALL_TARGETS = """() => [...document.querySelectorAll('a, button, label.button')]
-    .filter(node => node.offsetParent !== null && !node.matches('.skip'))
+SMALL_TARGETS = """() => [...document.querySelectorAll('a, button, label.button, select, input, summary')]
+    .filter(node => node.offsetParent !== null && !node.matches('.skip, .file'))
     .map(node => [node.outerHTML.slice(0, 80), node.getBoundingClientRect()])
     .filter(([, box]) => box.width < 44 || box.height < 44)
     .map(([html, box]) => `${box.width}x${box.height} ${html}`)"""
@@ -121,6 +121,7 @@ def visit(chromium: Browser, line: StandIn) -> Iterator[Visit]:
     for visitor in opened:
         visitor.context.close()
     line.stop()
+    line.says = {}
 
 
 def scrolls_sideways(page: Page) -> bool:
@@ -140,6 +141,106 @@ def test_the_page_fits_stands_still_and_is_made_for_gloves(visit: Visit, width: 
     expect(page.locator("table")).to_have_count(2)
     assert not scrolls_sideways(page)
     assert page.evaluate(SMALL_TARGETS) == []
+    assert visitor.complaints == []
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_commands_and_banners_fit_and_are_made_for_gloves(visit: Visit, line: StandIn, width: int, height: int) -> None:
+    line.says = all_troubles()
+    visitor = visit(width=width, height=height)
+    page = visitor.settled()
+    expect(page.locator("#notices > li")).to_have_count(5)
+    expect(page.locator("#notices [data-level=fault] p")).to_contain_text("stop the line")
+    page.click("#notices [data-key=drift] summary")
+    expect(page.locator("#notices [data-key=drift] p")).to_contain_text("false-reject rate no longer holds")
+    assert not scrolls_sideways(page)
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert page.evaluate(LOW_CONTRAST) == []
+    line.says = {}
+    expect(page.locator("#notices > li")).to_have_count(0)
+    expect(page.locator("#controls")).to_be_hidden()
+    assert visitor.complaints == []
+
+
+def test_the_trigger_button_shows_its_part_and_an_overrun_in_words(visit: Visit, line: StandIn) -> None:
+    line.says = all_commands()
+    page = visit().settled()
+    line.part = part_image(11, defect=True)
+    page.click("#trigger")
+    expect(page.locator("#command-answer .badge")).to_have_text("NG")
+    expect(page.locator("#command-answer")).to_contain_text("Take the part out")
+    line.busy = True
+    page.click("#trigger")
+    expect(page.locator("#command-answer")).to_contain_text("overrun")
+    line.busy = False
+
+
+def test_a_recipe_is_switched_only_after_a_second_yes(visit: Visit, line: StandIn) -> None:
+    line.says = all_commands()
+    page = visit().settled()
+    expect(page.locator("#switch-recipe")).to_be_disabled()
+    page.select_option("#recipe", "washer")
+    page.click("#switch-recipe")
+    expect(page.locator("#confirm-title")).to_have_text("Switch to recipe “washer”?")
+    expect(page.locator("#confirm-no")).to_be_focused()
+    assert page.evaluate(SMALL_TARGETS) == []
+    page.keyboard.press("Enter")
+    expect(page.locator("#confirm")).to_be_hidden()
+    assert line.says["recipe"] == "default"
+    page.click("#switch-recipe")
+    page.click("#confirm-yes")
+    expect(page.locator("#command-answer")).to_contain_text("“washer” is in use")
+    expect(page.locator("[data-fact=recipe]")).to_have_text("washer")
+    page.select_option("#recipe", "broken")
+    page.click("#switch-recipe")
+    page.click("#confirm-yes")
+    expect(page.locator("#command-answer")).to_contain_text("does not match its sha256")
+
+
+def test_a_self_test_is_asked_for_twice_and_answers_in_words(visit: Visit, line: StandIn) -> None:
+    line.says = all_commands()
+    page = visit().settled()
+    page.click("#selftest")
+    page.click("#confirm-yes")
+    expect(page.locator("#command-answer")).to_have_text("The self-test passed: 1 of 1 references reproduced")
+
+
+def test_a_camera_fault_is_shown_as_such_and_passes(visit: Visit, line: StandIn) -> None:
+    line.says = {"quality_fault": "out of focus: 31 % of the commissioned sharpness"}
+    page = visit().settled()
+    expect(page.locator("#verdict")).to_have_attribute("data-kind", "camera")
+    expect(page.locator("#verdict")).to_contain_text("out of focus: 31 %")
+    assert page.evaluate(LOW_CONTRAST) == []
+    line.says = {}
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_history_page_draws_its_charts_and_follows_its_filters(
+    visit: Visit, line: StandIn, width: int, height: int
+) -> None:
+    visitor = visit(width=width, height=height)
+    page = visitor.open("/history")
+    for chart in ("bars", "scores", "latency"):
+        expect(page.locator(f"#chart-{chart} :is(rect, path)").first).to_be_attached()
+    expect(page.locator("#count-NG")).to_have_text(str(line.counts["NG"]))
+    page.select_option("#verdict", "NG")
+    expect(page.locator("#rows .row[data-kind=ok]")).to_have_count(0)
+    expect(page.locator("#rows .row[data-kind=ng]").first).to_be_visible()
+    page.select_option("#verdict", "")
+    page.select_option("#reason", "no_frame")
+    expect(page.locator("#rows .row[data-kind=error]").first).to_be_visible()
+    expect(page.locator("#rows .row[data-kind=ng]")).to_have_count(0)
+    with page.expect_download() as download:
+        page.click("#csv")
+    assert "no_frame" in download.value.path().read_text()
+    assert not scrolls_sideways(page)
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert page.evaluate(LOW_CONTRAST) == []
+    address = page.url
+    assert "reason=no_frame" in address
+    page.reload()
+    expect(page.locator("#reason")).to_have_value("no_frame")
     assert visitor.complaints == []
 
 

@@ -1,5 +1,6 @@
 // The last inspections. The list stands still under a finger: it follows by itself only while nobody touches the page.
-import { badge, byId, choice, clock, element, number, root, scoreBar, setText } from "./dom.js";
+import { byId, choice, root, setText } from "./dom.js";
+import { line } from "./rows.js";
 
 const PAGE = 24;
 const FOLLOW_EVERY_MS = 2000;
@@ -46,7 +47,7 @@ async function reload() {
   try {
     const [page, status] = await Promise.all([read(null), newestId()]);
     if (wanted !== verdict) return;
-    rows.replaceChildren(...page.inspections.map(line));
+    rows.replaceChildren(...page.inspections.map((row) => line(row)));
     completeLater(page.inspections);
     newest = status;
     paged = false;
@@ -71,7 +72,7 @@ async function more() {
   reading = true;
   try {
     const page = await read(nextBefore);
-    rows.append(...page.inspections.map(line));
+    rows.append(...page.inspections.map((row) => line(row)));
     paged = true;
     ended(page);
   } catch {
@@ -97,28 +98,6 @@ function completeLater(found) {
       if (response?.ok && item.isConnected) item.replaceWith(line(await response.json()));
     }, COMPLETE_AFTER_MS);
   }
-}
-
-function line(row) {
-  const picture = row.pictures.thumb
-    ? element("img", { src: row.pictures.thumb, alt: "", loading: "lazy", width: 124, height: 92 })
-    : element("span", {}, "no picture");
-  const judged = row.verdict !== "ERROR";
-  const score = !judged ? [row.words.what] : [`Score ${number(row.score, 3)}`, scoreBar(row.score, row.threshold)];
-  const small = !judged ? row.detail : row.probability_text === "–" ? row.words.what : `defect ${row.probability_text}`;
-  const link = element(
-    "a",
-    { class: "row", "data-kind": row.words.kind, href: `${root}/inspections/${row.id}` },
-    element("span", { class: "thumb" }, picture),
-    element(
-      "div",
-      { class: "row-text" },
-      element("div", { class: "row-head" }, badge(row.words), element("span", { class: "muted" }, clock(row.at))),
-      element("p", { class: "row-score" }, ...score),
-      element("p", { class: "muted" }, `Part ${row.id} · ${small}`),
-    ),
-  );
-  return element("li", {}, link);
 }
 
 choice([...byId("filter").children], (button) => {

@@ -1,0 +1,99 @@
+"""A shift in numbers: verdicts over time, the scores' course, how long parts took."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from edge.health import LATENCY_EDGES_S
+from edge.rows import Point
+from edge.types import Verdict
+from edge.web.facts import finite
+
+BAR_WIDTHS_S = (60, 300, 3600, 6 * 3600, 24 * 3600)
+MAX_BARS = 48
+SLOTS = 96  # of the scores' course
+MAX_POINTS = 500_000  # some seconds of work; a longer history is cut off and said to be
+
+Facts = dict[str, Any]
+
+
+def report(points: Iterable[Point], start: datetime, end: datetime) -> Facts:
+    """The rows from start to before end, for JSON; `complete` is false when there were more than it reads."""
+    found = list(islice(points, MAX_POINTS + 1))
+    complete, found = len(found) <= MAX_POINTS, found[:MAX_POINTS]
+    verdicts = Counter(point.verdict for point in found)
+    return {
+        "from": start.isoformat(),
+        "to": end.isoformat(),
+        "complete": complete,
+        "total": len(found),
+        "verdicts": {verdict.value: verdicts[verdict] for verdict in Verdict},
+        "bars": _bars(found, start, end),
+        "scores": _scores(found, start, end),
+        "latency": _latency(found),
+    }
+
+
+def _bars(points: list[Point], start: datetime, end: datetime) -> Facts:
+    """Verdicts of each hour (or what suits the span), on round times of day."""
+    span_s = (end - start).total_seconds()
+    width = next((width for width in BAR_WIDTHS_S if span_s / width <= MAX_BARS), BAR_WIDTHS_S[-1])
+    first, last = int(start.timestamp() // width), int(np.ceil(end.timestamp() / width))
+    tallies = [Counter[Verdict]() for _ in range(last - first)]
+    for point in points:
+        tallies[int(point.at.timestamp() // width) - first][point.verdict] += 1
+    bars = [
+        {"at": datetime.fromtimestamp((first + index) * width, UTC).isoformat()}
+        | {verdict.value: tally[verdict] for verdict in Verdict}
+        for index, tally in enumerate(tallies)
+    ]
+    return {"seconds": width, "bars": bars}
+
+
+def _scores(points: list[Point], start: datetime, end: datetime) -> list[Facts]:
+    """Median and highest score of each slot that has any, and the threshold it was compared with last."""
+    slot = (end - start) / SLOTS
+    scores: dict[int, list[float]] = {}
+    thresholds: dict[int, float | None] = {}
+    for point in points:
+        if finite(point.score) is not None and point.score is not None:
+            index = min(SLOTS - 1, int((point.at - start) / slot))
+            scores.setdefault(index, []).append(point.score)
+            thresholds[index] = finite(point.threshold)
+    return [
+        {
+            "at": (start + (index + 0.5) * slot).isoformat(timespec="seconds"),
+            "median": median(found),
+            "highest": max(found),
+            "threshold": thresholds[index],
+            "parts": len(found),
+        }
+        for index, found in sorted(scores.items())
+    ]
+
+
+def _latency(points: list[Point]) -> Facts:
+    """How many parts took at most so long; the last count is of those beyond the last edge."""
+    edges_ms = [edge * 1e3 for edge in LATENCY_EDGES_S]
+    counts = [0] * (len(edges_ms) + 1)
+    for point in points:
+        counts[bisect_left(edges_ms, point.total_ms)] += 1
+    facts: Facts = {"edges_ms": edges_ms, "counts": counts}
+    if points:
+        p50, p99, highest = np.percentile([point.total_ms for point in points], (50, 99, 100))
+        facts |= {"p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3), "max_ms": round(float(highest), 3)}
+    return facts
+
+
+def last_hours(hours: int) -> tuple[datetime, datetime]:
+    """The span that is shown when none is asked for: up to now, on whole minutes."""
+    end = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return end - timedelta(hours=hours), end

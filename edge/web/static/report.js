@@ -1,0 +1,122 @@
+// The history page: what was chosen is in the address, so that a report can be bookmarked and sent on.
+import { byId, choice, clock, number, root, setText } from "./dom.js";
+import { drawBars, drawCourse, drawLatency } from "./reportcharts.js";
+import { line } from "./rows.js";
+
+const PAGE = 24;
+const HOUR_MS = 3600 * 1000;
+const rows = byId("rows");
+const params = new URLSearchParams(location.search);
+let shown = null;
+let nextBefore = null;
+
+function localText(date) {
+  const at = new Date(date.getTime() - date.getTimezoneOffset() * 60000);
+  return at.toISOString().slice(0, 16);
+}
+
+function setSpan(hours) {
+  const end = new Date(Math.ceil(Date.now() / 60000) * 60000);
+  byId("to").value = localText(end);
+  byId("from").value = localText(new Date(end.getTime() - hours * HOUR_MS));
+}
+
+function chosen() {
+  const query = new URLSearchParams();
+  for (const name of ["from", "to"]) query.set(name, new Date(byId(name).value).toISOString());
+  for (const name of ["verdict", "reason"]) if (byId(name).value) query.set(name, byId(name).value);
+  return query;
+}
+
+async function read(path, query) {
+  const response = await fetch(`${root}/api/${path}?${query}`);
+  const answer = await response.json().catch(() => ({ error: `The station refused (HTTP ${response.status}).` }));
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}
+
+async function show() {
+  if (!byId("query").reportValidity()) return;
+  const query = chosen();
+  history.replaceState(null, "", `?${query}`);
+  byId("csv").href = `${root}/history.csv?${query}`;
+  byId("problem").hidden = true;
+  const span = new URLSearchParams([["from", query.get("from")], ["to", query.get("to")]]);
+  try {
+    const [report, list] = await Promise.all([read("report", span), read("inspections", withLimit(query))]);
+    shown = report;
+    showReport(report);
+    rows.replaceChildren(...list.inspections.map((row) => line(row, true)));
+    ended(list);
+    setText(byId("rows-what"), [byId("verdict").value, byId("reason").value.replaceAll("_", " ")].filter(Boolean).join(", "));
+  } catch (error) {
+    setText(byId("problem"), error instanceof TypeError ? "No connection to the station. Try again." : error.message);
+    byId("problem").hidden = false;
+  }
+}
+
+function withLimit(query, before = null) {
+  const full = new URLSearchParams(query);
+  full.set("limit", PAGE);
+  if (before) full.set("before", before);
+  return full;
+}
+
+function showReport(report) {
+  setText(byId("span"), `${clock(report.from, true).slice(0, 16)} to ${clock(report.to, true).slice(0, 16)} · ${report.total.toLocaleString("en-GB")} parts${report.complete ? "" : ", the first of more: choose a shorter time"}`);
+  for (const [verdict, count] of Object.entries(report.verdicts)) {
+    setText(byId(`count-${verdict}`), count.toLocaleString("en-GB"));
+    setText(byId(`share-${verdict}`), report.total ? `${((100 * count) / report.total).toFixed(2)} %` : "–");
+  }
+  setText(byId("p99"), number(report.latency.p99_ms, 3));
+  setText(byId("slowest"), report.total ? `p50 ${number(report.latency.p50_ms, 3)} ms, slowest ${number(report.latency.max_ms, 3)} ms` : "–");
+  draw();
+}
+
+function draw() {
+  if (shown === null || byId("chart-bars").getBoundingClientRect().width < 100) return;
+  drawBars(byId("chart-bars"), byId("bars-what"), shown.bars);
+  drawCourse(byId("chart-scores"), shown);
+  drawLatency(byId("chart-latency"), shown);
+}
+
+function ended(list) {
+  nextBefore = list.next_before;
+  byId("more").hidden = nextBefore === null;
+  byId("rows-empty").hidden = rows.children.length > 0;
+}
+
+byId("more").addEventListener("click", async () => {
+  try {
+    const list = await read("inspections", withLimit(chosen(), nextBefore));
+    rows.append(...list.inspections.map((row) => line(row, true)));
+    ended(list);
+  } catch {
+    // No connection: the button stays.
+  }
+});
+byId("query").addEventListener("submit", (event) => {
+  event.preventDefault();
+  show();
+});
+const spans = [...byId("spans").children];
+choice(spans, (button) => {
+  setSpan(Number(button.dataset.hours));
+  show();
+});
+for (const name of ["from", "to"]) {
+  byId(name).addEventListener("change", () => spans.forEach((button) => button.setAttribute("aria-pressed", "false")));
+}
+for (const name of ["verdict", "reason"]) {
+  byId(name).value = params.get(name) ?? "";
+  byId(name).addEventListener("change", show);
+}
+const given = ["from", "to"].map((name) => new Date(params.get(name) ?? ""));
+if (given.every((date) => !Number.isNaN(date.getTime()))) {
+  [byId("from").value, byId("to").value] = given.map(localText);
+  spans.forEach((button) => button.setAttribute("aria-pressed", "false"));
+} else {
+  setSpan(8);
+}
+new ResizeObserver(draw).observe(byId("chart-bars"));
+show();

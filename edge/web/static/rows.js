@@ -1,0 +1,24 @@
+// One line of a list of inspections.
+import { badge, clock, element, number, root, scoreBar } from "./dom.js";
+
+export function line(row, withDate = false) {
+  const picture = row.pictures.thumb
+    ? element("img", { src: row.pictures.thumb, alt: "", loading: "lazy", width: 124, height: 92 })
+    : element("span", {}, "no picture");
+  const judged = row.verdict !== "ERROR";
+  const score = !judged ? [row.words.what] : [`Score ${number(row.score, 3)}`, scoreBar(row.score, row.threshold)];
+  const small = !judged ? row.detail : row.probability_text === "–" ? row.words.what : `defect ${row.probability_text}`;
+  const link = element(
+    "a",
+    { class: "row", "data-kind": row.words.kind, href: `${root}/inspections/${row.id}` },
+    element("span", { class: "thumb" }, picture),
+    element(
+      "div",
+      { class: "row-text" },
+      element("div", { class: "row-head" }, badge(row.words), element("span", { class: "muted" }, clock(row.at, withDate))),
+      element("p", { class: "row-score" }, ...score),
+      element("p", { class: "muted" }, `Part ${row.id} · ${small}`),
+    ),
+  );
+  return element("li", {}, link);
+}
