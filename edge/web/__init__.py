@@ -4,7 +4,7 @@ It reads what the engine wrote (health.json, latest.jpg, the history, pictures) 
 requests. It never touches a device and never decides anything for the line.
 """
 
-from edge.web.application import create_app
+from edge.web.application import create_app, create_page
 from edge.web.server import WebError, serve
 
-__all__ = ["WebError", "create_app", "serve"]
+__all__ = ["WebError", "create_app", "create_page", "serve"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,16 +72,30 @@ def inspection_facts(inspection: Inspection, station: Station) -> Facts:
     }
 
 
-def station_facts(station: Station) -> Facts:
-    """Everything the first page shows, in one answer: see GET /api/status."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at a station."""
+
+    engine: Engine
+    latest: Inspection | None  # the row behind the verdict on show
+    history: Facts | None  # counts of all time; None when the history cannot be read
+    problem: str  # then: why
+
+
+def look(station: Station) -> Look:
+    """Engine first, then the history: never a newer verdict than what is said of the engine."""
     engine = station.engine()
     try:
         history, newest = _history(station)
-        problem = ""
     except EventLogError as error:
-        history, newest, problem = None, None, one_line(error)
-    latest = _latest(engine, newest)
-    health = engine.health
+        return Look(engine, None, None, one_line(error))
+    return Look(engine, _latest(engine, newest), history, "")
+
+
+def station_facts(station: Station) -> Facts:
+    """Everything the first page shows, in one answer: see GET /api/status."""
+    seen = look(station)
+    engine, latest, health = seen.engine, seen.latest, seen.engine.health
     return {
         "version": __version__,
         "instance": station.instance,
@@ -97,8 +111,8 @@ def station_facts(station: Station) -> Facts:
         "notices": [notice.facts() for notice in notices(health)] if health and engine.alive else [],
         "commands": _commands(engine),
         "latest": inspection_facts(latest, station) if latest else None,
-        "history": history,
-        "history_problem": problem,
+        "history": seen.history,
+        "history_problem": seen.problem,
         "live": station.latest_picture(raw=False).is_file(),
         "facts": _texts(engine, health),
         "health": health.model_dump(mode="json") if health else None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flask import Blueprint, Response, jsonify
 
 from edge.health import METRICS
@@ -19,7 +21,7 @@ def metrics() -> Response:
     """
     station = current_station()
     engine = station.engine()
-    parts = [_up(engine)]
+    parts = [up_lines({"": engine})]
     if engine.alive:
         path = station.config.run_dir / METRICS
         parts.append(path.read_text(encoding="utf-8").rstrip("\n") + "\n" if path.is_file() else "")
@@ -28,19 +30,25 @@ def metrics() -> Response:
     return response
 
 
-def _up(engine: Engine) -> str:
+def up_lines(engines: Mapping[str, Engine]) -> str:
+    """Whether each engine lives; its station's place becomes a label, an empty one becomes none."""
     lines = [
         "# HELP linewatch_engine_up 1 while the engine reports, 0 when it is dead or silent.",
         "# TYPE linewatch_engine_up gauge",
-        f"linewatch_engine_up {int(engine.alive)}",
+        *(f"linewatch_engine_up{_label(place)} {int(engine.alive)}" for place, engine in engines.items()),
     ]
-    if engine.age_s is not None:
+    ages = {place: engine.age_s for place, engine in engines.items() if engine.age_s is not None}
+    if ages:
         lines += [
             "# HELP linewatch_engine_report_age_seconds Age of the engine's last report.",
             "# TYPE linewatch_engine_report_age_seconds gauge",
-            f"linewatch_engine_report_age_seconds {engine.age_s:.3f}",
+            *(f"linewatch_engine_report_age_seconds{_label(place)} {age:.3f}" for place, age in ages.items()),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _label(place: str) -> str:
+    return f'{{station="{place}"}}' if place else ""  # letters, digits, dashes and slashes: nothing to escape
 
 
 @blueprint.get("/healthz")

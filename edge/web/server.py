@@ -13,7 +13,7 @@ import waitress
 
 from edge.config import StationConfig
 from edge.types import EdgeError
-from edge.web.application import create_app
+from edge.web.application import create_page
 
 THREADS = 8
 MAX_CONNECTIONS = 64
@@ -28,12 +28,14 @@ class WebError(EdgeError):
 def serve(config: StationConfig) -> None:
     """Serve the page on config.page until SIGTERM or SIGINT; returns after the requests in flight.
 
-    Must be called in the main thread. Raises WebError when the address cannot be used.
+    Must be called in the main thread. Raises WebError when the address cannot be used,
+    ConfigError when a file of page.stations cannot.
     """
+    page = create_page(config)
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its banner and queue notices say nothing to an operator
     with _listen(config.page.host, config.page.port) as listener:
         server = waitress.create_server(
-            create_app(config),
+            page,
             sockets=[listener],
             threads=THREADS,
             connection_limit=MAX_CONNECTIONS,

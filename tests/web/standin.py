@@ -122,6 +122,22 @@ class StandIn:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
+    def write_toml(self, path: Path) -> Path:
+        """The station.toml that this station could have been started with."""
+        config = self.config
+        path.write_text(
+            f'name = "{config.name}"\nbundle = "{config.bundle}"\n'
+            f'state_dir = "{config.state_dir}"\nrun_dir = "{config.run_dir}"\n'
+            f'camera = {{ type = "folder", path = "{config.state_dir.parent}" }}\n'
+            'trigger = { type = "free_run", rate_hz = 2 }\n'
+        )
+        return path
+
+    def show_also(self, *others: Path) -> None:
+        """From now on this station's page is one over several."""
+        page = self.config.page.model_copy(update={"stations": others})
+        self.config = self.config.model_copy(update={"page": page})
+
     def inspect(self, image: Image, at: datetime | None = None, keep: bool = True) -> Inspection:
         """Judge an image with the real detector and record it: row, pictures, latest.jpg."""
         prediction = self.detector.predict(image)
@@ -291,6 +307,7 @@ def main() -> None:
     parser.add_argument("--end", choices=["OK", "NG", "ERROR"], default="OK", help="verdict of the last part")
     parser.add_argument("--says", choices=["nothing", "commands", "troubles", "unfit"], default="nothing")
     parser.add_argument("--hours", type=float, default=9.0, help="how long the station has run")
+    parser.add_argument("--hall", action="store_true", help="one page over five stations in different states")
     parser.add_argument("--line", action="store_true", help="keep inspecting two parts a second")
     options = parser.parse_args()
     from edge.web import serve
@@ -317,9 +334,26 @@ def main() -> None:
             station.start(State(options.state), detail)
         if options.line:
             threading.Thread(target=_line, args=(station,), daemon=True).start()
+        if options.hall:
+            station.show_also(*(other.write_toml(folder / f"{other.config.name}.toml") for other in _others(station)))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         serve(station.config)
         station.stop()
+
+
+def _others(first: StandIn) -> list[StandIn]:
+    """Further stations: with a defect, without a camera, with trouble, without an engine."""
+    others = []
+    for index, name in enumerate(("Line 4 flanges", "Line 5 inside", "Line 5 outside", "Line 6")):
+        other = StandIn(first.config.state_dir.parent.parent / f"other{index}", first.bundle, name)
+        other.inspect(part_image(index, defect=index == 0))
+        other.says = all_troubles() if index == 2 else {}
+        if index == 3:
+            other.health(written_at=datetime.now(UTC) - timedelta(minutes=7))
+        else:
+            other.start(State.CAMERA_FAULT if index == 1 else State.RUNNING, "read timed out" if index == 1 else "")
+        others.append(other)
+    return others
 
 
 def _line(station: StandIn) -> None:

@@ -216,6 +216,42 @@ def test_a_camera_fault_is_shown_as_such_and_passes(visit: Visit, line: StandIn)
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_overview_follows_each_station_and_leads_to_it(
+    chromium: Browser, station: StandIn, tiny_bundle: Bundle, tmp_path: Path, width: int, height: int
+) -> None:
+    other = StandIn(tmp_path / "other", tiny_bundle, "Line 4 flanges")
+    station.show_also(other.write_toml(tmp_path / "other.toml"))
+    for one in (station, other):
+        one.inspect(part_image())
+        one.start()
+    with page_process(station.config):
+        visitor = Visitor(chromium, station, width=width, height=height)
+        page = visitor.open()
+        tile = page.locator("[data-path='/stations/line-4-flanges']")
+        expect(tile.locator(".headline")).to_have_text("OK")
+        before = tile.locator(".shot").get_attribute("src") or ""
+        other.inspect(part_image(3, defect=True))
+        expect(tile.locator(".headline")).to_have_text("NG")
+        expect(tile.locator(".shot")).not_to_have_attribute("src", before)
+        assert not scrolls_sideways(page)
+        assert page.evaluate(SMALL_TARGETS) == []
+        assert page.evaluate(LOW_CONTRAST) == []
+        tile.click()
+        expect(page.locator("#verdict-headline")).to_have_text("NG")
+        page.wait_for_selector("#live-image:not([hidden])")
+        page.wait_for_selector("#rows .row")
+        assert not scrolls_sideways(page)
+        page.click("#rows .row >> nth=0")
+        page.wait_for_url("**/stations/line-4-flanges/inspections/2")
+        page.goto(f"{visitor.url}/stations/line-4-flanges/")
+        page.click(".tabs a >> nth=0")
+        page.wait_for_url(f"{visitor.url}/")
+        visitor.context.close()
+    other.stop()
+    assert visitor.complaints == []
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
 def test_the_history_page_draws_its_charts_and_follows_its_filters(
     visit: Visit, line: StandIn, width: int, height: int
 ) -> None:

@@ -9,6 +9,7 @@ const rows = byId("rows");
 const params = new URLSearchParams(location.search);
 let shown = null;
 let nextBefore = null;
+let asked = 0; // an answer that was overtaken by a later question is not shown
 
 function localText(date) {
   const at = new Date(date.getTime() - date.getTimezoneOffset() * 60000);
@@ -38,18 +39,21 @@ async function read(path, query) {
 async function show() {
   if (!byId("query").reportValidity()) return;
   const query = chosen();
+  const mine = ++asked;
   history.replaceState(null, "", `?${query}`);
   byId("csv").href = `${root}/history.csv?${query}`;
   byId("problem").hidden = true;
   const span = new URLSearchParams([["from", query.get("from")], ["to", query.get("to")]]);
   try {
     const [report, list] = await Promise.all([read("report", span), read("inspections", withLimit(query))]);
+    if (mine !== asked) return;
     shown = report;
     showReport(report);
     rows.replaceChildren(...list.inspections.map((row) => line(row, true)));
     ended(list);
     setText(byId("rows-what"), [byId("verdict").value, byId("reason").value.replaceAll("_", " ")].filter(Boolean).join(", "));
   } catch (error) {
+    if (mine !== asked) return;
     setText(byId("problem"), error instanceof TypeError ? "No connection to the station. Try again." : error.message);
     byId("problem").hidden = false;
   }
@@ -88,7 +92,9 @@ function ended(list) {
 
 byId("more").addEventListener("click", async () => {
   try {
+    const mine = asked;
     const list = await read("inspections", withLimit(chosen(), nextBefore));
+    if (mine !== asked) return;
     rows.append(...list.inspections.map((row) => line(row, true)));
     ended(list);
   } catch {
