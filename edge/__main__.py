@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
 import os
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from edge import __version__
 from edge.arguments import OneLineParser
-from edge.types import EdgeError, Inspection
+from edge.types import EdgeError
 
 FAILED = 1  # a bad bundle, bad data, a check that did not pass
 MISUSED = 2  # a bad station.toml or a bad command line
@@ -43,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(argv: list[str]) -> int:
     if argv[:1] == ["bench"]:
         return _bench(argv[1:])
+    if argv[:1] == ["log"]:
+        return _log(argv[1:])
     arguments = _parser().parse_args(argv)
     status: int = arguments.verb(arguments)
     return status
@@ -76,10 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--runtime", choices=("openvino", "onnxruntime"), default="openvino")
     inspect.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
     verb("bench", "measure latency on this CPU; see `bench --help`", lambda _: _bench([]))
-    history = verb("log", "show the last inspections", _log)
-    config(history)
-    history.add_argument("-n", "--last", type=int, default=20, metavar="N", help="how many (20)")
-    history.add_argument("--csv", action="store_true", help="comma-separated values with a header")
+    verb("log", "show the last inspections, export or verify all of them; see `log --help`", lambda _: _log([]))
+    replay = verb("replay", "judge the stored picture of an inspection again: the score must be the same", _replay)
+    config(replay)
+    replay.add_argument("id", type=int, metavar="ID", help="of the inspection")
+    replay.add_argument("--tolerance", type=float, default=0.0, metavar="T", help="allowed difference (0)")
     check_config = verb("check-config", "validate a station.toml", _check_config)
     check_config.add_argument("file", type=Path, metavar="FILE")
     commission = verb(
@@ -89,6 +91,15 @@ def _parser() -> argparse.ArgumentParser:
     commission.add_argument("--frames", type=int, default=20, metavar="N", help="how many pictures (20)")
     commission.add_argument("--seconds", type=float, default=5.0, metavar="S", help="over how long (5)")
     commission.add_argument("--recipe", default="default", metavar="NAME", help="of which recipe (default)")
+    chaos = verb("chaos", "break a real engine in every way and prove what must hold; writes a page", _chaos)
+    chaos.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE")
+    chaos.add_argument("--kills", type=int, default=200, metavar="N", help="how many times kill -9 (200)")
+    chaos.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments of the kills (0)")
+    chaos.add_argument("--page", type=Path, default=Path("evidence/chaos.html"), metavar="FILE")
+    soak = verb("soak", "trigger at full speed and prove that nothing is lost and nothing grows; writes a page", _soak)
+    soak.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE")
+    soak.add_argument("--frames", type=int, default=100_000, metavar="N", help="how many triggers (100000)")
+    soak.add_argument("--page", type=Path, default=Path("evidence/soak.html"), metavar="FILE")
     doctor = verb("doctor", "one page of facts about this device and station", _doctor)
     config(doctor, required=False)
     return parser
@@ -153,36 +164,19 @@ def _bench(argv: list[str]) -> int:
     return bench.main(argv)
 
 
-def _log(arguments: argparse.Namespace) -> int:
+def _log(argv: list[str]) -> int:
+    """Has a parser of its own, because its options are read by edge.history."""
+    from edge import history
+
+    return history.main(argv)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
     from edge.config import load_config
-    from edge.eventlog import EventLog, EventLogError
+    from edge.replay import replay
 
-    config = load_config(arguments.config)
-    if not config.events_db.exists():
-        raise EventLogError(f"{config.events_db}: no history yet; it begins with the first part")
-    events = EventLog(config.events_db, read_only=True)
-    rows = [_row(inspection) for inspection in reversed(events.recent(max(0, arguments.last)))]
-    header = ["id", "at", "verdict", "reason", "score", "threshold", "defect_probability", "total_ms", "detail"]
-    if arguments.csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
-        return 0
-    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
-    for line in [header, *rows]:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    print(replay(load_config(arguments.config), arguments.id, arguments.tolerance))
     return 0
-
-
-def _row(inspection: Inspection) -> list[str]:
-    numbers = (inspection.score, inspection.threshold, inspection.defect_probability)
-    return [
-        str(inspection.id),
-        inspection.at.isoformat(timespec="milliseconds"),
-        inspection.verdict.value,
-        inspection.reason.value,
-        *("" if number is None else f"{number:.4f}" for number in numbers),
-        f"{inspection.timings.total_ms:.1f}",
-        inspection.detail,
-    ]
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
@@ -202,6 +196,43 @@ def _commission(arguments: argparse.Namespace) -> int:
     baseline = commission(load_config(arguments.config), arguments.recipe, arguments.frames, arguments.seconds)
     print(words(baseline, arguments.recipe))
     return 0
+
+
+def _chaos(arguments: argparse.Namespace) -> int:
+    from edge.chaos import chaos
+    from edge.config import ConfigError
+
+    if not 1 <= arguments.kills <= 100_000:
+        raise ConfigError("chaos takes 1 to 100000 --kills")
+    return _proof(
+        lambda: chaos(arguments.bundle, arguments.kills, arguments.page, _say, arguments.seed), arguments.page
+    )
+
+
+def _soak(arguments: argparse.Namespace) -> int:
+    from edge.config import ConfigError
+    from edge.soak import soak
+
+    if not 10 <= arguments.frames <= 10_000_000:
+        raise ConfigError("soak takes 10 to 10000000 --frames")
+    return _proof(lambda: soak(arguments.bundle, arguments.frames, arguments.page, _say), arguments.page)
+
+
+def _proof(prove: Callable[[], bool], page: Path) -> int:
+    from edge.proof import ProofError
+
+    try:
+        held = prove()
+    except OSError as error:
+        raise ProofError(f"{error.filename or page}: {error.strerror or error}; check the path") from error
+    if not held:
+        raise ProofError(f"a property failed; the evidence is in {page}")
+    print(f"every property held; the evidence is in {page}")
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -1,5 +1,4 @@
 import logging
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from edge.preprocess import load_image
 from edge.recorder import MAX_PICTURES, THUMB_WIDTH, Recorder
 from edge.types import Inspection
 from edge.worker import WorkerError
-from tests.edge.parts import inspection
+from tests.edge.parts import inspection, wait_for
 from tests.tiny import THRESHOLD, bad_image
 
 JPEGS = ("frame", "heat", "thumb")
@@ -115,9 +114,8 @@ def test_a_slow_disk_costs_pictures_and_never_rows(station: Station) -> None:
 def test_room_for_pictures_comes_back_when_they_are_stored(station: Station) -> None:
     station.recorder.start()
     for number in range(1, 3 * MAX_PICTURES):
-        while station.recorder.waiting() > 1:
-            threading.Event().wait(0.005)
         station.recorder.put(inspection(number, bad_image()))
+        wait_for(lambda: f"{number:09d}_thumb.jpg" in station.pictures())  # noqa: B023
     station.recorder.stop()
     assert station.recorder.images_dropped == 0
 
