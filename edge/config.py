@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 
+from edge.lineconfig import FILES, TAGS, OutputConfig, Section, TriggerConfig, check_line, with_base
 from edge.types import EdgeError
 
 
 class ConfigError(EdgeError):
     """station.toml cannot be used; the message names the key, the value and the remedy."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FolderCameraConfig(Section):
@@ -53,13 +51,6 @@ class VideoCameraConfig(Section):
             if getattr(self, key) is not None and not self.is_device:
                 raise ValueError(f"{key} can only be set on a V4L2 device (/dev/...); remove it")
         return self
-
-
-class TriggerConfig(Section):
-    """free_run: inspect rate_hz times a second, whatever is in view."""
-
-    type: Literal["free_run"]
-    rate_hz: Annotated[float, Field(gt=0, le=100)]
 
 
 class InspectionConfig(Section):
@@ -108,6 +99,7 @@ class StationConfig(Section):
     run_dir: Path  # latest.jpg, health.json, requests/: a tmpfs
     camera: Annotated[FolderCameraConfig | VideoCameraConfig, Field(discriminator="type")]
     trigger: TriggerConfig
+    output: tuple[OutputConfig, ...] = ()  # none: the station only watches
     inspection: InspectionConfig = InspectionConfig()
     recipes: dict[RecipeName, Path] = Field(default_factory=dict)  # further bundles, chosen while it runs
     quality: QualityConfig = QualityConfig()
@@ -120,6 +112,17 @@ class StationConfig(Section):
         if DEFAULT_RECIPE in recipes:
             raise ValueError(f"{DEFAULT_RECIPE!r} is the name of the key `bundle`; choose another one")
         return recipes
+
+    @model_validator(mode="after")
+    def _line_makes_sense(self) -> StationConfig:
+        check_line(self.trigger, self.output, (self.page.host, self.page.port))
+        fps, deadline_ms = self.camera.fps, self.inspection.deadline_ms
+        if fps is not None and 1e3 / fps >= deadline_ms:
+            raise ValueError(
+                f"inspection.deadline_ms: {deadline_ms:g} ms is over before a camera of {fps:g} frames a second "
+                f"gives a frame ({1e3 / fps:.0f} ms); raise it, or camera.fps"
+            )
+        return self
 
     @property
     def bundles(self) -> dict[str, Path]:
@@ -156,15 +159,29 @@ def load_config(path: Path) -> StationConfig:
     return _absolute(config, path.resolve().parent)
 
 
+def check_files(config: StationConfig) -> None:
+    """Raise ConfigError when a file that an output needs cannot be read."""
+    for number, output in enumerate(config.output):
+        for key in FILES:
+            path = getattr(output, key, None)
+            if path is not None and not os.access(path, os.R_OK):
+                raise ConfigError(
+                    f"output.{number}.{key}: {path} cannot be read; create it, readable to the engine only"
+                )
+
+
 def _first_error(error: ValidationError) -> str:
     """One line: the key, what it holds, what it should."""
     first = error.errors()[0]
-    tags = {"folder", "video"}
+    tags = TAGS | {"folder", "video"}
     key = ".".join(str(part) for part in first["loc"] if part not in tags) or "the file"
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key; remove it or correct its spelling"
     if first["type"] == "missing":
         return f"{key}: missing; add it"
+    if first["type"] == "value_error":  # of this project's own: it names what is wrong, and what to do
+        words = first["msg"].removeprefix("Value error, ")
+        return words if not first["loc"] else f"{key}: {words}"
     value: Any = first.get("input")
     shown = "" if isinstance(value, dict) else f" (got {value!r})"
     return f"{key}: {first['msg']}{shown}"
@@ -177,6 +194,7 @@ def _absolute(config: StationConfig, base: Path) -> StationConfig:
     elif "://" not in camera.source and not camera.source.isdigit():
         camera = camera.model_copy(update={"source": str(base / camera.source)})
     paths = {key: base / getattr(config, key) for key in ("bundle", "state_dir", "run_dir")}
+    output = tuple(with_base(one, base) for one in config.output)
     recipes = {name: base / path for name, path in config.recipes.items()}
     page = config.page.model_copy(update={"stations": tuple(base / path for path in config.page.stations)})
-    return config.model_copy(update={**paths, "camera": camera, "recipes": recipes, "page": page})
+    return config.model_copy(update={**paths, "camera": camera, "recipes": recipes, "page": page, "output": output})

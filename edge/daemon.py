@@ -7,8 +7,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -19,14 +19,15 @@ from edge.eventlog import EventLog
 from edge.folders import own_folders
 from edge.health import LATEST, LATEST_RAW, REQUESTS, State, sd_notify
 from edge.inspector import Inspector
-from edge.outputs import Output
-from edge.outputs.memory import MemoryOutput
+from edge.line import open_line
+from edge.modbus import ModbusServer
 from edge.page import PageProcess
-from edge.recipes import Recipes
+from edge.recipes import RecipeError, Recipes
 from edge.recorder import Recorder
 from edge.reporter import Engine, Reporter
 from edge.requests import Command, RequestBox, Verb
-from edge.triggers import make_trigger
+from edge.sequence import Sequence as Ids
+from edge.triggers import TriggerEvent
 from edge.types import EdgeError
 
 FIRST_FRAME_WITHIN_S = 5.0  # READY does not wait longer for a camera: a lost one is a state, not a failed start
@@ -81,53 +82,58 @@ def _run(config: StationConfig, page: PageProcess | None, stop: Stop, stack: Exi
     recipes = Recipes(config)
     events = EventLog(config.events_db)
     stack.callback(events.close)
-    last_id = events.last_id()
+    sequence = Ids(events, config.run_dir)
+    stack.callback(sequence.close)
     engine = _engine(config, recipes, events)
     box = RequestBox(config.run_dir / REQUESTS)
     box.clear()
-    reporter = Reporter(engine, last_id)
+    reporter = Reporter(engine, sequence.last)
     if page is not None:
         stack.callback(page.stop)
         page.start()
     stack.push(_goodbye(reporter))
+    engine.recorder.judged_by(engine.bundle)
     engine.recorder.start()
     stack.callback(engine.recorder.stop)
     engine.capture.start()
     stack.callback(engine.capture.stop)
-    stack.callback(engine.trigger.close)
-    output = MemoryOutput()
-    stack.callback(output.close)
-    inspector = _inspector(engine, [output], last_id)
+    stack.callback(engine.line.close)
+    inspector = _inspector(engine, sequence.next_id)
     gc.collect()
     gc.freeze()  # what lives as long as the engine is never searched for garbage again
     if _wait_until_ready(engine, reporter, page, stop):
+        engine.line.trigger.open()
+        inspector.ready()
         reporter.write_now()  # whoever reads READY and asks the page finds it running
         sys.stdout.write(f"READY {page.url}\n" if page else "READY\n")
         sys.stdout.flush()
-        log.info("ready: %s, %s, %s", engine.bundle.title, engine.capture.camera.describe(), engine.trigger.describe())
+        log.info(
+            "ready: %s, %s, %s", engine.bundle.title, engine.capture.camera.describe(), engine.line.trigger.describe()
+        )
         sd_notify(f"READY=1\nSTATUS=inspecting with {engine.bundle.title}")
-        _inspect_until_stopped(engine, inspector, box, reporter, page, stop)
+        _inspect_until_stopped(engine, inspector, sequence, box, reporter, page, stop)
     sd_notify("STOPPING=1")
     log.info("stopping")
 
 
 def _engine(config: StationConfig, recipes: Recipes, events: EventLog) -> Engine:
-    max_bytes = config.storage.max_image_mb * 1_000_000
-    spec = recipes.active.bundle.manifest.input
     frozen_frames = config.quality.frozen_frames if repeats_mean_frozen(config.camera) else 0
+    drift_dir = config.state_dir if config.inspection.watch_drift else None
     return Engine(
         config=config,
         recipes=recipes,
         capture=Capture(make_camera(config.camera), FrameSlot(), frozen_frames),
-        recorder=Recorder(events, spec, config.images_dir, config.run_dir, max_bytes),
-        trigger=make_trigger(config.trigger),
+        recorder=Recorder(events, config.images_dir, config.run_dir, config.storage, drift_dir),
+        line=open_line(config),
     )
 
 
-def _inspector(engine: Engine, outputs: Sequence[Output], last_id: int) -> Inspector:
+def _inspector(engine: Engine, next_id: Callable[[], int]) -> Inspector:
     recipe, deadline_ms = engine.recipes.active, engine.config.inspection.deadline_ms
     threshold, title = recipe.bundle.manifest.threshold.value, recipe.bundle.title
-    inspector = Inspector(engine.capture.slot, recipe.detector, outputs, threshold, deadline_ms, title, last_id)
+    inspector = Inspector(
+        engine.capture.slot, recipe.detector, engine.line.outputs, threshold, deadline_ms, title, next_id
+    )
     _adopt(engine, inspector)
     return inspector
 
@@ -140,11 +146,31 @@ def _adopt(engine: Engine, inspector: Inspector) -> None:
         inspector.refuse(engine.recipes.refusal)
 
 
+def _next_part(engine: Engine, sequence: Ids) -> TriggerEvent | None:
+    """No part is accepted while so many rows wait for the disk that an id could be given twice."""
+    if sequence.has_room():
+        return engine.line.trigger.wait(IDLE_S)
+    time.sleep(IDLE_S)
+    return None
+
+
 def _serve(engine: Engine, box: RequestBox) -> None:
     """At most one upload and one command between two parts."""
     recipe = engine.recipes.active
     box.answer_next(recipe.detector.predict_prepared, recipe.bundle.manifest.threshold.value, recipe.bundle.title)
     box.obey_next(lambda command: _obey(engine, command))
+    if engine.line.modbus is not None:
+        _follow_plc(engine, engine.line.modbus)
+
+
+def _follow_plc(engine: Engine, modbus: ModbusServer) -> None:
+    """The recipe that the PLC selects by its number; what cannot be selected leaves RECIPE_ACTIVE as it is."""
+    names = list(engine.recipes.bundles)
+    wanted = modbus.take_recipe()
+    if wanted is not None and wanted < len(names):
+        with suppress(RecipeError):  # another one is being verified; the PLC sees that nothing changed
+            engine.recipes.select(names[wanted])
+    modbus.recipe_active = names.index(engine.recipes.active.name)
 
 
 def _obey(engine: Engine, command: Command) -> None:
@@ -153,8 +179,6 @@ def _obey(engine: Engine, command: Command) -> None:
         engine.recipes.select(command.recipe or "")
     elif command.verb is Verb.SELF_TEST:
         engine.recipes.retest()
-    else:
-        raise DaemonError("this station takes no trigger from the page; set trigger.type")
 
 
 def _goodbye(reporter: Reporter) -> ExitCallback:
@@ -183,23 +207,37 @@ def _wait_until_ready(engine: Engine, reporter: Reporter, page: PageProcess | No
 def _inspect_until_stopped(
     engine: Engine,
     inspector: Inspector,
+    sequence: Ids,
     box: RequestBox,
     reporter: Reporter,
     page: PageProcess | None,
     stop: Stop,
 ) -> None:
     """The inspection loop: verdict and output first, everything else between two parts."""
+    trigger = engine.line.trigger
     while not stop.wanted:
         engine.check()
-        event = engine.trigger.wait(IDLE_S)
+        event = _next_part(engine, sequence)
         if event is not None:
-            inspection = inspector.inspect(event)
-            engine.recorder.put(inspection)
-            reporter.add(inspection)
+            _judge(event, engine, inspector, reporter)
+        inspector.beat(trigger.overruns)
         _serve(engine, box)
         if engine.recipes.settle():
+            engine.recorder.judged_by(engine.bundle)
             _adopt(engine, inspector)
             reporter.switched()
         reporter.beat()
         if page is not None:
             page.check()
+    trigger.close()
+    event = trigger.wait(0)  # accepted before it closed, so it gets its verdict
+    if event is not None:
+        _judge(event, engine, inspector, reporter)
+
+
+def _judge(event: TriggerEvent, engine: Engine, inspector: Inspector, reporter: Reporter) -> None:
+    inspection = inspector.inspect(event)
+    engine.line.trigger.finish(inspection)
+    inspector.ready()  # only now: a PLC may answer within a millisecond
+    engine.recorder.put(inspection)
+    reporter.add(inspection)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol, TypeVar
 
 from edge.capture import FrameSlot
@@ -86,16 +87,17 @@ class Inspector:
         threshold: float,
         deadline_ms: float,
         bundle: str,
-        last_id: int,
+        next_id: Callable[[], int],
     ) -> None:
-        """bundle: the title that every row carries; last_id: the highest id the history holds."""
+        """bundle: the title that every row carries; next_id: gives out each id once."""
         self._slot = slot
         self._model = model
-        self._outputs = outputs
+        self._line = [output for output in outputs if not output.reports]
+        self._reports = [output for output in outputs if output.reports]
         self._threshold = threshold
         self._deadline_ms = deadline_ms
         self._bundle = bundle
-        self._last_id = last_id
+        self._next_id = next_id
         self._outputs_failed = False
         self._gate = Gate(None, QualityConfig())
         self._self_test_failed: str | None = None
@@ -113,6 +115,7 @@ class Inspector:
     def inspect(self, event: TriggerEvent) -> Inspection:
         """Judge the part of one trigger and tell the line; returns what is to be recorded."""
         at = datetime.now(UTC)
+        hindered = self._begin()
         frame = self._slot.newer_than(event.at, self._deadline_ms / 1e3 - (time.monotonic() - event.at))
         grab_ms = _ms_since(event.at)
         if self._self_test_failed is not None:
@@ -122,11 +125,22 @@ class Inspector:
             judgement = Judgement(_error(Reason.NO_FRAME, detail))
         else:
             judgement = judge(self._model, self._threshold, frame.image, lambda _: self._gate.refusal(frame))
-        return self._tell(self._in_time(self._inspection(event, at, frame, judgement, grab_ms), event), event)
+        judged = self._in_time(self._inspection(event, at, frame, judgement, grab_ms), event)
+        return self._tell(judged, event, hindered)
+
+    def ready(self) -> None:
+        """Tell the line that the next trigger is accepted; an output that cannot be told fails at the next part."""
+        for output in self._outputs():
+            _attempt(partial(output.ready, True))
+
+    def beat(self, overruns: int) -> None:
+        """Tell the line that the loop goes round, and how many triggers were refused so far."""
+        for output in self._outputs():
+            output.beat(overruns)
 
     def safe(self) -> None:
         """Every output to reject; one that fails does not keep the others from it."""
-        for output in self._outputs:
+        for output in self._outputs():
             failure = _attempt(output.safe)
             if isinstance(failure, Exception):
                 log.error("an output cannot be made safe: %s", _one_line(failure))
@@ -134,10 +148,9 @@ class Inspector:
     def _inspection(
         self, event: TriggerEvent, at: datetime, frame: Frame | None, judgement: Judgement, grab_ms: float
     ) -> Inspection:
-        self._last_id += 1
         prediction = judgement.prediction
         return Inspection(
-            id=self._last_id,
+            id=self._next_id(),
             at=at,
             trigger_id=event.id,
             verdict=judgement.decision.verdict,
@@ -167,30 +180,50 @@ class Inspector:
         detail = f"{inspection.verdict} was found after {taken_ms:.0f} ms, the deadline is {self._deadline_ms:g} ms"
         return replace(inspection, verdict=Verdict.ERROR, reason=Reason.LATE, detail=detail)
 
-    def _tell(self, inspection: Inspection, event: TriggerEvent) -> Inspection:
-        """Set the outputs once. One that fails, or that takes past the deadline, leaves all of them safe."""
+    def _outputs(self) -> list[Output]:
+        return [*self._line, *self._reports]
+
+    def _begin(self) -> Exception | None:
+        """Tell the line that a part is being judged; returns why its verdict could not be told, if so."""
+        for output in self._outputs():
+            for step in (partial(output.ready, False), output.able):
+                hindered = _attempt(step)
+                if hindered is not None:
+                    return hindered
+        return None
+
+    def _tell(self, inspection: Inspection, event: TriggerEvent, hindered: Exception | None) -> Inspection:
+        """Set each output once. One that fails, or that takes past the deadline, leaves all of them safe.
+
+        What moves parts comes first; what only reports is told the verdict that stands in the end.
+        """
         before = time.monotonic()
-        told = _attempt(lambda: self._show(inspection))
+        judged, failure = inspection, hindered
+        for output in self._line:
+            inspection = inspection if failure is None else _untold(judged, failure)
+            failure = _attempt(partial(output.show, inspection)) or failure
         after = time.monotonic()
+        inspection = judged if failure is None else _untold(judged, failure)
         timings = replace(
             inspection.timings, output_ms=(after - before) * 1e3, total_ms=max(0.0, (after - event.at) * 1e3)
         )
-        inspection = replace(inspection, timings=timings)
-        if isinstance(told, Exception):
-            detail = f"{_one_line(told)} (the verdict was {inspection.verdict}/{inspection.reason})"
-            inspection = replace(inspection, verdict=Verdict.ERROR, reason=Reason.OUTPUT_FAILED, detail=detail)
+        inspection = told = replace(inspection, timings=timings)
+        if failure is None:
+            inspection = self._in_time(told, event)
+        if failure is not None or inspection is not told:
             self.safe()
-        else:
-            in_time = self._in_time(inspection, event)
-            if in_time is not inspection:
-                self.safe()
-            inspection = in_time
-        self._note_outputs(told)
-        return inspection
+        return self._report(inspection, failure)
 
-    def _show(self, inspection: Inspection) -> None:
-        for output in self._outputs:
-            output.show(inspection)
+    def _report(self, inspection: Inspection, failure: Exception | None) -> Inspection:
+        reported = inspection
+        for output in self._reports:
+            failed = _attempt(partial(output.show, inspection))
+            if failed is not None:
+                failure = failure or failed
+                reported = _untold(inspection, failed)
+                self.safe()
+        self._note_outputs(failure)
+        return reported
 
     def _note_outputs(self, told: Exception | None) -> None:
         """One log line per change, not per part."""
@@ -207,6 +240,12 @@ def _attempt(step: Callable[[], T]) -> T | Exception:
         return step()
     except Exception as error:  # noqa: BLE001 - see above
         return error
+
+
+def _untold(judged: Inspection, failure: Exception) -> Inspection:
+    """The verdict on a part of which the line could not be told."""
+    detail = f"{_one_line(failure)} (the verdict was {judged.verdict}/{judged.reason})"
+    return replace(judged, verdict=Verdict.ERROR, reason=Reason.OUTPUT_FAILED, detail=detail)
 
 
 def _error(reason: Reason, detail: str) -> Decision:

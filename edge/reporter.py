@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from edge.bundle import Bundle
 from edge.capture import Capture
 from edge.config import StationConfig
 from edge.cpu import cpu_tier
 from edge.files import write_atomically
-from edge.health import METRICS, Health, Metrics, State, Tally, sd_notify, write_health
+from edge.health import METRICS, Health, Metrics, OutputHealth, State, Tally, sd_notify, write_health
+from edge.line import Line
 from edge.recipes import Recipes
 from edge.recorder import Recorder
-from edge.triggers import Trigger
 from edge.types import Inspection, Verdict
 
 EVERY_S = 1.0  # at the latest
@@ -30,7 +31,7 @@ class Engine:
     recipes: Recipes
     capture: Capture
     recorder: Recorder
-    trigger: Trigger
+    line: Line
 
     @property
     def bundle(self) -> Bundle:
@@ -41,6 +42,7 @@ class Engine:
         """Raise WorkerError when one of the threads is dead."""
         self.capture.worker.check()
         self.recorder.worker.check()
+        self.line.check()
 
 
 class Reporter:
@@ -90,7 +92,9 @@ class Reporter:
         health = self._health(state, detail)
         run_dir = self._engine.config.run_dir
         write_health(run_dir, health)
-        write_atomically(run_dir / METRICS, self._metrics.text(health, self._engine.trigger.overruns), durable=False)
+        write_atomically(
+            run_dir / METRICS, self._metrics.text(health, self._engine.line.trigger.overruns), durable=False
+        )
         self._written_at = time.monotonic()
         self._news = False
 
@@ -114,7 +118,6 @@ class Reporter:
             camera=engine.capture.camera.describe(),
             camera_fps=round(status.fps, 2),
             frame_age_ms=None if status.frame_age_s is None else round(status.frame_age_s * 1e3, 1),
-            trigger=engine.trigger.describe(),
             deadline_ms=config.inspection.deadline_ms,
             counts={verdict.value: tally.counts[verdict.value] for verdict in Verdict},
             reasons=dict(tally.reasons),
@@ -124,12 +127,24 @@ class Reporter:
             last_reason=last.reason.value if last else None,
             recorder_queue=engine.recorder.waiting(),
             images_dropped=engine.recorder.images_dropped,
-            overruns=engine.trigger.overruns,
+            **self._line(),
             recipe=engine.recipes.active.name,
             recipe_pending=engine.recipes.pending,
             recipe_fault=engine.recipes.fault,
             recipes=list(engine.recipes.bundles),
             commissioned=engine.recipes.active.gate.commissioned,
             quality_fault=engine.recipes.active.gate.fault,
+            drift=engine.recorder.drift(),
+            storage_fault=engine.recorder.storage_fault,
             self_test=engine.recipes.self_test,
         )
+
+    def _line(self) -> dict[str, Any]:
+        """How the station hears of parts, and whom it tells."""
+        line = self._engine.line
+        return {
+            "trigger": line.trigger.describe(),
+            "overruns": line.trigger.overruns,
+            "software_trigger": self._engine.config.trigger.page_button,
+            "outputs": [OutputHealth(**asdict(output.state())) for output in line.outputs],
+        }

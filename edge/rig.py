@@ -138,7 +138,8 @@ def _camera(images: list[Image]) -> Iterator[tuple[ReadyCamera, FrameSlot]]:
 def _rig(bundle: Bundle, runtime: Runtime, precision: Precision, camera: ReadyCamera, slot: FrameSlot) -> Rig:
     detector = Detector.from_bundle(bundle, runtime, precision)
     threshold = bundle.manifest.threshold.value
-    inspector = Inspector(slot, detector, [MemoryOutput()], threshold, DEADLINE_MS, bundle.title, 0)
+    next_id = itertools.count(1).__next__
+    inspector = Inspector(slot, detector, [MemoryOutput()], threshold, DEADLINE_MS, bundle.title, next_id)
     rig = Rig(runtime, precision, inspector, camera)
     rig.run(WARM_UP)
     return rig

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from typing import Literal
 
+from edge.outputs import OutputState
 from edge.types import Inspection, Verdict
 
 log = logging.getLogger(__name__)
@@ -18,6 +19,14 @@ class MemoryOutput:
         self.line: Literal["release", "reject"] = "reject"
         self.counts: Counter[Verdict] = Counter()
         self.last_id = 0
+        self.overruns = 0
+
+    @property
+    def reports(self) -> bool:
+        return False
+
+    def ready(self, accepts: bool) -> None:
+        """Nobody waits for it."""
 
     def show(self, inspection: Inspection) -> None:
         self.line = "release" if inspection.verdict is Verdict.OK else "reject"
@@ -26,6 +35,18 @@ class MemoryOutput:
 
     def safe(self) -> None:
         self.line = "reject"
+
+    def beat(self, overruns: int) -> None:
+        self.overruns = overruns
+
+    def able(self) -> None:
+        """What it tells is set in memory."""
+
+    def check(self) -> None:
+        """Memory does not fail."""
+
+    def state(self) -> OutputState:
+        return OutputState("memory")
 
     def close(self) -> None:
         self.safe()

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge.config import TriggerConfig
+from edge.types import EdgeError, Inspection
+
+
+class TriggerError(EdgeError):
+    """A trigger cannot be set up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,22 +21,26 @@ class TriggerEvent:
 
 
 class Trigger(Protocol):
-    """Waited for by the inspection loop only."""
+    """Waited for by the inspection loop only. What wait() returns was accepted, and must get its inspection."""
 
-    overruns: int  # triggers that came while a part was being judged, and so got no verdict
+    @property
+    def overruns(self) -> int:
+        """Triggers that came while a part was being judged, and so got no verdict."""
+
+    def open(self) -> None:
+        """Accept triggers: the loop begins."""
 
     def wait(self, timeout_s: float) -> TriggerEvent | None:
-        """The next trigger, or None when none came within timeout_s."""
+        """The next trigger, or None when none came within timeout_s. Until finish(), others are overruns."""
+
+    def finish(self, inspection: Inspection) -> None:
+        """The outputs are set: answer whoever triggered, and accept the next trigger."""
+
+    def check(self) -> None:
+        """Raise WorkerError when a thread that listens for triggers is dead."""
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Accept no more, and let go of the device; one that was accepted can still be waited for."""
 
     def describe(self) -> str:
         """One line for a person."""
-
-
-def make_trigger(config: TriggerConfig) -> Trigger:
-    """The trigger of a [trigger] section."""
-    from edge.triggers.free_run import FreeRun
-
-    return FreeRun(config.rate_hz)

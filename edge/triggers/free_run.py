@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from edge.triggers import TriggerEvent
+from edge.types import Inspection
 
 
 class FreeRun:
@@ -24,8 +25,14 @@ class FreeRun:
         self._sleep = sleep
         self._due: float | None = None  # the grid begins with the first wait
         self._count = 0
+        self._closed = False
+
+    def open(self) -> None:
+        """The grid begins with the first wait."""
 
     def wait(self, timeout_s: float) -> TriggerEvent | None:
+        if self._closed:
+            return None
         now = self._clock()
         if self._due is None:
             self._due = now
@@ -40,8 +47,14 @@ class FreeRun:
         self._count += 1
         return TriggerEvent(f"free-run-{self._count}", now)
 
+    def finish(self, inspection: Inspection) -> None:
+        """Nobody waits for the verdict of a tick."""
+
+    def check(self) -> None:
+        """No thread that could die."""
+
     def close(self) -> None:
-        """Nothing to let go of."""
+        self._closed = True
 
     def describe(self) -> str:
         return f"free run {self._rate_hz:g} Hz"

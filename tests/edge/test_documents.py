@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
@@ -14,14 +15,17 @@ from edge.config import (
     QualityConfig,
     StationConfig,
     StorageConfig,
-    TriggerConfig,
     VideoCameraConfig,
 )
+from edge.handshake import ERROR_CODES
+from edge.lineconfig import Output, Trigger
+from edge.modbus import Bit, Coil, Holding, Input
 from edge.types import Reason
 from edge.web.server import THREADS
 
 REPO = Path(__file__).parents[2]
 ARCHITECTURE = (REPO / "docs" / "architecture.md").read_text(encoding="utf-8")
+IO = (REPO / "docs" / "io.md").read_text(encoding="utf-8")
 OPERATION = (REPO / "docs" / "operation.md").read_text(encoding="utf-8")
 NUMBER_WORDS = {4: "Four", 8: "Eight", 16: "Sixteen"}
 
@@ -77,7 +81,7 @@ def test_every_module_of_the_tree_exists() -> None:
 def keys() -> set[str]:
     sections: dict[str, tuple[type[BaseModel], ...]] = {
         "camera": (FolderCameraConfig, VideoCameraConfig),
-        "trigger": (TriggerConfig,),
+        "trigger": get_args(Trigger),
         "inspection": (InspectionConfig,),
         "quality": (QualityConfig,),
         "storage": (StorageConfig,),
@@ -90,6 +94,20 @@ def keys() -> set[str]:
 
 def test_operation_lists_every_configuration_key_and_no_other() -> None:
     assert set(column(section(OPERATION, "Configuration"), 0)) == keys()
+
+
+def test_io_lists_every_key_of_every_output_and_no_other() -> None:
+    documented = set(column(section(IO, "Keys of an output"), 0))
+    assert documented == {key for model in get_args(Output) for key in model.model_fields}
+
+
+def test_io_lists_every_register_and_error_code_at_its_address() -> None:
+    modbus = section(IO, "Modbus TCP")
+    for kind in (Coil, Bit, Input, Holding):
+        for entry in kind:
+            assert f"| {entry.value} | `{entry.name}` |" in modbus
+    for reason, code in ERROR_CODES.items():
+        assert f"| {code} | `{reason}` |" in modbus
 
 
 @pytest.mark.parametrize("reason", Reason)

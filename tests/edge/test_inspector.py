@@ -1,3 +1,4 @@
+import itertools
 import logging
 import math
 import time
@@ -55,7 +56,13 @@ class Bench:
     def __post_init__(self) -> None:
         self.slot = FrameSlot()
         self.inspector = Inspector(
-            self.slot, ChosenModel(self.answer), self.outputs, THRESHOLD, self.deadline_ms, "tiny 1 0", self.last_id
+            self.slot,
+            ChosenModel(self.answer),
+            self.outputs,
+            THRESHOLD,
+            self.deadline_ms,
+            "tiny 1 0",
+            itertools.count(self.last_id + 1).__next__,
         )
 
     def inspect(self, late_ms: float = 0.0) -> Inspection:

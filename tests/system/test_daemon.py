@@ -197,7 +197,7 @@ def test_a_dead_thread_stops_the_engine_with_outputs_safe(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("edge.daemon.MemoryOutput", Watched)
+    monkeypatch.setattr("edge.line.MemoryOutput", Watched)
     if thread == "capture":
         monkeypatch.setattr(Capture, "_read_frames", fail)
     else:
