@@ -10,7 +10,7 @@ from flask import Blueprint, Response, abort, jsonify, request
 
 from edge.health import Health
 from edge.requests import RequestError
-from edge.types import Reason, Verdict
+from edge.softtrigger import OverrunError, SoftTriggerError, ask_trigger
 from edge.web.api import never_stored
 from edge.web.station import EngineState, Station, current_station, one_line
 from edge.web.wording import verdict_words
@@ -18,6 +18,7 @@ from edge.web.wording import verdict_words
 blueprint = Blueprint("commands", __name__, url_prefix="/api")
 blueprint.after_request(never_stored)
 OUTCOME_WITHIN_S = 20.0  # a large bundle takes seconds to be read and verified
+VERDICT_WITHIN_S = 5.0  # the longest deadline is 2 s
 LOOK_EVERY_S = 0.05
 MAX_BODY_BYTES = 1024
 
@@ -30,8 +31,18 @@ def trigger() -> Answer:
     station = current_station()
     before = _ready(station)
     if not before.software_trigger:
-        return _refused(409, f"this station is triggered otherwise ({before.trigger}); set trigger.type to software")
-    return _carry_out(station, station.requests.trigger, lambda now: _judged(before, now))
+        remedy = "set trigger.page_button = true, or trigger.type to software"
+        return _refused(409, f"this station takes no trigger from the page ({before.trigger}); {remedy}")
+    try:
+        answer = ask_trigger(station.config.run_dir, VERDICT_WITHIN_S)
+    except OverrunError as error:
+        return _refused(409, one_line(error), overrun=True)
+    except SoftTriggerError as error:
+        return _refused(503, one_line(error))
+    if answer.verdict is None or answer.reason is None:
+        return _refused(503, "the engine gave no verdict for this trigger; see the status page")
+    words = verdict_words(answer.verdict, answer.reason, None).facts()
+    return jsonify(id=answer.id, verdict=answer.verdict.value, reason=answer.reason.value, words=words)
 
 
 @blueprint.post("/recipe")
@@ -91,17 +102,6 @@ def _carry_out(station: Station, ask: Callable[[], None], outcome: Callable[[Hea
             return found
         time.sleep(LOOK_EVERY_S)
     return _refused(504, f"the engine took the command, but gave no result within {OUTCOME_WITHIN_S:g} s")
-
-
-def _judged(before: Health, now: Health) -> Answer | None:
-    if now.last_id > before.last_id and now.last_verdict is not None:
-        verdict, reason = Verdict(now.last_verdict), Reason(now.last_reason or Reason.SCORE)
-        words = verdict_words(verdict, reason, None).facts()
-        return jsonify(id=now.last_id, verdict=verdict.value, reason=reason.value, words=words)
-    if now.overruns > before.overruns:
-        text = "overrun: a part was just being judged, so this trigger got no verdict; wait and press again"
-        return _refused(409, text, overrun=True)
-    return None
 
 
 def _switched(before: Health, now: Health, name: str) -> Answer | None:

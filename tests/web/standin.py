@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import socket
 import tempfile
 import threading
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,7 @@ from edge.health import (
 )
 from edge.preprocess import inspected_box
 from edge.requests import Command, RequestBox, Verb
+from edge.softtrigger import TriggerAnswer, listen, reply
 from edge.types import Image, Inspection, Reason, Timings, Verdict
 from tests.tiny import THRESHOLD, write_tiny_bundle
 
@@ -269,19 +271,27 @@ class StandIn:
 
     def _engine(self, state: State, detail: str) -> None:
         box = RequestBox(self.config.run_dir / REQUESTS)
+        callers = listen(self.config.run_dir)
+        callers.setblocking(False)
         while not self._stop.is_set():
             self.health(state, detail)
             box.answer_next(self.detector.predict_prepared, THRESHOLD, self.bundle.title)
             box.obey_next(self._obey)
+            self._judge_for(callers)
             self._stop.wait(0.02)
+        callers.close()
+
+    def _judge_for(self, callers: socket.socket) -> None:
+        """Answer whoever pressed the button."""
+        try:
+            caller, _ = callers.accept()
+        except BlockingIOError:
+            return
+        reply(caller, TriggerAnswer(overrun=True) if self.busy else TriggerAnswer.of(self.inspect(self.part)))
 
     def _obey(self, command: Command) -> None:
         """What the engine does with a command, as health.json tells it."""
-        if command.verb is Verb.TRIGGER and self.busy:
-            self.says["overruns"] = self.says.get("overruns", 0) + 1
-        elif command.verb is Verb.TRIGGER:
-            self.inspect(self.part)
-        elif command.verb is Verb.SELF_TEST:
+        if command.verb is Verb.SELF_TEST:
             self.says["self_test"] = SelfTest(at=datetime.now(UTC), passed=True, detail="1 of 1 references reproduced")
         elif command.recipe == "broken":
             self.says["recipe_fault"] = "bundles/broken: model.bin does not match its sha256"

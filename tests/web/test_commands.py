@@ -36,7 +36,7 @@ def test_a_trigger_while_a_part_is_judged_is_told_as_overrun_and_makes_no_row(
     willing.busy = True
     answer = client.post("/api/trigger")
     assert (answer.status_code, answer.get_json()["overrun"]) == (409, True)
-    assert "no verdict" in answer.get_json()["error"]
+    assert "a part is being judged" in answer.get_json()["error"]
     assert client.get("/api/status").get_json()["history"]["total"] == 1
 
 
