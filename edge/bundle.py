@@ -45,7 +45,7 @@ class Threshold(Facts):
     """Score from which a part is NG, and how it was set (on good parts the model had not seen)."""
 
     value: PositiveFloat
-    method: Literal["conformal", "t_prediction"]
+    method: Literal["conformal", "normal_limit"]
     n: PositiveInt  # held-out good parts
     alpha: Probability  # wanted share of good parts rejected
     bound: Probability | None  # guaranteed expected share, where n supports one; None: an estimate only

@@ -9,12 +9,13 @@ from pathlib import Path
 from train import data as photos
 from train import synth
 from train.calibrate import calibrate
-from train.evaluate import GOOD, evaluate_work
+from train.evaluate import evaluate_work
 from train.export import export
 from train.fit import fit
 from train.pack import pack
 from train.quantize import quantize
 from train.recipe import add_recipe_options, recipe_from
+from train.report import report
 from train.work import Work
 
 SYNTHETIC = Path("data/synthetic")
@@ -42,7 +43,8 @@ def main(argv: list[str]) -> None:
     export(work)
     quantize(work)
     calibrate(work)
-    if {GOOD} < {sample.label for sample in photos.read_dataset(data).test}:
+    if {photos.GOOD} < {sample.label for sample in photos.read_dataset(data).test}:
         evaluate_work(work)
+        report(work)
     bundle = pack(work, args.out or Path("models") / args.name)
     print(f"done in {time.monotonic() - start:.0f} s; try: python -m edge inspect --bundle {bundle.path} IMAGE")

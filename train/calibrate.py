@@ -59,8 +59,9 @@ def set_threshold(scores: Sequence[float], alpha: float) -> Threshold:
 
     With n + 1 >= 1 / alpha: split conformal (Vovk 2005; Lei et al. 2018). A new good part exceeds the k-th smallest
     of n scores with probability at most 1 - k / (n + 1), whatever their distribution. With fewer parts nothing can
-    be guaranteed, and the threshold is a one-sided t prediction limit of the log scores (ISO 16269-8, normal case)
-    around their median, with the spread of the upper half only: an unusually calm part must not raise the threshold.
+    be guaranteed, and the threshold is the normal quantile of the log scores around their median, with the spread of
+    the upper half only: an unusually calm part must not raise the threshold. It is not widened for small n: what few
+    parts leave in doubt is rejected.
     Raises CalibrateError with fewer than 4 scores, or when they are all equal or not positive.
     """
     values = np.sort(np.asarray(scores, dtype=np.float64))
@@ -78,8 +79,8 @@ def set_threshold(scores: Sequence[float], alpha: float) -> Threshold:
     centre = float(np.median(logs))
     upper = logs[logs >= centre] - centre
     spread = math.sqrt(float(np.mean(upper**2)))
-    reach = float(stats.t.ppf(1.0 - alpha, len(upper))) * spread * math.sqrt(1.0 + 1.0 / n)
-    return Threshold(value=math.exp(centre + reach), method="t_prediction", n=n, alpha=alpha, bound=None)
+    value = math.exp(centre + float(stats.norm.ppf(1.0 - alpha)) * spread)
+    return Threshold(value=value, method="normal_limit", n=n, alpha=alpha, bound=None)
 
 
 def goods_logistic(scores: Sequence[float], threshold: Threshold) -> Calibration:

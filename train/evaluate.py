@@ -16,12 +16,10 @@ from edge.cpu import cpu_tier
 from edge.detector import Detector
 from edge.preprocess import inspected_box, load_image
 from edge.types import AnomalyMap
-from train.data import Dataset, Sample, load_mask, read_dataset
+from train.data import GOOD, Dataset, Sample, load_mask, read_dataset
 from train.errors import TrainError
-from train.metrics import image_metrics, pixel_metrics
+from train.metrics import Interval, auroc_interval, image_metrics, pixel_metrics, share_interval
 from train.work import Work, progress
-
-GOOD = "good"
 
 
 class EvaluateError(TrainError):
@@ -117,6 +115,11 @@ def _measures(results: list[Result], threshold: float) -> dict[str, Any]:
     return {
         "image": asdict(image_metrics(scores, defective)),
         "pixel": None if pixels is None else asdict(pixels),
+        "intervals": {
+            "auroc": asdict(auroc_interval(scores, defective)),
+            "sensitivity": asdict(_caught(results, threshold, good=False)),
+            "specificity": asdict(_caught(results, threshold, good=True)),
+        },
         "per_type": {name: _per_type(results, name, threshold) for name in types},
         "at_threshold": {
             "escapes": sum(bad and score < threshold for score, bad in zip(scores, defective, strict=True)),
@@ -124,6 +127,12 @@ def _measures(results: list[Result], threshold: float) -> dict[str, Any]:
         },
         "infer_ms_p50": float(np.median([result.infer_ms for result in results])),
     }
+
+
+def _caught(results: list[Result], threshold: float, good: bool) -> Interval:
+    """Share of the good parts judged OK, or of the defective ones judged NG."""
+    chosen = [result.score < threshold for result in results if (result.sample.label == GOOD) == good]
+    return share_interval(sum(passed == good for passed in chosen), len(chosen))
 
 
 def _per_type(results: list[Result], name: str, threshold: float) -> dict[str, Any]:

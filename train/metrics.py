@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 Floats = NDArray[np.float64]
@@ -33,6 +34,36 @@ def image_metrics(scores: Sequence[float], defective: Sequence[bool]) -> ImageMe
         fpr_at_95_recall=float(fpr[recall >= 0.95].min()),
         recall_at_2_fpr=float(recall[fpr <= 0.02].max()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A measured value and its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def share_interval(found: int, of: int) -> Interval:
+    """A share with its exact (Clopper and Pearson 1934) interval; `of` must be positive."""
+    interval = binomtest(found, of).proportion_ci(0.95, method="exact")
+    return Interval(found / of, float(interval.low), float(interval.high))
+
+
+def auroc_interval(scores: Sequence[float], defective: Sequence[bool], seed: int = 0, samples: int = 1000) -> Interval:
+    """Image AUROC with its percentile bootstrap interval; good and defective parts are drawn apart."""
+    values, bad = np.asarray(scores), np.asarray(defective)
+    above = (values[bad][:, None] > values[~bad]) + 0.5 * (values[bad][:, None] == values[~bad])
+    rng = np.random.default_rng(seed)
+    drawn = [
+        above[rng.integers(0, above.shape[0], above.shape[0])][
+            :, rng.integers(0, above.shape[1], above.shape[1])
+        ].mean()
+        for _ in range(samples)
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(float(above.mean()), float(low), float(high))
 
 
 @dataclass(frozen=True, slots=True)

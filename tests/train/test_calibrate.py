@@ -35,7 +35,7 @@ def test_a_conformal_threshold_keeps_its_promise_on_new_goods() -> None:
 
 def test_few_goods_promise_nothing() -> None:
     threshold = set_threshold([1.0, 1.1, 1.2, 1.3, 1.25, 1.15, 1.05, 1.22], alpha=0.01)
-    assert threshold.method == "t_prediction"
+    assert threshold.method == "normal_limit"
     assert threshold.bound is None
     assert threshold.value > 1.3
 

@@ -1,6 +1,7 @@
 """The whole chain on a small synthetic product: real stages, real files, one bundle at the end."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -184,3 +185,24 @@ def test_torchscript_on_request_scores_the_same(work: Work, tmp_path: Path) -> N
         assert torch.allclose(
             torch.jit.load(str(copy.file(TORCHSCRIPT)))(image)[0], load_network(copy)(image)[0], rtol=1e-5
         )
+
+
+def test_the_report_is_one_file_with_plots_and_the_data_hash(work: Work, tmp_path: Path) -> None:
+    from train.report import report
+
+    page = report(work, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert work.fit_report().dataset_sha256 in page
+    assert "<svg" in page
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+
+
+def test_every_mistake_at_the_threshold_is_pictured(work: Work, tmp_path: Path) -> None:
+    """With the threshold moved above all scores, every defective image is an escape; six are shown."""
+    from train.report import report
+
+    copy = Work(tmp_path / "run")
+    shutil.copytree(work.folder, copy.folder)
+    facts = copy.read_report("evaluate.json", "evaluate")
+    copy.write_report("evaluate.json", facts | {"threshold": 99.0})
+    page = report(copy).read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 6

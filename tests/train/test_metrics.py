@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from train.metrics import image_metrics, pixel_metrics
+from train.metrics import auroc_interval, image_metrics, pixel_metrics, share_interval
 
 
 def test_perfect_separation() -> None:
@@ -56,3 +56,22 @@ def test_au_pro_counts_a_small_defect_as_much_as_a_large_one() -> None:
 
 def test_without_a_marked_pixel_there_is_no_pixel_figure() -> None:
     assert pixel_metrics([(np.zeros((4, 4), np.float32), np.zeros((8, 8), np.bool_))], top=1.0) is None
+
+
+def test_the_exact_interval_of_a_share() -> None:
+    """Clopper and Pearson for 0 of 10: the upper limit is 1 - 0.025 ** (1 / 10)."""
+    found = share_interval(0, 10)
+    assert (found.value, found.low) == (0.0, 0.0)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 10))
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 100))
+def test_the_bootstrap_interval_holds_the_auroc(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    bad = np.arange(60) % 3 == 0
+    scores = rng.normal(size=60) + bad
+    found = auroc_interval(scores.tolist(), bad.tolist())
+    assert found.value == pytest.approx(image_metrics(scores.tolist(), bad.tolist()).auroc)
+    assert found.low <= found.value <= found.high
+    assert found.high - found.low > 0.05
