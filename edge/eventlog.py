@@ -26,6 +26,7 @@ from edge.types import EdgeError, Inspection, Reason, Verdict
 
 _INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
 EVERYTHING = Selection()
+CHECKPOINT_PAGES = 256  # 1 MB of write-ahead log: a disk that fills up has that much more room for rows
 BATCH = 1000  # rows
 _COUNTERS = {Verdict.OK: "ok", Verdict.NG: "ng", Verdict.ERROR: "error"}
 
@@ -76,6 +77,7 @@ class EventLog:
                 self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             self._db.row_factory = sqlite3.Row
             self._check_schema(read_only)
             self.reserved_to = self.head().reserved_to
@@ -154,6 +156,17 @@ class EventLog:
         with self._transaction():
             self._db.execute("UPDATE head SET reserved_to = ?", (number,))
         self.reserved_to = number
+
+    def reclaim(self) -> bool:
+        """Give the space of the write-ahead log back to a full disk; False when there is none to give."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if not log.exists() or log.stat().st_size == 0:
+            return False
+        try:
+            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error:  # also for want of space: the caller is told so, and raises what made it ask
+            return False
+        return not busy
 
     def head(self) -> Head:
         """The end of the chain; raises EventLogError when its record is not there."""

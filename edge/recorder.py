@@ -147,7 +147,7 @@ class Recorder:
                 self._events.append(*rows)
                 break
             except EventLogError as error:
-                if not error.disk_full or not self._shelf.remove_oldest():
+                if not error.disk_full or not (self._shelf.remove_oldest() or self._events.reclaim()):
                     raise
                 self._note(str(error))
         with self._counting:

@@ -1,0 +1,148 @@
+"""The real engine's records: ids, chain and pictures through kills and full disks."""
+
+import contextlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.bundle import Bundle
+from edge.config import load_config
+from edge.eventlog import EventLog
+from edge.files import INPUT, picture_path
+from edge.health import METRICS
+from edge.types import Reason, Verdict
+from tests.edge.parts import wait_for
+from tests.system.station import HANG_S, ROOT, Engine, Station
+
+DISK_MB = 7
+
+
+def edge(*arguments: str) -> tuple[int, str]:
+    """Exit status, and everything it said."""
+    command = [sys.executable, "-m", "edge", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_S, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_kill_9_at_random_moments_leaves_a_whole_chain_without_a_hole(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    station = Station(tmp_path, tiny_bundle, rate_hz=50)
+    moments, seen = random.Random(5), 0
+    for _ in range(4):
+        with Engine(station, "--no-page") as engine:
+            engine.ready()
+            wait_for(lambda least=seen: len(station.rows()) > least)
+            time.sleep(moments.uniform(0, 0.3))
+            assert engine.stop(signal.SIGKILL) == -signal.SIGKILL
+        health = station.health()
+        assert health is not None
+        seen = max(len(station.rows()), health.last_id)
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        assert engine.stop() == 0
+    rows = station.rows()
+    assert [row.id for row in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) >= seen
+    assert all(row.verdict is Verdict.ERROR for row in rows if row.reason is Reason.ENGINE_DIED)
+    assert all(row.bundle_digest == tiny_bundle.digest for row in rows if row.reason is not Reason.ENGINE_DIED)
+    assert sum(row.reason is Reason.ENGINE_DIED for row in rows) <= 4 * 2, "only what was in flight"
+    status, said = edge("log", "verify", "--config", str(station.file))
+    assert (status, said.split()[0]) == (0, str(len(rows)))
+
+
+def test_what_the_engine_stored_is_replayed_to_the_same_score(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    station = Station(tmp_path, tiny_bundle)
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        wait_for(lambda: {row.verdict for row in station.rows()} >= {Verdict.OK, Verdict.NG})
+        assert engine.stop() == 0
+    for verdict in (Verdict.OK, Verdict.NG):
+        row = next(row for row in station.rows() if row.verdict is verdict)
+        status, said = edge("replay", str(row.id), "--config", str(station.file))
+        assert (status, "exactly" in said) == (0, True), said
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, tiny_bundle: Bundle) -> Iterator[Station]:
+    """A station whose state_dir is a disk of its own."""
+    station = Station(tmp_path, tiny_bundle, rate_hz=90)
+    station.file.write_text(f"{station.file.read_text()}[storage]\nkeep_free_mb = 2\nmax_image_mb = 10\n")
+    station.config = load_config(station.file)
+    disk = station.config.state_dir
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(disk)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"no small disk: {mounted.stderr.strip()}")
+    yield station
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    """Somebody else's file; the engine goes on writing meanwhile."""
+    other = disk / "of somebody else"
+    with contextlib.suppress(OSError), other.open("wb", buffering=0) as stream:
+        while shutil.disk_usage(disk).free > leave:
+            stream.write(b"x" * 4096)
+    return other
+
+
+def test_a_full_disk_stops_pictures_and_not_rows_and_all_comes_back(small_disk: Station) -> None:
+    config = small_disk.config
+
+    def fault() -> str:
+        health = small_disk.health()
+        return (health.storage_fault or "") if health else ""
+
+    with Engine(small_disk, "--no-page") as engine:
+        engine.ready()
+        wait_for(lambda: len(small_disk.rows()) >= 40)
+        other = fill(config.state_dir, leave=1_500_000)
+        wait_for(fault)
+        assert "storage.keep_free_mb" in fault()
+        wait_for(lambda: "linewatch_storage_fault 1.0" in (config.run_dir / METRICS).read_text())
+        rows = len(small_disk.rows())
+        wait_for(lambda: len(small_disk.rows()) >= rows + 40)
+        assert not picture_path(config.images_dir, small_disk.rows()[-2].id, "frame").exists()
+        other.unlink()
+        wait_for(lambda: not fault())
+        wait_for(lambda: picture_path(config.images_dir, small_disk.rows()[-3].id, INPUT).exists())
+        assert engine.stop() == 0
+    assert {row.reason for row in small_disk.rows()} == {Reason.SCORE}
+    assert engine.said.count("pictures cannot be stored") == 1
+    assert engine.said.count("pictures are stored again") == 1
+
+
+def test_when_rows_find_no_place_pictures_go_and_then_the_engine_stops_safely(small_disk: Station) -> None:
+    config = small_disk.config
+    with Engine(small_disk, "--no-page") as engine:
+        engine.ready()
+        wait_for(lambda: len(small_disk.rows()) >= 40)
+        other = fill(config.state_dir, leave=0)
+        before = len(small_disk.rows())
+        assert engine.ended() == 1
+    lines = [line for line in engine.said.splitlines() if line.startswith("linewatch: ")]
+    assert len(lines) == 1
+    assert "full" in lines[0]
+    assert "outputs safe" in engine.said
+    assert "Traceback" not in engine.said
+    assert not list(config.images_dir.rglob("*.jpg")), "pictures went first"
+    assert len(small_disk.rows()) >= before
+    with Engine(small_disk, "--no-page") as engine:
+        assert engine.ended() == 1
+    assert "full" in next(line for line in engine.said.splitlines() if line.startswith("linewatch: "))
+    other.unlink()
+    with Engine(small_disk, "--no-page") as engine:
+        engine.ready()
+        assert engine.stop() == 0
+    log = EventLog(config.events_db, read_only=True)
+    assert log.verify().last_id >= before
+    log.close()
