@@ -15,7 +15,10 @@ from tests.tiny import bad_image, good_image
 DEFAULT = Path(__file__).parents[2] / "models" / "default"
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
 # Of the score: floats are summed in another order; INT8 also rounds at other places on the way.
-TOLERANCE = {"int8": 0.02, "fp32": 1e-3}
+# The first is what `quantize` promises for photos of the product; images that are none (noise, black, white) leave the
+# INT8 ranges, are clipped at other places, and are far above every threshold anyway.
+TOLERANCE = {"int8": 0.03, "fp32": 1e-3}
+ALIEN_TOLERANCE = {"int8": 0.08, "fp32": 1e-3}
 
 
 @pytest.fixture(scope="module", params=["tiny", "default"])
@@ -41,12 +44,14 @@ def frames(bundle: Bundle) -> list[Image]:
 def test_scores_and_maps_agree(bundle: Bundle, frames: list[Image], precision: Precision) -> None:
     first = Detector.from_bundle(bundle, "openvino", precision)
     second = Detector.from_bundle(bundle, "onnxruntime", precision)
+    photos = len(bundle.manifest.references)
     for number, frame in enumerate(frames):
         ours, theirs = first.predict(frame), second.predict(frame)
-        assert ours.score == pytest.approx(theirs.score, rel=TOLERANCE[precision], abs=1e-3), f"frame {number}"
+        tolerance = (TOLERANCE if number < photos else ALIEN_TOLERANCE)[precision]
+        assert ours.score == pytest.approx(theirs.score, rel=tolerance, abs=1e-3), f"frame {number}"
         assert ours.anomaly_map.shape == theirs.anomaly_map.shape
         difference = np.abs(ours.anomaly_map - theirs.anomaly_map)
-        assert difference.mean() <= TOLERANCE[precision] * max(ours.score, theirs.score) + 1e-3, f"frame {number}"
+        assert difference.mean() <= tolerance * max(ours.score, theirs.score) + 1e-3, f"frame {number}"
 
 
 def test_verdicts_on_the_references_agree(bundle: Bundle) -> None:
