@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from edge.bundle import Bundle
+from edge.bundle import Bundle, write_bundle
 from edge.config import load_config
 from edge.eventlog import EventLog
 from edge.files import INPUT, picture_path
-from edge.health import METRICS
+from edge.health import METRICS, Drift
 from edge.types import Reason, Verdict
 from tests.edge.parts import wait_for
 from tests.system.station import HANG_S, ROOT, Engine, Station
@@ -66,6 +66,43 @@ def test_what_the_engine_stored_is_replayed_to_the_same_score(tmp_path: Path, ti
         row = next(row for row in station.rows() if row.verdict is verdict)
         status, said = edge("replay", str(row.id), "--config", str(station.file))
         assert (status, "exactly" in said) == (0, True), said
+
+
+def test_drift_is_told_in_health_metrics_and_log_and_stays_after_a_restart(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    """The held-out parts scored about 1; those on the line score more, and are still OK."""
+    facts = tiny_bundle.manifest.model_dump(mode="json", exclude={"format", "files"})
+    facts |= {"version": "held-out", "holdout_scores": [1.0 + n / 100 for n in range(40)]}
+    files = {name: tiny_bundle.file(name) for name in tiny_bundle.manifest.files}
+    station = Station(tmp_path, write_bundle(tmp_path / "bundle", facts, files), rate_hz=50)
+    (station.camera / "b_bad.png").unlink()
+
+    def drift() -> Drift | None:
+        health = station.health()
+        return health.drift if health else None
+
+    def alarm() -> bool:
+        now = drift()
+        return now is not None and now.alarm
+
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        wait_for(alarm)
+        wait_for(lambda: "linewatch_drift_alarm 1.0" in (station.config.run_dir / METRICS).read_text())
+        assert engine.stop() == 0
+    told = drift()
+    assert told is not None
+    assert told.since is not None
+    assert "higher" in told.detail
+    assert engine.said.count("drift: since part") == 1
+    assert {row.verdict for row in station.rows()} == {Verdict.OK}, "a drift alarm is no verdict"
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        wait_for(alarm)
+        assert engine.stop() == 0
+    again = drift()
+    assert again is not None
+    assert again.since == told.since
+    assert "drift: since part" not in engine.said
 
 
 @pytest.fixture
