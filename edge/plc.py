@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections import Counter
@@ -96,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", type=int, default=10, metavar="N", help="how many (10)")
     parser.add_argument("--gap-ms", type=float, default=0.0, metavar="MS", help="pause between two parts (0)")
     given = parser.parse_args(argv)
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what it says is said below, in one line
     counts: Counter[str] = Counter()
     try:
         plc = FakePlc(given.host, given.port)

@@ -135,12 +135,12 @@ class Session:
             self.turn()
             if time.monotonic() > give_up:
                 raise OutputError("the broker does not answer")
-        if self._answer.is_failure:
-            raise OutputError(f"the broker refuses the connection: {self._answer}")
 
     def turn(self) -> None:
         """Read and write what is due; raises OutputError when the connection is gone."""
         code = self._client.loop(LOOK_S)
+        if self._answer is not None and self._answer.is_failure:
+            raise OutputError(f"the broker refuses the connection: {self._answer}")
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise OutputError(f"the connection to the broker broke: {paho.error_string(code)}")
 

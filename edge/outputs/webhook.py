@@ -84,7 +84,7 @@ class WebhookOutput:
                 self._post.outbox.ack(number)
                 self._post.up()
                 delay = shortest
-            except (OSError, http.client.HTTPException, OutboxError) as error:  # URLError is an OSError
+            except (OSError, http.client.HTTPException, OutputError, OutboxError) as error:  # URLError is an OSError
                 self._post.down(f"{error}" or type(error).__name__)
                 self._post.closing.wait(delay)
                 delay = min(2 * delay, longest)
@@ -98,8 +98,12 @@ class WebhookOutput:
             "Linewatch-Signature": signature(self._secret, sent_at, body),
         }
         request = urllib.request.Request(self._config.url, body, headers, method="POST")  # noqa: S310 - http(s) only
-        with self._open(request, timeout=self._config.timeout_s) as answer:
-            answer.read(1024)
+        try:
+            with self._open(request, timeout=self._config.timeout_s) as answer:
+                answer.read(1024)
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                raise OutputError(f"the receiver answers {refusal.code} {refusal.reason}") from None
 
 
 def signature(secret: bytes, sent_at: str, body: bytes) -> str:
