@@ -1,0 +1,293 @@
+"""A real broker: mosquitto, as a child process, stopped and started in the middle."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge.lineconfig import MqttOutputConfig
+from edge.outbox import Outbox
+from edge.outputs import OutputError
+from edge.outputs.mqtt import MqttOutput, topic_level
+from tests.edge.parts import inspection, wait_for
+from tests.system.station import free_port
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+HANG_S = 60.0
+pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed; run: apt-get install mosquitto")
+
+
+class Broker:
+    """mosquitto on a port of its own."""
+
+    def __init__(self, folder: Path, settings: str = "allow_anonymous true\n") -> None:
+        self.port = free_port()
+        self.file = folder / "mosquitto.conf"
+        self.file.write_text(f"listener {self.port} 127.0.0.1\nuser root\n{settings}")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        assert MOSQUITTO is not None
+        command = [MOSQUITTO, "-c", str(self.file)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(HANG_S)
+
+
+class Listener:
+    """A subscriber that keeps everything it is sent, and comes back when the broker does."""
+
+    def __init__(self, port: int) -> None:
+        self.parts: list[dict[str, Any]] = []
+        self.statuses: list[str] = []
+        self.subscribed = threading.Event()
+        self.client = paho.Client(CallbackAPIVersion.VERSION2)
+        self.client.reconnect_delay_set(0.05, 0.2)
+        self.client.on_connect = lambda client, *_: client.subscribe("cell/#", qos=1)
+        self.client.on_subscribe = lambda *_: self.subscribed.set()
+        self.client.on_disconnect = lambda *_: self.subscribed.clear()
+        self.client.on_message = self._message
+        self.client.connect_async("127.0.0.1", port)
+        self.client.loop_start()
+
+    def _message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        content = json.loads(message.payload)
+        if message.topic == "cell/status":
+            self.statuses.append(content["state"])
+        else:
+            self.parts.append(content)
+
+    def sequences(self) -> list[int]:
+        return [part["sequence"] for part in self.parts]
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    broker = Broker(tmp_path)
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture
+def listener(broker: Broker) -> Iterator[Listener]:
+    listener = Listener(broker.port)
+    yield listener
+    listener.close()
+
+
+def output(broker: Broker, folder: Path, **keys: Any) -> MqttOutput:
+    config = MqttOutputConfig(type="mqtt", host="127.0.0.1", port=broker.port, topic="cell", **keys)
+    return MqttOutput(config, "Cell 4", Outbox(folder / "outbox"))
+
+
+def once(sequences: list[int]) -> list[int]:
+    """Without what came twice."""
+    return list(dict.fromkeys(sequences))
+
+
+def test_every_part_arrives_in_order_with_its_verdict(broker: Broker, listener: Listener, tmp_path: Path) -> None:
+    broker.start()
+    wait_for(listener.subscribed.is_set)
+    mqtt = output(broker, tmp_path)
+    for number in range(1, 101):
+        mqtt.show(inspection(number))
+    wait_for(lambda: len(listener.parts) == 100)
+    assert listener.sequences() == list(range(1, 101))
+    assert listener.parts[0]["id"] == "Cell 4:1"
+    assert (listener.parts[0]["verdict"], listener.parts[0]["reason"]) == ("NG", "score")
+    wait_for(lambda: mqtt.state().waiting == 0)
+    assert mqtt.state().up
+    mqtt.close()
+
+
+def test_a_broker_that_is_away_costs_nothing_and_its_return_brings_everything_in_order(
+    broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    mqtt = output(broker, tmp_path)
+    for number in range(1, 31):
+        mqtt.show(inspection(number))
+    wait_for(lambda: "refused" in mqtt.state().detail and mqtt.state().waiting == 30)
+    assert not mqtt.state().up
+    broker.start()
+    wait_for(lambda: len(once(listener.sequences())) == 30)
+    broker.kill()
+    for number in range(31, 61):
+        mqtt.show(inspection(number))
+    wait_for(lambda: not mqtt.state().up)
+    broker.start()
+    wait_for(lambda: listener.subscribed.is_set() and mqtt.state().up)
+    for number in range(61, 91):
+        mqtt.show(inspection(number))
+    wait_for(lambda: mqtt.state().waiting == 0)
+    mqtt.close()
+    # A broker that forgets its subscribers may take messages before the listener is back: so look at the outbox too.
+    assert once(listener.sequences()) == sorted(set(listener.sequences())), "in order"
+    assert set(range(1, 31)) | set(range(61, 91)) <= set(listener.sequences())
+
+
+def test_a_broker_killed_again_and_again_loses_no_message_and_duplicates_are_recognised_by_id(tmp_path: Path) -> None:
+    broker = Broker(tmp_path, f"allow_anonymous true\npersistence true\npersistence_location {tmp_path}/\n")
+    broker.start()
+    keeper = paho.Client(CallbackAPIVersion.VERSION2, client_id="keeper", clean_session=False)
+    kept: list[str] = []
+    keeper.on_message = lambda _client, _data, message: kept.append(json.loads(message.payload)["id"])
+    keeper.reconnect_delay_set(0.05, 0.2)
+    keeper.on_connect = lambda client, *_: client.subscribe("cell/inspection", qos=1)
+    subscribed = threading.Event()
+    keeper.on_subscribe = lambda *_: subscribed.set()
+    keeper.connect_async("127.0.0.1", broker.port)
+    keeper.loop_start()
+    wait_for(subscribed.is_set)
+    mqtt = output(broker, tmp_path)
+    number = 0
+    for _ in range(3):
+        for _ in range(40):
+            number += 1
+            mqtt.show(inspection(number))
+            time.sleep(0.002)
+        assert broker.process is not None
+        broker.process.terminate()  # it stores what its subscribers have not had
+        broker.process.wait(HANG_S)
+        subscribed.clear()
+        broker.start()
+        wait_for(subscribed.is_set)
+    wait_for(lambda: len(set(kept)) == number)
+    assert list(dict.fromkeys(kept)) == [f"Cell 4:{n}" for n in range(1, number + 1)]
+    wait_for(lambda: mqtt.state().waiting == 0)
+    mqtt.close()
+    keeper.disconnect()
+    keeper.loop_stop()
+    broker.kill()
+
+
+def test_what_was_not_delivered_waits_for_the_next_start(broker: Broker, listener: Listener, tmp_path: Path) -> None:
+    first = output(broker, tmp_path)
+    for number in range(1, 6):
+        first.show(inspection(number))
+    first.close()
+    second = output(broker, tmp_path)
+    assert second.state().waiting == 5
+    second.show(inspection(6))
+    broker.start()
+    wait_for(lambda: len(once(listener.sequences())) == 6)
+    assert once(listener.sequences()) == [1, 2, 3, 4, 5, 6]
+    second.close()
+
+
+def test_the_status_is_retained_and_says_safe_inspecting_and_stopped(
+    broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    broker.start()
+    wait_for(listener.subscribed.is_set)
+    mqtt = output(broker, tmp_path)
+    wait_for(lambda: listener.statuses == ["safe"])
+    mqtt.ready(True)
+    wait_for(lambda: listener.statuses == ["safe", "inspecting"])
+    mqtt.safe()
+    wait_for(lambda: listener.statuses == ["safe", "inspecting", "safe"])
+    mqtt.close()
+    wait_for(lambda: listener.statuses[-1] == "stopped")
+    late = Listener(broker.port)
+    wait_for(lambda: late.statuses == ["stopped"])
+    late.close()
+
+
+def test_the_last_will_of_an_engine_that_is_killed_says_lost(
+    broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    broker.start()
+    wait_for(listener.subscribed.is_set)
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom edge.lineconfig import MqttOutputConfig\n"
+        "from edge.outbox import Outbox\nfrom edge.outputs.mqtt import MqttOutput\n"
+        f"config = MqttOutputConfig(type='mqtt', host='127.0.0.1', port={broker.port}, topic='cell')\n"
+        "MqttOutput(config, 'Cell 4', Outbox(Path(sys.argv[1]))).ready(True)\ntime.sleep(600)\n"
+    )
+    engine = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")])
+    wait_for(lambda: "inspecting" in listener.statuses)
+    engine.kill()
+    engine.wait(HANG_S)
+    wait_for(lambda: listener.statuses[-1] == "lost")
+
+
+def test_showing_never_waits_for_a_broker_that_accepts_and_says_nothing(tmp_path: Path) -> None:
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        config = MqttOutputConfig(type="mqtt", host="127.0.0.1", port=mute.getsockname()[1], topic="cell")
+        mqtt = MqttOutput(config, "Cell 4", Outbox(tmp_path))
+        for number in range(1, 501):
+            mqtt.show(inspection(number))
+        wait_for(lambda: Outbox(tmp_path).waiting() == 500)
+        mqtt.close()
+
+
+def test_a_user_with_a_wrong_password_is_refused_and_said_so(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    done = subprocess.run(
+        ["mosquitto_passwd", "-b", "-c", str(passwords), "cell", "right"], capture_output=True, timeout=HANG_S
+    )
+    assert done.returncode == 0, done.stderr
+    broker = Broker(tmp_path, f"allow_anonymous false\npassword_file {passwords}\n")
+    broker.start()
+    secret = tmp_path / "secret"
+    secret.write_text("wrong\n")
+    mqtt = output(broker, tmp_path / "a", user="cell", password_file=secret)
+    wait_for(lambda: "refuses the connection" in mqtt.state().detail)
+    mqtt.close()
+    secret.write_text("right\n")
+    mqtt = output(broker, tmp_path / "b", user="cell", password_file=secret)
+    wait_for(lambda: mqtt.state().up)
+    mqtt.close()
+    broker.kill()
+
+
+# paho leaves the socket of a failed TLS handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_tls_needs_the_right_authority(tmp_path: Path) -> None:
+    def openssl(*arguments: str) -> None:
+        done = subprocess.run(["openssl", *arguments], capture_output=True, timeout=HANG_S, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    for name in ("right", "wrong"):
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem",
+                "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")  # fmt: skip
+    broker = Broker(tmp_path, f"allow_anonymous true\ncertfile {tmp_path}/right.pem\nkeyfile {tmp_path}/right.key\n")
+    broker.start()
+    mqtt = output(broker, tmp_path / "a", tls=True, tls_ca_file=tmp_path / "wrong.pem")
+    wait_for(lambda: "CERTIFICATE_VERIFY_FAILED" in mqtt.state().detail)
+    mqtt.close()
+    mqtt = output(broker, tmp_path / "b", tls=True, tls_ca_file=tmp_path / "right.pem")
+    wait_for(lambda: mqtt.state().up)
+    mqtt.close()
+    broker.kill()
+
+
+def test_a_certificate_or_password_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
+    for keys in ({"user": "a", "password_file": tmp_path / "no"}, {"tls": True, "tls_ca_file": tmp_path / "no"}):
+        config = MqttOutputConfig(type="mqtt", host="127.0.0.1", **keys)  # type: ignore[arg-type]
+        with pytest.raises(OutputError, match="cannot be"):
+            MqttOutput(config, "Cell 4", Outbox(tmp_path / "outbox"))
+
+
+def test_a_stations_name_is_one_level_of_a_topic() -> None:
+    assert topic_level("Cell 4/left + #2") == "Cell_4_left____2"
