@@ -7,12 +7,14 @@ BASE := $(VENV)/base.installed
 DEV := $(VENV)/dev.installed
 
 BUNDLE ?= models/default
+KILLS ?= 200
+FRAMES ?= 100000
 DATA ?=
 NAME ?= $(if $(DATA),$(notdir $(DATA:%/=%)),synthetic)
 SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test train benchmark check lock clean
+.PHONY: help setup demo test train benchmark chaos soak check lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +45,12 @@ check: $(DEV) ## ruff, mypy, import-linter
 	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports
 
+chaos: $(BASE) ## break the engine KILLS=200 times with BUNDLE and prove what must hold: evidence/chaos.html
+	@exec $(RUN) -m edge chaos --bundle "$(BUNDLE)" --kills "$(KILLS)"
+
+soak: $(BASE) ## FRAMES=100000 triggers at full speed with BUNDLE: evidence/soak.html
+	@exec $(RUN) -m edge soak --bundle "$(BUNDLE)" --frames "$(FRAMES)"
+
 lock: ## regenerate both lock files (needs uv)
 	@command -v uv >/dev/null || { echo "linewatch: uv is not installed; run: pip install uv" >&2; exit 1; }
 	@uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
@@ -51,7 +59,7 @@ lock: ## regenerate both lock files (needs uv)
 	    --universal --python-version 3.11 --generate-hashes -o requirements/dev.lock
 
 clean: ## remove caches and results; keeps .venv, data, runs and bundles
-	@rm -rf build dist benchmark *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf build dist benchmark evidence *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
 	@find edge train tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN):

@@ -13,6 +13,8 @@ from edge import __version__
 from edge.arguments import OneLineParser
 from edge.types import EdgeError
 
+AddVerb = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
+
 FAILED = 1  # a bad bundle, bad data, a check that did not pass
 MISUSED = 2  # a bad station.toml or a bad command line
 
@@ -59,14 +61,11 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(verb=action)
         return made
 
-    def config(of: argparse.ArgumentParser, required: bool = True) -> None:
-        of.add_argument("--config", type=Path, required=required, metavar="FILE", help="station.toml")
-
     run = verb("run", "inspect parts until stopped, and serve the page", _run)
-    config(run)
+    _config(run)
     run.add_argument("--no-page", action="store_true", help="the page is started by someone else, or not at all")
     page = verb("page", "serve the page alone", _page)
-    config(page)
+    _config(page)
     page.add_argument("--engine-pid", type=int, help=argparse.SUPPRESS)
     check = verb("check", "verify a bundle, and that this CPU reproduces its reference scores", _check)
     check.add_argument("bundle", type=Path, metavar="BUNDLE")
@@ -79,18 +78,33 @@ def _parser() -> argparse.ArgumentParser:
     verb("bench", "measure latency on this CPU; see `bench --help`", lambda _: _bench([]))
     verb("log", "show the last inspections, export or verify all of them; see `log --help`", lambda _: _log([]))
     replay = verb("replay", "judge the stored picture of an inspection again: the score must be the same", _replay)
-    config(replay)
+    _config(replay)
     replay.add_argument("id", type=int, metavar="ID", help="of the inspection")
     replay.add_argument("--tolerance", type=float, default=0.0, metavar="T", help="allowed difference (0)")
     check_config = verb("check-config", "validate a station.toml", _check_config)
     check_config.add_argument("file", type=Path, metavar="FILE")
+    _commissioning(verb)
+    _proofs(verb)
+    doctor = verb("doctor", "one page of facts about this device and station", _doctor)
+    _config(doctor, required=False)
+    return parser
+
+
+def _config(of: argparse.ArgumentParser, required: bool = True) -> None:
+    of.add_argument("--config", type=Path, required=required, metavar="FILE", help="station.toml")
+
+
+def _commissioning(verb: AddVerb) -> None:
     commission = verb(
         "commission", "store what pictures of good parts look like, to notice a changed view", _commission
     )
-    config(commission)
+    _config(commission)
     commission.add_argument("--frames", type=int, default=20, metavar="N", help="how many pictures (20)")
     commission.add_argument("--seconds", type=float, default=5.0, metavar="S", help="over how long (5)")
     commission.add_argument("--recipe", default="default", metavar="NAME", help="of which recipe (default)")
+
+
+def _proofs(verb: AddVerb) -> None:
     chaos = verb("chaos", "break a real engine in every way and prove what must hold; writes a page", _chaos)
     chaos.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE")
     chaos.add_argument("--kills", type=int, default=200, metavar="N", help="how many times kill -9 (200)")
@@ -100,9 +114,6 @@ def _parser() -> argparse.ArgumentParser:
     soak.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE")
     soak.add_argument("--frames", type=int, default=100_000, metavar="N", help="how many triggers (100000)")
     soak.add_argument("--page", type=Path, default=Path("evidence/soak.html"), metavar="FILE")
-    doctor = verb("doctor", "one page of facts about this device and station", _doctor)
-    config(doctor, required=False)
-    return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -204,12 +204,16 @@ class Metrics:
 
 
 def sd_notify(message: str) -> bool:
-    """Tell systemd READY=1, WATCHDOG=1, STATUS=...; False when nobody listens (sd_notify(3))."""
+    """Tell systemd READY=1, WATCHDOG=1, STATUS=...; False when nobody listens or reads (sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return False
     if address.startswith("@"):
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        sock.sendto(message.encode(), address)
+        sock.setblocking(False)  # a listener that does not read must not hold up a part
+        try:
+            sock.sendto(message.encode(), address)
+        except BlockingIOError:
+            return False
     return True

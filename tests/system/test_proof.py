@@ -1,0 +1,84 @@
+"""What `make chaos` and `make soak` run at length, briefly; and that both can fail."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from edge.__main__ import main
+from edge.attacks import ATTACKS
+from edge.bundle import Bundle
+from edge.chaos import _kills
+from edge.evidence import Evidence, Plot
+from edge.proof import broken_sequence, late_releases, unrecorded
+from edge.softtrigger import TriggerAnswer
+from edge.types import Reason, Verdict
+from tests.edge.parts import inspection
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_engine_stands_the_attack(tmp_path: Path, tiny_bundle: Bundle, name: str) -> None:
+    evidence = Evidence(name, tiny_bundle.title)
+    ATTACKS[name](evidence, tiny_bundle, tmp_path / "station")
+    assert evidence.properties
+    assert [one for one in evidence.properties if not one.held] == []
+
+
+def test_a_few_kills_lose_nothing(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    evidence = Evidence("kills", tiny_bundle.title)
+    _kills(evidence, tiny_bundle, tmp_path / "station", 3, random.Random(1))
+    assert len(evidence.properties) == 5
+    assert [one for one in evidence.properties if not one.held] == []
+
+
+def test_soak_writes_its_page_and_exits_0(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "evidence" / "soak.html"
+    assert main(["soak", "--bundle", str(tiny_bundle.path), "--frames", "60", "--page", str(page)]) == 0
+    assert "every property held" in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    assert "60 triggers, 60 verdicts told, 60 rows, 0 overruns" in text
+    assert text.count("<svg") == 2
+    assert "http" not in text.replace("http://www.w3.org", ""), "self-contained"
+
+
+def test_a_property_that_fails_is_exit_status_1(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("edge.soak.broken_sequence", lambda rows: "id 7 is out of sequence")
+    page = tmp_path / "soak.html"
+    assert main(["soak", "--bundle", str(tiny_bundle.path), "--frames", "10", "--page", str(page)]) == 1
+    assert "a property failed" in capsys.readouterr().err
+    assert "AT LEAST ONE PROPERTY FAILED" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["chaos", "--bundle", "x", "--kills", "0"], ["soak", "--bundle", "x", "--frames", "1"]]
+)
+def test_numbers_that_prove_nothing_are_refused(arguments: list[str]) -> None:
+    assert main(arguments) == 2
+
+
+def test_what_is_lost_is_found() -> None:
+    rows = [inspection(number) for number in (1, 2, 3)]
+    told = [TriggerAnswer.of(row) for row in rows]
+    assert unrecorded(told, rows) == []
+    assert unrecorded(told, rows[:2]) == [3]
+    assert unrecorded([TriggerAnswer(id=2, verdict=Verdict.OK, reason=Reason.SCORE)], rows) == [2]
+    assert broken_sequence(rows) == ""
+    assert "3" in broken_sequence([rows[0], rows[2]])
+    assert late_releases(rows, 14.0) == [1, 2, 3]
+    assert late_releases(rows, 16.0) == []
+
+
+def test_an_empty_page_proves_nothing_and_words_are_escaped() -> None:
+    evidence = Evidence("<title>", "bundle")
+    assert not evidence.held
+    evidence.hold("a", True, "<script>")
+    assert evidence.held
+    evidence.plots.append(Plot("p", "ms", [(0, 1), (1, 2)]))
+    assert "<script>" not in evidence.page()
+    assert "<polyline" in evidence.page()
+    evidence.hold("b", False, "")
+    assert not evidence.held
