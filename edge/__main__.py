@@ -191,10 +191,13 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
-    from edge.config import load_config
+    from edge.config import check_files, load_config
 
     config = load_config(arguments.file)
-    print(f"{arguments.file}: {config.name}, {config.camera.type} camera, {config.trigger.type} trigger: valid")
+    check_files(config)
+    outputs = ", ".join(output.type for output in config.output) or "none"
+    facts = f"{config.camera.type} camera, {config.trigger.type} trigger, outputs: {outputs}"
+    print(f"{arguments.file}: {config.name}, {facts}: valid")
     return 0
 
 

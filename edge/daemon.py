@@ -14,7 +14,7 @@ from types import TracebackType
 
 from edge.cameras import make_camera, repeats_mean_frozen
 from edge.capture import Capture, FrameSlot
-from edge.config import StationConfig, load_config
+from edge.config import StationConfig, check_files, load_config
 from edge.eventlog import EventLog
 from edge.folders import own_folders
 from edge.health import LATEST, LATEST_RAW, REQUESTS, State, sd_notify
@@ -61,6 +61,7 @@ def run(config_file: Path, with_page: bool = True) -> None:
     stop = Stop()
     sys.setswitchinterval(0.001)  # the inspection waits at most so long for a thread that holds the interpreter
     config = load_config(config_file)
+    check_files(config)
     page = PageProcess(config_file, config.page) if with_page else None
     try:
         with own_folders(config), ExitStack() as stack:

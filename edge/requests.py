@@ -45,9 +45,8 @@ class Answer:
 
 
 class Verb(StrEnum):
-    """What the page may ask of the engine, apart from judging an upload."""
+    """What the page may ask of the engine, apart from judging an upload and a trigger (edge/softtrigger.py)."""
 
-    TRIGGER = "trigger"
     SWITCH_RECIPE = "switch_recipe"
     SELF_TEST = "self_test"
 
@@ -99,10 +98,6 @@ class RequestBox:
             question.unlink(missing_ok=True)
             reply.unlink(missing_ok=True)
         raise RequestError(f"the engine did not answer within {timeout_s:g} s; see the status page")
-
-    def trigger(self, timeout_s: float = COMMAND_WITHIN_S) -> None:
-        """Ask for one inspection; raises RequestError when the engine refuses it or does not answer."""
-        self._command(Command(verb=Verb.TRIGGER), timeout_s)
 
     def switch_recipe(self, name: str, timeout_s: float = COMMAND_WITHIN_S) -> None:
         """Ask for another recipe; returns when the engine begins to verify it (Health.recipe_pending, recipe_fault)."""

@@ -81,7 +81,7 @@ class MqttOutput:
         shortest, longest = BACKOFF_S
         delay = shortest
         while not self._post.closing.is_set():
-            session = Session(self._client(), self._topic, self._post.outbox)
+            session = Session(self._client(), self._topic, self._post)
             try:
                 session.open(self._config.host, self._port, self._config.keepalive_s)
                 self._post.up()
@@ -114,10 +114,11 @@ class MqttOutput:
 class Session:
     """One connection to the broker."""
 
-    def __init__(self, client: paho.Client, topic: str, outbox: Outbox) -> None:
+    def __init__(self, client: paho.Client, topic: str, post: Post) -> None:
         self._client = client
         self._topic = topic
-        self._outbox = outbox
+        self._outbox = post.outbox
+        self._closing = post.closing
         self._on_the_way: dict[int, int] = {}  # MQTT's message id -> number in the outbox
         self._sent = 0  # number of the last one that was sent
         self._answer: ReasonCode | None = None
@@ -133,7 +134,7 @@ class Session:
         give_up = time.monotonic() + 10.0
         while self._answer is None:
             self.turn()
-            if time.monotonic() > give_up:
+            if time.monotonic() > give_up or self._closing.is_set():
                 raise OutputError("the broker does not answer")
 
     def turn(self) -> None:

@@ -169,6 +169,73 @@ def test_an_output_that_fails_is_recorded_and_every_output_rejects(error: Except
     assert failing.safes == 2, "once at the start, once after the failure"
 
 
+class Reporting(MemoryOutput):
+    """A report, as MQTT and webhook are: told last, and able or not to take another message."""
+
+    def __init__(self, full: bool = False) -> None:
+        super().__init__()
+        self.full = full
+        self.told: list[Inspection] = []
+
+    @property
+    def reports(self) -> bool:
+        return True
+
+    def able(self) -> None:
+        if self.full:
+            raise OutputError("1000 messages cannot be stored")
+
+    def show(self, inspection: Inspection) -> None:
+        self.told.append(inspection)
+
+
+def test_a_report_is_told_what_stands_in_the_end_wherever_it_is_listed() -> None:
+    report, failing = Reporting(), FailingOutput(OutputError("no answer from the PLC"))
+    found = Bench(outputs=[report, failing]).inspect()
+    assert report.told == [found]
+    assert found.reason is Reason.OUTPUT_FAILED
+
+
+def test_outputs_after_one_that_failed_are_told_an_error_with_the_same_id() -> None:
+    shown: list[Inspection] = []
+
+    class Watching(MemoryOutput):
+        def show(self, inspection: Inspection) -> None:
+            shown.append(inspection)
+
+    found = Bench(outputs=[FailingOutput(OutputError("x")), Watching()]).inspect()
+    assert [(one.id, one.verdict, one.reason) for one in shown] == [(found.id, Verdict.ERROR, Reason.OUTPUT_FAILED)]
+
+
+def test_a_part_that_could_not_be_reported_is_not_released() -> None:
+    line, report = MemoryOutput(), Reporting(full=True)
+    found = Bench(outputs=[line, report]).inspect()
+    assert (found.verdict, found.reason) == (Verdict.ERROR, Reason.OUTPUT_FAILED)
+    assert "1000 messages" in found.detail
+    assert (line.line, line.counts) == ("reject", {Verdict.ERROR: 1})
+
+
+def test_the_line_hears_that_a_part_is_judged_and_that_the_next_one_may_come() -> None:
+    heard: list[object] = []
+
+    class Listening(MemoryOutput):
+        def ready(self, accepts: bool) -> None:
+            heard.append(accepts)
+
+        def show(self, inspection: Inspection) -> None:
+            heard.append(inspection.verdict)
+
+        def beat(self, overruns: int) -> None:
+            heard.append(overruns)
+
+    bench = Bench(outputs=[Listening()])
+    bench.inspector.ready()
+    bench.inspect()
+    bench.inspector.ready()
+    bench.inspector.beat(4)
+    assert heard == [True, False, Verdict.OK, True, 4]
+
+
 def test_failing_outputs_log_one_line_per_change(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     bench = Bench(outputs=[FailingOutput(OutputError("no answer"), failures=3)])

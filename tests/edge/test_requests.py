@@ -143,10 +143,9 @@ def commanded(box: RequestBox, ask: Callable[[], None], obey: Callable[[Command]
 
 def test_a_command_is_obeyed_once_and_in_full(tmp_path: Path) -> None:
     box, obeyed = RequestBox(tmp_path), list[Command]()
-    for ask in (box.trigger, box.self_test, lambda: box.switch_recipe("washer")):
+    for ask in (box.self_test, lambda: box.switch_recipe("washer")):
         assert commanded(box, ask, obeyed.append) is None
     assert [(c.verb, c.recipe) for c in obeyed] == [
-        (Verb.TRIGGER, None),
         (Verb.SELF_TEST, None),
         (Verb.SWITCH_RECIPE, "washer"),
     ]
@@ -158,7 +157,7 @@ def test_a_refused_command_tells_the_page_why(tmp_path: Path) -> None:
     def refuse(_: Command) -> None:
         raise RequestError("not now; wait for the part")
 
-    assert commanded(box, box.trigger, refuse) == "not now; wait for the part"
+    assert commanded(box, box.self_test, refuse) == "not now; wait for the part"
 
 
 def test_a_command_of_another_version_is_refused_and_not_obeyed(tmp_path: Path) -> None:
