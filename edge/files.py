@@ -21,8 +21,9 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
         draft.replace(path)
-    except OSError:
+    except OSError as error:
         draft.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # a full disk does not say for which file
         raise
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -21,6 +23,8 @@ from edge.types import Inspection, Verdict
 
 EVERY_S = 1.0  # at the latest
 NOT_WITHIN_S = 0.1  # at a high rate the files follow the parts at 10 Hz
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Reporter:
         self._tier = cpu_tier()
         self._written_at = 0.0
         self._news = False
+        self._full = False
 
     def add(self, inspection: Inspection) -> None:
         """Count one inspection; its output is already set."""
@@ -88,15 +93,24 @@ class Reporter:
         self.write(State.STARTING if starting else state, detail)
 
     def write(self, state: State, detail: str) -> None:
-        """Write both files now; raises OSError when run_dir cannot be written."""
-        health = self._health(state, detail)
-        run_dir = self._engine.config.run_dir
-        write_health(run_dir, health)
-        write_atomically(
-            run_dir / METRICS, self._metrics.text(health, self._engine.line.trigger.overruns), durable=False
-        )
+        """Write both files now; raises OSError when run_dir cannot be written, unless it is only full for a while."""
+        full = False
+        try:
+            self._write_files(self._health(state, detail))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            full = True  # the files grow old, which the page tells; parts still get their verdicts and rows
+        if full != self._full:
+            log.log(logging.ERROR if full else logging.INFO, "run_dir %s", "is full" if full else "has space again")
+        self._full = full
         self._written_at = time.monotonic()
         self._news = False
+
+    def _write_files(self, health: Health) -> None:
+        run_dir, overruns = self._engine.config.run_dir, self._engine.line.trigger.overruns
+        write_health(run_dir, health)
+        write_atomically(run_dir / METRICS, self._metrics.text(health, overruns), durable=False)
 
     def _health(self, state: State, detail: str) -> Health:
         engine, tally = self._engine, self._tally

@@ -105,22 +105,50 @@ def test_drift_is_told_in_health_metrics_and_log_and_stays_after_a_restart(tmp_p
     assert "drift: since part" not in engine.said
 
 
+def mount(folder: Path) -> None:
+    """A small disk of its own; skips where that is not allowed."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"no small disk: {mounted.stderr.strip()}")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path, tiny_bundle: Bundle) -> Iterator[Station]:
     """A station whose state_dir is a disk of its own."""
     station = Station(tmp_path, tiny_bundle, rate_hz=90)
     station.file.write_text(f"{station.file.read_text()}[storage]\nkeep_free_mb = 2\nmax_image_mb = 10\n")
     station.config = load_config(station.file)
-    disk = station.config.state_dir
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(disk)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if mounted.returncode:
-        pytest.skip(f"no small disk: {mounted.stderr.strip()}")
+    mount(station.config.state_dir)
     yield station
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    subprocess.run(["umount", "-l", str(station.config.state_dir)], check=True)
+
+
+@pytest.fixture
+def small_run_dir(tmp_path: Path, tiny_bundle: Bundle) -> Iterator[Station]:
+    station = Station(tmp_path, tiny_bundle, rate_hz=50)
+    mount(station.config.run_dir)
+    yield station
+    subprocess.run(["umount", "-l", str(station.config.run_dir)], check=True)
+
+
+def test_a_full_run_dir_makes_reports_old_and_costs_no_row(small_run_dir: Station) -> None:
+    station = small_run_dir
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        wait_for(lambda: len(station.rows()) >= 5)
+        other = fill(station.config.run_dir, leave=0)
+        wait_for(lambda: "run_dir is full" in engine.said)
+        rows = len(station.rows())
+        wait_for(lambda: len(station.rows()) >= rows + 20)
+        other.unlink()
+        wait_for(lambda: "run_dir has space again" in engine.said)
+        wait_for(lambda: "pictures are stored again" in engine.said)
+        assert engine.stop() == 0
+    assert [row.id for row in station.rows()] == list(range(1, len(station.rows()) + 1))
 
 
 def fill(disk: Path, leave: int) -> Path:
