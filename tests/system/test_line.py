@@ -1,0 +1,164 @@
+"""The real engine with real neighbours: a PLC, a broker, a receiver, the page's trigger."""
+
+import json
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from edge.bundle import Bundle
+from edge.config import load_config
+from edge.modbus import Coil
+from edge.outbox import Outbox
+from edge.plc import FakePlc, PlcError
+from edge.softtrigger import OverrunError, SoftTriggerError, TriggerAnswer, ask_trigger
+from edge.types import Verdict
+from tests.edge.parts import wait_for
+from tests.edge.test_mqtt import MOSQUITTO, Broker, Listener, once
+from tests.edge.test_webhook import SECRET, Receiver
+from tests.system.station import HANG_S, Engine, Station, free_port
+
+MODBUS_TRIGGER = '[trigger]\ntype = "modbus"\npage_button = true\n'
+
+
+def wired(folder: Path, bundle: Bundle, trigger: str, outputs: str) -> Station:
+    """A station with another [trigger] and with [[output]] tables."""
+    station = Station(folder, bundle)
+    before, _, after = station.file.read_text().partition("[trigger]\n")
+    station.file.write_text(before + trigger + after[after.index("[inspection]") :] + outputs)
+    station.config = load_config(station.file)
+    return station
+
+
+def modbus(port: int) -> str:
+    return f'[[output]]\ntype = "modbus"\nport = {port}\n'
+
+
+def test_a_plc_gets_one_result_a_trigger_and_each_is_a_row(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    port = free_port()
+    fake = '[[output]]\ntype = "gpio"\nchip = "fake"\nok_line = 1\nng_line = 2\npulse_ms = 5\n'
+    station = wired(tmp_path, tiny_bundle, MODBUS_TRIGGER, modbus(port) + fake)
+    with Engine(station, "--no-page") as engine:
+        assert engine.ready() == "READY"
+        plc = FakePlc("127.0.0.1", port, HANG_S)
+        seen = [plc.part() for _ in range(40)]
+        beat = plc.read()["heartbeat"]
+        wait_for(lambda: plc.read()["heartbeat"] != beat)
+        plc.close()
+        assert engine.stop(signal.SIGTERM) == 0
+    rows = station.rows()
+    assert [row.id for row in rows] == [part["sequence"] for part in seen] == list(range(1, 41))
+    assert [row.verdict.value for row in rows] == [part["verdict"] for part in seen]
+    assert {part["verdict"] for part in seen} == {"OK", "NG"}
+    assert [part["release"] for part in seen] == [row.verdict is Verdict.OK for row in rows]
+    assert {row.trigger_id.split("-")[0] for row in rows} == {"modbus"}
+    with pytest.raises(PlcError, match="no Modbus server"):
+        FakePlc("127.0.0.1", port)
+
+
+def test_triggers_from_everywhere_at_once_are_rows_or_overruns_and_nothing_else(
+    tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    port = free_port()
+    station = wired(tmp_path, tiny_bundle, MODBUS_TRIGGER, modbus(port))
+    with Engine(station, "--no-page") as engine:
+        assert engine.ready() == "READY"
+
+        def page(_: int) -> TriggerAnswer | None:
+            try:
+                return ask_trigger(station.config.run_dir, HANG_S)
+            except OverrunError:
+                return None
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(page, range(60)))
+        judged = [answer for answer in answers if answer is not None]
+        refused = len(answers) - len(judged)
+        plc = FakePlc("127.0.0.1", port, HANG_S)
+        wait_for(lambda: plc.read()["overruns"] == refused)
+        assert plc.read()["verdict"] != "NONE", "a later part replaces a result that nobody acknowledged"
+        plc.write(Coil.TRIGGER, True)
+        assert plc.read()["overrun"], "not READY, because a result waits for its acknowledgement"
+        refused += 1
+
+        def told() -> bool:
+            health = station.health()
+            return health is not None and health.overruns == refused
+
+        wait_for(told)
+        plc.close()
+        assert engine.stop() == 0
+    rows = station.rows()
+    assert refused > 1, "four callers at once must collide"
+    assert sorted(answer.id or 0 for answer in judged) == [row.id for row in rows]
+    by_id = {row.id: row for row in rows}
+    assert all(answer.verdict is by_id[answer.id or 0].verdict for answer in judged)
+
+
+def test_a_page_trigger_that_was_accepted_is_judged_even_when_the_engine_is_told_to_stop(
+    tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    station = wired(tmp_path, tiny_bundle, '[trigger]\ntype = "software"\n', "")
+    answers: list[TriggerAnswer] = []
+    stopped = threading.Event()
+
+    def press() -> None:
+        while not stopped.is_set():
+            try:
+                answers.append(ask_trigger(station.config.run_dir, HANG_S))
+            except SoftTriggerError:
+                if stopped.wait(0.01):
+                    return
+
+    with Engine(station, "--no-page") as engine:
+        assert engine.ready() == "READY"
+        presser = threading.Thread(target=press)
+        presser.start()
+        wait_for(lambda: len(answers) >= 5)
+        assert engine.stop() == 0
+        stopped.set()
+        presser.join(HANG_S)
+    assert [answer.id for answer in answers] == [row.id for row in station.rows()]
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed; run: apt-get install mosquitto")
+def test_broker_and_receiver_may_be_away_and_the_engine_may_be_killed_and_every_row_is_reported(
+    tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    broker, receiver = Broker(tmp_path), Receiver(500, 500)
+    (tmp_path / "secret").write_bytes(SECRET)
+    outputs = (
+        f'[[output]]\ntype = "mqtt"\nhost = "127.0.0.1"\nport = {broker.port}\ntopic = "cell"\n'
+        f'[[output]]\ntype = "webhook"\nurl = "{receiver.url}"\nsecret_file = "secret"\n'
+    )
+    station = wired(tmp_path, tiny_bundle, '[trigger]\ntype = "free_run"\nrate_hz = 20\n', outputs)
+    with Engine(station, "--no-page") as engine:  # no broker
+        assert engine.ready() == "READY"
+        wait_for(lambda: len(station.rows()) >= 20)
+        health = station.health()
+        assert health is not None
+        assert {one.name.split()[0]: one.up for one in health.outputs}["mqtt"] is False
+        engine.stop(signal.SIGKILL)
+    outbox = Outbox(station.config.state_dir / "outbox" / "mqtt")
+    kept = [json.loads(message)["sequence"] for _, message in outbox.pending(10_000)]
+    assert kept == list(range(1, len(kept) + 1))
+    broker.start()
+    listener = Listener(broker.port)
+    wait_for(listener.subscribed.is_set)
+    with Engine(station, "--no-page") as engine:
+        assert engine.ready() == "READY"
+        wait_for(lambda: len(listener.parts) >= len(kept) + 10)
+        assert engine.stop() == 0
+    rows = [row.id for row in station.rows() if row.reason.value != "engine_died"]
+    wait_for(lambda: listener.statuses[-1] == "stopped")
+    assert once(listener.sequences()) == sorted(set(listener.sequences())), "in order"
+    unreported = set(rows) - set(listener.sequences())
+    assert unreported <= set(range(len(kept) + 1, len(kept) + 3)), "at most what was on its way to the disk"
+    ids = [json.loads(body)["id"] for _, body in receiver.taken]
+    assert len(set(ids)) >= len(rows) - 3
+    assert all(one.startswith("Test:") for one in ids)
+    listener.close()
+    broker.kill()
+    receiver.close()
