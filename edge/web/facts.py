@@ -182,6 +182,8 @@ def _quality(health: Health) -> str:
 
 
 def _output(output: OutputHealth) -> str:
+    if output.name == "memory":
+        return "none, the station only watches"
     state = "connected" if output.up else "NO CONNECTION"
     return f"{output.name}: {state}" + (f", {messages(output.waiting)}" if output.waiting else "")
 
@@ -189,7 +191,9 @@ def _output(output: OutputHealth) -> str:
 def _drift(health: Health) -> str:
     if health.drift is None:
         return UNKNOWN
-    return "ALARM, see above" if health.drift.alarm else f"none found in {health.drift.parts} parts"
+    if health.drift.alarm:
+        return "ALARM, see above"
+    return f"none found in {health.drift.parts} parts" if health.drift.parts else health.drift.detail or "no part yet"
 
 
 def _self_test(health: Health) -> str:

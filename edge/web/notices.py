@@ -84,7 +84,7 @@ def _hints(health: Health) -> Iterator[Notice]:
             "hint",
             "Not commissioned",
             "Focus, light and position of the picture are not compared with a baseline, so a camera that has moved is "
-            "not noticed. Put good parts in view and run the commissioning.",
+            "not noticed. Put good parts in view and run `edge commission`.",
         )
 
 

@@ -97,7 +97,7 @@ def _tile(place: str, station: Station) -> dict[str, Any]:
         "counts": health.counts if health else {"OK": 0, "NG": 0, "ERROR": 0},
         "p99_ms": health.latency.p99_ms if health and health.latency else None,
         "deadline_ms": station.config.inspection.deadline_ms,
-        "notices": [notice.title for notice in notices(health)] if health and seen.engine.alive else [],
+        "notices": [n.title for n in notices(health) if n.level != "hint"] if health and seen.engine.alive else [],
         # A new picture has a new address, so that the browser fetches each one once.
         "picture": f"{place}/live.jpg?at={picture.stat().st_mtime_ns}" if picture.is_file() else None,
     }

@@ -149,7 +149,8 @@ def test_commands_and_banners_fit_and_are_made_for_gloves(visit: Visit, line: St
     line.says = all_troubles()
     visitor = visit(width=width, height=height)
     page = visitor.settled()
-    expect(page.locator("#notices > li")).to_have_count(5)
+    expect(page.locator("#notices > li")).to_have_count(4)
+    expect(page.locator("#hints > li")).to_have_count(1)
     expect(page.locator("#notices [data-level=fault] p")).to_contain_text("stop the line")
     page.click("#notices [data-key=drift] summary")
     expect(page.locator("#notices [data-key=drift] p")).to_contain_text("false-reject rate no longer holds")
@@ -158,6 +159,7 @@ def test_commands_and_banners_fit_and_are_made_for_gloves(visit: Visit, line: St
     assert page.evaluate(LOW_CONTRAST) == []
     line.says = {}
     expect(page.locator("#notices > li")).to_have_count(0)
+    expect(page.locator("#hints > li")).to_have_count(0)
     expect(page.locator("#controls")).to_be_hidden()
     assert visitor.complaints == []
 
@@ -202,7 +204,7 @@ def test_a_self_test_is_asked_for_twice_and_answers_in_words(visit: Visit, line:
     page = visit().settled()
     page.click("#selftest")
     page.click("#confirm-yes")
-    expect(page.locator("#command-answer")).to_have_text("The self-test passed: 1 of 1 references reproduced")
+    expect(page.locator("#selftest-answer")).to_have_text("The self-test passed: 1 of 1 references reproduced")
 
 
 def test_a_camera_fault_is_shown_as_such_and_passes(visit: Visit, line: StandIn) -> None:

@@ -1,7 +1,6 @@
 // What the page asks of the engine: each answer is shown in words, and what changes the line is asked twice.
 import { badge, byId, element, root, setText, token } from "./dom.js";
 
-const answer = byId("command-answer");
 const recipe = byId("recipe");
 const buttons = [byId("trigger"), byId("switch-recipe"), byId("selftest")];
 let offered = "";
@@ -12,7 +11,7 @@ export function refreshCommands({ commands }) {
   byId("trigger").hidden = !commands.trigger;
   byId("recipes").hidden = commands.recipes.length === 0;
   byId("selftest").hidden = !commands.selftest;
-  byId("controls").hidden = !commands.trigger && commands.recipes.length === 0 && !commands.selftest;
+  byId("controls").hidden = !commands.trigger && commands.recipes.length === 0;
   offer(commands);
   enable();
 }
@@ -32,10 +31,9 @@ function enable() {
   byId("switch-recipe").disabled = busy || recipe.value === current;
 }
 
-async function post(command, body, waiting) {
+async function post(command, body) {
   busy = true;
   enable();
-  say("wait", waiting);
   try {
     const response = await fetch(`${root}/api/${command}`, {
       method: "POST",
@@ -51,7 +49,7 @@ async function post(command, body, waiting) {
   }
 }
 
-function say(kind, text, words = null) {
+function say(answer, kind, text, words = null) {
   answer.dataset.kind = kind;
   answer.replaceChildren(...(words ? [badge(words), " "] : []), text);
 }
@@ -70,9 +68,11 @@ function confirmed(title, text, yes) {
 }
 
 byId("trigger").addEventListener("click", async () => {
-  const found = await post("trigger", {}, "Inspecting …");
-  if (found.error) say("error", found.error);
-  else say(found.words.kind, `Part ${found.id}: ${found.words.what} ${found.words.action}`, found.words);
+  const answer = byId("command-answer");
+  say(answer, "wait", "Inspecting …");
+  const found = await post("trigger", {});
+  if (found.error) say(answer, "error", found.error);
+  else say(answer, found.words.kind, `Part ${found.id}: ${found.words.what} ${found.words.action}`, found.words);
 });
 
 recipe.addEventListener("change", enable);
@@ -80,15 +80,19 @@ byId("switch-recipe").addEventListener("click", async () => {
   const name = recipe.value;
   const text = `Every part from now on is judged by “${name}”, no longer by “${current}”. Make sure that the line runs those parts.`;
   if (!(await confirmed(`Switch to recipe “${name}”?`, text, "Yes, switch"))) return;
-  const found = await post("recipe", { recipe: name }, "Switching …");
-  if (found.error) say("error", found.error);
-  else say("ok", found.text);
+  const answer = byId("command-answer");
+  say(answer, "wait", "Switching …");
+  const found = await post("recipe", { recipe: name });
+  if (found.error) say(answer, "error", found.error);
+  else say(answer, "ok", found.text);
 });
 
 byId("selftest").addEventListener("click", async () => {
-  const text = "While it runs, which takes about a second, no part is judged: a part that comes meanwhile is rejected or missed.";
+  const text = "It takes about a second and the parts are judged meanwhile. If it fails, every part is rejected until one passes.";
   if (!(await confirmed("Run the self-test now?", text, "Yes, test"))) return;
-  const found = await post("selftest", {}, "Testing …");
-  if (found.error) say("error", found.error);
-  else say(found.passed ? "ok" : "error", found.text);
+  const answer = byId("selftest-answer");
+  say(answer, "wait", "Testing …");
+  const found = await post("selftest", {});
+  if (found.error) say(answer, "error", found.error);
+  else say(answer, found.passed ? "ok" : "failed", found.text);
 });
