@@ -1,0 +1,164 @@
+"""Recipes, self-tests and the commissioned view, with the real engine in a process of its own."""
+
+import secrets
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.__main__ import main
+from edge.bundle import Bundle
+from edge.health import REQUESTS, Health, State
+from edge.requests import RequestBox, RequestError
+from edge.types import Image, Reason, Verdict
+from tests.edge.parts import wait_for
+from tests.edge.test_recipes import unreproducible, variant
+from tests.system.station import HANG_S, Engine, Station
+from tests.tiny import good_image
+
+
+@pytest.fixture
+def station(tmp_path: Path, tiny_bundle: Bundle) -> Station:
+    """A station with three recipes: its own copy of the tiny bundle, a second one, and one that must not judge."""
+    shutil.copytree(tiny_bundle.path, tmp_path / "own")
+    variant(tiny_bundle, tmp_path / "second", name="second")
+    unreproducible(tiny_bundle, tmp_path / "wrong")
+    station = Station(tmp_path, tiny_bundle)
+    text = station.file.read_text().replace(str(tiny_bundle.path), "own")
+    station.file.write_text(f'{text}[recipes]\nsecond = "second"\nwrong = "wrong"\n')
+    return station
+
+
+def health(station: Station) -> Health:
+    found = station.health()
+    assert found is not None
+    return found
+
+
+def box(station: Station) -> RequestBox:
+    return RequestBox(station.config.run_dir / REQUESTS)
+
+
+def test_a_recipe_is_switched_between_two_parts_and_kept_over_a_restart(station: Station) -> None:
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        assert health(station).recipes == ["default", "second", "wrong"]
+        wait_for(lambda: len(station.rows()) >= 3)
+        box(station).switch_recipe("second", HANG_S)
+        wait_for(lambda: health(station).recipe == "second")
+        wait_for(lambda: station.rows()[-1].bundle.startswith("second "))
+        assert engine.stop() == 0
+    rows = station.rows()
+    names = [row.bundle.split()[0] for row in rows]
+    assert names == sorted(names, key=["tiny", "second"].index), "one switch, no part between two bundles"
+    assert {row.reason for row in rows} == {Reason.SCORE}
+    assert [row.id for row in rows] == list(range(1, len(rows) + 1))
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        assert health(station).recipe == "second"
+        assert engine.stop() == 0
+
+
+def test_a_recipe_that_fails_its_self_test_leaves_the_old_one_judging(station: Station) -> None:
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        box(station).switch_recipe("wrong", HANG_S)
+        wait_for(lambda: health(station).recipe_fault)
+        said, before = health(station), len(station.rows())
+        with pytest.raises(RequestError, match="no recipe 'third'"):
+            box(station).switch_recipe("third", HANG_S)
+        wait_for(lambda: len(station.rows()) >= before + 3)
+        assert engine.stop() == 0
+    assert (said.recipe, said.recipe_pending, said.state) == ("default", None, State.RUNNING)
+    assert "references/good.png" in (said.recipe_fault or "")
+    assert {row.bundle.split()[0] for row in station.rows()} == {"tiny"}
+
+
+def test_a_self_test_that_fails_makes_every_part_an_error_until_one_passes(station: Station) -> None:
+    model = station.folder / "own" / "model_int8.bin"
+    whole = model.read_bytes()
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        box(station).self_test(HANG_S)
+        first = health(station).self_test
+        wait_for(lambda: health(station).self_test != first)
+        assert health(station).self_test.passed  # type: ignore[union-attr]
+        model.write_bytes(b"damaged")
+        box(station).self_test(HANG_S)
+        wait_for(lambda: health(station).state is State.FAULT)
+        wait_for(lambda: station.rows()[-1].reason is Reason.SELF_TEST_FAILED)
+        failing = station.rows()[-1].id
+        wait_for(lambda: station.rows()[-1].id > failing + 3)
+        model.write_bytes(whole)
+        box(station).self_test(HANG_S)
+        wait_for(lambda: health(station).state is State.RUNNING)
+        wait_for(lambda: station.rows()[-1].reason is Reason.SCORE)
+        assert engine.stop() == 0
+    refused = [row for row in station.rows() if row.reason is Reason.SELF_TEST_FAILED]
+    assert {row.verdict for row in refused} == {Verdict.ERROR}
+    assert [row.id for row in refused] == list(range(refused[0].id, refused[-1].id + 1)), "none was judged meanwhile"
+
+
+def scene(seed: int) -> Image:
+    """A textured part, with a sensor's noise."""
+    image = np.full((96, 128, 3), 128, np.uint8)
+    cv2.circle(image, (64, 48), 30, (100, 120, 150), -1)
+    cv2.rectangle(image, (20, 20), (50, 40), (150, 130, 110), -1)
+    noise = np.random.default_rng(seed).normal(0, 3, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def show(station: Station, *images: Image) -> None:
+    """What the camera sees from now on; under new names, for it reads each file once."""
+    old = list(station.camera.iterdir())
+    for image in images:
+        cv2.imwrite(str(station.camera / f"{secrets.token_hex(8)}.png"), image)
+    for path in old:
+        path.unlink()
+
+
+def commission(station: Station) -> int:
+    return main(["commission", "--config", str(station.file), "--frames", "6", "--seconds", "1.8"])
+
+
+def test_a_covered_camera_is_a_camera_fault_and_not_a_defect(
+    station: Station, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(station, *(scene(seed) for seed in range(5)))
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        assert health(station).commissioned is False
+        assert commission(station) == 1
+        assert "another engine uses it" in capsys.readouterr().err
+        assert engine.stop() == 0
+    assert commission(station) == 0
+    assert "commissioned: 6 frames" in capsys.readouterr().out
+    covered = scene(9)
+    covered[:, :70] = 90
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        wait_for(lambda: station.rows()[-1].reason is Reason.SCORE)
+        assert health(station).commissioned is True
+        before = station.rows()[-1].id
+        show(station, covered)
+        wait_for(lambda: health(station).quality_fault)
+        assert health(station).state is State.CAMERA_FAULT
+        wait_for(lambda: station.rows()[-1].reason is Reason.BAD_FRAME)
+        show(station, scene(1))
+        wait_for(lambda: health(station).state is State.RUNNING)
+        assert engine.stop() == 0
+    bad = [row for row in station.rows() if row.reason is Reason.BAD_FRAME]
+    assert all(row.id > before and row.verdict is Verdict.ERROR for row in bad)
+    assert "looks different" in bad[0].detail
+
+
+def test_pictures_that_vary_make_no_baseline(station: Station, capsys: pytest.CaptureFixture[str]) -> None:
+    show(station, scene(0), (good_image() // 3).astype(np.uint8))
+    assert commission(station) == 1
+    assert capsys.readouterr().err.startswith("linewatch: ")
+    assert not list(station.config.state_dir.glob("baseline-*"))
+    shutil.rmtree(station.camera)
+    assert commission(station) == 1
+    assert "camera is in fault" in capsys.readouterr().err
