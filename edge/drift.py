@@ -6,7 +6,8 @@ p-value. While all come from one distribution, whatever it is, these are indepen
 against that keeps no more than his stake on average. Ville's inequality: the chance that the stake of 1 ever
 grows to 1 / FALSE_ALARM is at most FALSE_ALARM. Only scores below the threshold are compared, on both sides: a part
 above it is NG, and says nothing of the good ones. This stays exact where the threshold is itself one of the held-out
-scores (method conformal), and nearly so where it lies above them. The parts must be different ones: the same part inspected twice is no new evidence.
+scores (method conformal), and nearly so where it lies above them. The parts must be different ones: the same part
+inspected twice is no new evidence.
 """
 
 from __future__ import annotations
