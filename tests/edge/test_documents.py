@@ -72,6 +72,14 @@ def test_every_function_on_a_parts_way_exists() -> None:
         assert name in {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}, f"{file}:{function}"
 
 
+def test_every_fault_seen_elsewhere_has_a_test_that_exists() -> None:
+    named = column(section(ARCHITECTURE, "What goes wrong elsewhere"), 1)
+    assert len(named) >= 10
+    for name in named:
+        file, function = name.split(":")
+        assert f"def {function}(" in (REPO / file).read_text(encoding="utf-8"), name
+
+
 def test_every_module_of_the_tree_exists() -> None:
     tree = section(ARCHITECTURE, "The tree")
     for name in re.findall(r"\b(\w+\.py)\b", tree.split("train/  ")[0]):
