@@ -99,6 +99,7 @@ def _run(config: StationConfig, page: PageProcess | None, stop: Stop, stack: Exi
     engine.capture.start()
     stack.callback(engine.capture.stop)
     stack.callback(engine.line.close)
+    _catch_up(engine, events, sequence.last)
     inspector = _inspector(engine, sequence.next_id)
     gc.collect()
     gc.freeze()  # what lives as long as the engine is never searched for garbage again
@@ -115,6 +116,16 @@ def _run(config: StationConfig, page: PageProcess | None, stop: Stop, stack: Exi
         _inspect_until_stopped(engine, inspector, sequence, box, reporter, page, stop)
     sd_notify("STOPPING=1")
     log.info("stopping")
+
+
+def _catch_up(engine: Engine, events: EventLog, last_id: int) -> None:
+    """Tell the reports of every row that an engine which was killed could not hand over any more."""
+    for output in engine.line.outputs:
+        reported = output.last_reported() if output.reports else None
+        for number in range(last_id if reported is None else reported, last_id):
+            row = events.get(number + 1)
+            if row is not None:
+                output.show(row)
 
 
 def _engine(config: StationConfig, recipes: Recipes, events: EventLog) -> Engine:

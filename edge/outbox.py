@@ -68,6 +68,18 @@ class Outbox:
             except OSError as error:
                 raise self._unusable(error) from error
 
+    def newest(self) -> bytes | None:
+        """The last message that was put, acknowledged or not; None when there never was one."""
+        with self._lock:
+            try:
+                with self._path(self._files[-1]).open("rb") as stream:
+                    entries = [entry for line in stream if (entry := _parse(line)) is not None]
+            except IndexError:
+                return None
+            except OSError as error:
+                raise self._unusable(error) from error
+            return entries[-1][1] if entries else None
+
     def ack(self, number: int) -> None:
         """The receiver has every message up to this number."""
         with self._lock:

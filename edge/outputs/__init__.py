@@ -35,6 +35,9 @@ class Output(Protocol):
     def show(self, inspection: Inspection) -> None:
         """Tell the verdict of one part, once; only Verdict.OK releases it. Raises OutputError."""
 
+    def last_reported(self) -> int | None:
+        """Of a report: the last inspection that it has for certain. What the history has since then is told again."""
+
     def safe(self) -> None:
         """Reject, whatever was told before: at start, stop and every fault."""
 

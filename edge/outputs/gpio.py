@@ -47,6 +47,10 @@ class GpioOutput:
             self._ends_at = time.monotonic() + self._pulse_s
             self._changed.notify()
 
+    def last_reported(self) -> int | None:
+        """Nothing is kept."""
+        return None
+
     def safe(self) -> None:
         with self._changed:
             self._ends_at = None

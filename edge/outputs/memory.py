@@ -33,6 +33,10 @@ class MemoryOutput:
         self.counts[inspection.verdict] += 1
         self.last_id = inspection.id
 
+    def last_reported(self) -> int | None:
+        """Nothing is kept."""
+        return None
+
     def safe(self) -> None:
         self.line = "reject"
 

@@ -26,6 +26,10 @@ class ModbusOutput:
     def show(self, inspection: Inspection) -> None:
         self._server.result(inspection)
 
+    def last_reported(self) -> int | None:
+        """Nothing is kept."""
+        return None
+
     def safe(self) -> None:
         self._server.safe()
 

@@ -55,6 +55,9 @@ class MqttOutput:
     def show(self, inspection: Inspection) -> None:
         self._post.put(message(self._station, inspection))
 
+    def last_reported(self) -> int | None:
+        return self._post.last_reported()
+
     def safe(self) -> None:
         self._state = "safe"
 

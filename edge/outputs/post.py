@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import threading
@@ -49,6 +50,11 @@ class Post:
         """Raise OutputError when no more messages can be taken: one that is lost would be worse than a stop."""
         if self._unstored >= MAX_UNSTORED:
             raise OutputError(f"{self._name}: {self._unstored} messages cannot be stored ({self._disk_fault})")
+
+    def last_reported(self) -> int | None:
+        """Of the last inspection that was stored here; None when there was none."""
+        newest = self.outbox.newest()
+        return None if newest is None else int(json.loads(newest)["sequence"])
 
     def wait(self, timeout_s: float) -> None:
         """Until a message was stored, the output closes, or the time is over."""

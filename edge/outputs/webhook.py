@@ -49,6 +49,9 @@ class WebhookOutput:
     def show(self, inspection: Inspection) -> None:
         self._post.put(message(self._station, inspection))
 
+    def last_reported(self) -> int | None:
+        return self._post.last_reported()
+
     def safe(self) -> None:
         """Nothing is held that could release a part."""
 

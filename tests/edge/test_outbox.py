@@ -38,6 +38,7 @@ class Traffic(RuleBasedStateMachine):
         self.box = Outbox(Path(self.folder.name))
         self.waiting: list[tuple[int, bytes]] = []
         self.last = 0
+        self.newest: bytes | None = None
 
     def teardown(self) -> None:
         self.folder.cleanup()
@@ -48,6 +49,7 @@ class Traffic(RuleBasedStateMachine):
         last = self.box.put(messages)
         self.waiting += enumerate(messages, start=self.last + 1)
         self.last += len(messages)
+        self.newest = messages[-1]
         assert last == self.last
 
     @rule(count=st.integers(0, 12))
@@ -81,6 +83,7 @@ class Traffic(RuleBasedStateMachine):
         assert self.box.pending(10_000) == self.waiting
         assert self.box.waiting() == len(self.waiting)
         assert self.box.pending(2) == self.waiting[:2]
+        assert self.box.newest() == self.newest
         if self.waiting:
             middle = self.waiting[len(self.waiting) // 2][0]
             assert self.box.pending(3, after=middle) == [one for one in self.waiting if one[0] > middle][:3]
