@@ -137,3 +137,16 @@ def test_functions_of_the_device_fit_on_a_screen() -> None:
         and node.end_lineno - node.lineno + 1 > 40
     ]
     assert long == []
+
+
+def test_no_deadline_follows_a_clock_that_can_be_set() -> None:
+    """A jump of the wall clock must move no time-out: durations are of time.monotonic or perf_counter."""
+    wall = [
+        path.relative_to(REPO).as_posix()
+        for path in EDGE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) in {("time", "time"), ("time", "time_ns")}
+    ]
+    assert wall == ["edge/outputs/webhook.py"], "the date that it signs, and no other"
