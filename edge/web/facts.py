@@ -123,7 +123,7 @@ def _history(station: Station) -> tuple[Facts, Inspection | None]:
     with station.history() as log:
         if log is None:
             return {"OK": 0, "NG": 0, "ERROR": 0, "total": 0, "last_id": 0}, None
-        counts = station.counts(log)
+        counts = log.counts()
         newest = next(iter(log.recent(1)), None)
     last_id = newest.id if newest else 0
     return {"OK": counts.ok, "NG": counts.ng, "ERROR": counts.error, "total": counts.total, "last_id": last_id}, newest

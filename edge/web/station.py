@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +16,11 @@ from flask import current_app
 
 from edge.bundle import Bundle, open_bundle
 from edge.config import StationConfig
-from edge.eventlog import Counts, EventLog
+from edge.eventlog import EventLog
 from edge.files import picture_path
 from edge.health import LATEST, LATEST_RAW, REQUESTS, STALE_AFTER_S, Health, HealthError, State, read_health
 from edge.requests import RequestBox
 
-COUNTS_KEPT_S = 2.0  # counting a long history takes a while, and nobody needs it fresher
 PICTURE_KINDS = ("frame", "heat", "thumb")
 
 
@@ -68,7 +66,6 @@ class Station:
         self.instance = secrets.token_hex(8)  # a script that sees it change knows that the page was restarted
         self._lock = threading.Lock()
         self._bundle: tuple[str, str, Bundle] | None = None
-        self._counts: tuple[float, Counts] | None = None
 
     def engine(self) -> Engine:
         """The engine now. A clock that was set back or forward makes a snapshot old, not young."""
@@ -94,14 +91,6 @@ class Station:
             yield log
         finally:
             log.close()
-
-    def counts(self, log: EventLog) -> Counts:
-        """Rows of each verdict, at most COUNTS_KEPT_S old."""
-        with self._lock:
-            now = time.monotonic()
-            if self._counts is None or now - self._counts[0] > COUNTS_KEPT_S:
-                self._counts = (now, log.counts())
-            return self._counts[1]
 
     def bundle(self, health: Health) -> Bundle:
         """The bundle that the engine runs, verified once; raises BundleError."""
