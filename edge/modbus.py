@@ -78,6 +78,7 @@ class ModbusServer:
         self.address = f"{host}:{port}"
         self.recipe_active = 0
         self._host, self._port = host, port
+        self._check_port()
         self._handshake = Handshake()
         self._lock = threading.Lock()
         self._accept: Callable[[], bool] = lambda: False
@@ -140,7 +141,7 @@ class ModbusServer:
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._worker.join(STARTS_WITHIN_S)
 
-    def _start(self) -> None:
+    def _check_port(self) -> None:
         try:
             with socket.socket() as probe:  # pymodbus says only that it could not
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -149,6 +150,8 @@ class ModbusServer:
             self._loop.close()
             problem = error.strerror or str(error)
             raise ModbusError(f"Modbus cannot use {self.address} ({problem}); set another port or host") from error
+
+    def _start(self) -> None:
         logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # a client that leaves is no news
         self._worker.start()
         if not self._listening.wait(STARTS_WITHIN_S):
