@@ -147,7 +147,6 @@ class ModbusServer:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((self._host, self._port))
         except OSError as error:
-            self._loop.close()
             problem = error.strerror or str(error)
             raise ModbusError(f"Modbus cannot use {self.address} ({problem}); set another port or host") from error
 

@@ -235,8 +235,9 @@ def test_showing_never_waits_for_a_broker_that_accepts_and_says_nothing(tmp_path
         mqtt = MqttOutput(config, "Cell 4", Outbox(tmp_path))
         for number in range(1, 501):
             mqtt.show(inspection(number))
-        wait_for(lambda: Outbox(tmp_path).waiting() == 500)
+        assert mqtt.state().waiting == 500
         mqtt.close()
+    assert Outbox(tmp_path).waiting() == 500
 
 
 def test_a_user_with_a_wrong_password_is_refused_and_said_so(tmp_path: Path) -> None:
