@@ -260,7 +260,8 @@ class StandIn:
         """Beat health and answer uploads in a thread, as the engine does between parts."""
         self._stop.clear()
         self.health(state, detail)
-        self._threads = [threading.Thread(target=self._engine, args=(state, detail), daemon=True)]
+        callers = listen(self.config.run_dir)  # before start() returns: a button may be pressed at once
+        self._threads = [threading.Thread(target=self._engine, args=(state, detail, callers), daemon=True)]
         self._threads[0].start()
 
     def stop(self) -> None:
@@ -269,9 +270,8 @@ class StandIn:
             thread.join()
         self._threads = []
 
-    def _engine(self, state: State, detail: str) -> None:
+    def _engine(self, state: State, detail: str, callers: socket.socket) -> None:
         box = RequestBox(self.config.run_dir / REQUESTS)
-        callers = listen(self.config.run_dir)
         callers.setblocking(False)
         while not self._stop.is_set():
             self.health(state, detail)
