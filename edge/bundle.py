@@ -25,6 +25,7 @@ INT8_IR_WEIGHTS = "model_int8.bin"
 INT8_ONNX = "model_int8.onnx"
 FP32_ONNX = "model_fp32.onnx"
 MODELS = (INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, FP32_ONNX)
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # of a bundle
 MAX_MANIFEST_BYTES = 1024 * 1024
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -72,7 +73,7 @@ class Manifest(Facts):
     """Everything the device needs to know of a bundle, and everything an auditor may ask."""
 
     format: Literal[1]
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    name: str = Field(pattern=f"^{NAME}$")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")
     created: datetime
     git_commit: str

@@ -7,6 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from edge.arguments import OneLineParser
 from edge.types import EdgeError
 from train.errors import TrainError
 
@@ -27,7 +28,7 @@ STAGES = {
 def main(argv: list[str]) -> int:
     """Run one stage; 0 when it did its work, 1 with one line a problem, 2 for a wrong command line."""
     lines = [f"  {name:10} {what}" for name, (_, what) in STAGES.items()]
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m train",
         usage="python -m train STAGE [options]   (STAGE --help lists its options)",
         description="\n".join(["stages:", *lines]),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from pathlib import Path
 
+from edge.arguments import OneLineParser
+from edge.bundle import NAME
 from train import data as photos
 from train import synth
 from train.calibrate import calibrate
@@ -23,9 +26,9 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m train all", description=__doc__)
+    parser = OneLineParser(prog="python -m train all", description=__doc__)
     parser.add_argument("--data", type=Path, help="a folder in MVTec layout; default: the synthetic product")
-    parser.add_argument("--name", required=True, help="the product's name: runs/NAME and models/NAME")
+    parser.add_argument("--name", type=_name, required=True, help="the product's name: runs/NAME and models/NAME")
     parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
     add_recipe_options(parser)
     args = parser.parse_args(argv)
@@ -48,3 +51,10 @@ def main(argv: list[str]) -> None:
         report(work)
     bundle = pack(work, args.out or Path("models") / args.name)
     print(f"done in {time.monotonic() - start:.0f} s; try: python -m edge inspect --bundle {bundle.path} IMAGE")
+
+
+def _name(text: str) -> str:
+    """A bundle's name, and therefore no path."""
+    if not re.fullmatch(NAME, text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name; use letters, digits, '.', '_' and '-'")
+    return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from edge.arguments import OneLineParser
 from edge.bundle import INT8_IR, Calibration, Threshold
 from edge.detector import Detector
 from edge.preprocess import load_image
@@ -25,7 +25,7 @@ class CalibrateError(TrainError):
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m train calibrate", description=__doc__)
+    parser = OneLineParser(prog="python -m train calibrate", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
     calibrate(Work(parser.parse_args(argv).work))
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import math
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.arguments import OneLineParser
 from edge.preprocess import IMAGE_SUFFIXES, image_files
 from train.errors import TrainError
 from train.parts import GROUPS_FILE, PartError, part_keys, read_groups
@@ -189,7 +189,7 @@ def main(argv: list[str]) -> None:
     """Stage `check`: print what a folder holds; raises DataError with one line for each problem."""
     from train.check import check_dataset, report_json, report_table  # that module reads through this one
 
-    parser = argparse.ArgumentParser(prog="python -m train check", description="Check a data set before training.")
+    parser = OneLineParser(prog="python -m train check", description="Check a data set before training.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder in MVTec layout")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
     parser.add_argument("--min-good", type=int, default=MIN_GOOD, metavar="N", help="good images needed (default 20)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edge.arguments import OneLineParser
 from edge.bundle import FP32_ONNX, INT8_IR, open_bundle
 from edge.cpu import cpu_tier
 from edge.detector import Detector
@@ -39,7 +39,7 @@ class Result:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m train evaluate", description=__doc__)
+    parser = OneLineParser(prog="python -m train evaluate", description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--bundle", type=Path, help="a packed bundle")
     source.add_argument("--work", type=Path, help="a run's folder, before packing")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import logging
@@ -15,6 +14,7 @@ import onnx
 import torch
 from torch import nn
 
+from edge.arguments import OneLineParser
 from edge.bundle import FP32_ONNX
 from edge.preprocess import InputSpec
 from train.fit import load_network
@@ -26,7 +26,7 @@ OUTPUTS = ("score", "anomaly_map")
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m train export", description=__doc__)
+    parser = OneLineParser(prog="python -m train export", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
     parser.add_argument("--torchscript", action="store_true", help=f"also write {TORCHSCRIPT}")
     args = parser.parse_args(argv)

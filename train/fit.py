@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from edge.arguments import OneLineParser
 from edge.preprocess import InputSpec, load_image, prepare
 from train.backbones import Backbone
 from train.data import Sample, dataset_sha256, read_dataset, split_goods
@@ -29,7 +30,7 @@ class FitError(TrainError):
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m train fit", description=__doc__)
+    parser = OneLineParser(prog="python -m train fit", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a folder in MVTec layout")
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
     add_recipe_options(parser)
@@ -95,7 +96,11 @@ def chosen_patches(work: Work) -> Tensor:
 
 
 def _load(work: Work) -> dict[str, Any]:
-    return dict(torch.load(work.need(MODEL, "fit"), map_location="cpu", weights_only=True))
+    path = work.need(MODEL, "fit")
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise FitError(f"{path}: is damaged ({type(error).__name__}); run `python -m train fit` again") from error
 
 
 def image_tensor(path: Path, spec: InputSpec) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edge.arguments import OneLineParser
 from edge.bundle import FP32_ONNX, INT8_IR, MODELS, Bundle, open_bundle, write_bundle
 from edge.detector import RUNTIMES, Detector, check_references
 from edge.preprocess import inspected_box, load_image
@@ -25,7 +25,7 @@ class PackError(TrainError):
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m train pack", description=__doc__)
+    parser = OneLineParser(prog="python -m train pack", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
     parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
     args = parser.parse_args(argv)

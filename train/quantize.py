@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
+from edge.arguments import OneLineParser
 from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from edge.detector import Detector, Runtime
 from edge.preprocess import InputSpec, load_image, prepare
@@ -35,7 +35,7 @@ class QuantizeError(TrainError):
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m train quantize", description=__doc__)
+    parser = OneLineParser(prog="python -m train quantize", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
     quantize(Work(parser.parse_args(argv).work))
 

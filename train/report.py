@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 import html
 import io
@@ -16,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
+from edge.arguments import OneLineParser
 from edge.bundle import INT8_IR
 from edge.decision import overlay
 from edge.detector import Detector
@@ -36,7 +36,7 @@ img, svg { max-width: 100%; height: auto } .facts td { text-align: left }
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m train report", description=__doc__)
+    parser = OneLineParser(prog="python -m train report", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
     parser.add_argument("--out", type=Path, help="the page; default report.html in the run's folder")
     args = parser.parse_args(argv)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from edge.arguments import OneLineParser
 from edge.types import Image
 from train.defects import PAINTERS, defect_mask, draw_defect
 from train.errors import TrainError
@@ -147,7 +148,7 @@ def _seed(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train synth", description="Make a synthetic data set.")
+    parser = OneLineParser(prog="python -m train synth", description="Make a synthetic data set.")
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--out", type=Path, metavar="DIR", help="write a data set in MVTec layout")
     target.add_argument("--frames", type=Path, metavar="DIR", help="write the sample frames of the demo instead")

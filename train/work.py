@@ -70,7 +70,11 @@ class Work:
         (self.folder / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def read_report(self, name: str, stage: str) -> dict[str, Any]:
-        return dict(json.loads(self.need(name, stage).read_text(encoding="utf-8")))
+        path = self.need(name, stage)
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise WorkError(f"{path}: is damaged ({error}); run `python -m train {stage}` again") from None
 
 
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:

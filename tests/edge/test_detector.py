@@ -2,6 +2,8 @@
 
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +129,16 @@ def test_a_reference_off_its_tolerance_or_not_a_number_does_not_pass(
     (check,) = check_references(detector, tiny_bundle)
     moved = type(check)(check.file, 2.0, score, 2.0, check.infer_ms)
     assert not moved.passed
+
+
+def test_the_runtimes_leave_nothing_in_the_home_folder(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Their use statistics would: identifiers and a database, to be sent when there is a network."""
+    done = subprocess.run(
+        [sys.executable, "-m", "edge", "check", str(tiny_bundle.path)],
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())

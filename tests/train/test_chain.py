@@ -164,6 +164,32 @@ def test_a_bad_recipe_is_one_line(station: Path, options: list[str], said: str) 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("file", "stage", "said"),
+    [
+        ("model.pt", "export", "model.pt: is damaged"),
+        ("fit.json", "export", "run `python -m train fit` again"),
+        ("calibration.json", "pack", "calibration.json: is damaged"),
+    ],
+)
+def test_a_damaged_artefact_is_one_line(work: Work, tmp_path: Path, file: str, stage: str, said: str) -> None:
+    shutil.copytree(work.folder, tmp_path / "run")
+    (tmp_path / "run" / file).write_bytes(b"{ \x00damaged")
+    done = train(tmp_path, stage, "--work", "run")
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden", ""])
+def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
+    done = train(tmp_path, "all", "--name", name)
+    assert done.returncode == 2
+    assert "is no name" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_unknown_stage_is_one_line(tmp_path: Path) -> None:
     done = train(tmp_path, "fly")
     assert done.returncode == 2
