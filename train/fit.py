@@ -78,21 +78,24 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport:
 
 def load_features(work: Work) -> PatchFeatures:
     """The feature half of a run's network."""
-    state = _load(work)
-    return PatchFeatures(Backbone.from_state(work.fit_report().recipe.backbone, state["backbone"])).eval()
+    return _features(_load(work), work.fit_report().recipe)
 
 
 def load_network(work: Work) -> InspectionNet:
     """The trained float network of a run, ready to be exported."""
-    state = _load(work)
+    state, recipe = _load(work), work.fit_report().recipe
     head = NormalityHead(state["mean"], state["std"], (state["patches"] - state["mean"]) / state["std"])
-    return InspectionNet(load_features(work), head, work.fit_report().recipe.top_k).eval()
+    return InspectionNet(_features(state, recipe), head, recipe.top_k).eval()
 
 
 def chosen_patches(work: Work) -> Tensor:
     """Which of the candidates that `collect_patches` draws are in the memory bank: (N,) indices."""
     chosen: Tensor = _load(work)["chosen"]
     return chosen
+
+
+def _features(state: dict[str, Any], recipe: Recipe) -> PatchFeatures:
+    return PatchFeatures(Backbone.from_state(recipe.backbone, state["backbone"])).eval()
 
 
 def _load(work: Work) -> dict[str, Any]:

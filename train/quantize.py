@@ -22,7 +22,7 @@ from train.errors import TrainError
 from train.export import OUTPUTS, example, quiet, to_onnx
 from train.fit import chosen_patches, collect_patches, image_tensor, load_features, load_network, statistics
 from train.graph import finish, fold_weights
-from train.model import InspectionNet, NormalityHead
+from train.model import InspectionNet, NormalityHead, PatchFeatures
 from train.work import FitReport, Work, progress
 
 FP32_TOLERANCE = 1e-3  # relative, torch = ONNX Runtime = OpenVINO on the float graph
@@ -44,7 +44,9 @@ def quantize(work: Work) -> None:
     """Write the INT8 model, prove that it is INT8 and that all runtimes agree on it, and report what was measured."""
     report = work.fit_report()
     work.need(FP32_ONNX, "export")
-    network = InspectionNet(load_features(work), int8_head(work, report), report.recipe.top_k).eval()
+    features = load_features(work)
+    head = int8_head(features, chosen_patches(work), report)
+    network = InspectionNet(features, head, report.recipe.top_k).eval()
     _write_int8(network, report, OUTPUTS, work.file(INT8_ONNX), work.file(INT8_IR))
     convolutions = int8_convolutions(work.file(INT8_IR))
     facts: dict[str, Any] = {
@@ -61,20 +63,19 @@ def quantize(work: Work) -> None:
     )
 
 
-def int8_head(work: Work, report: FitReport) -> NormalityHead:
+def int8_head(features: PatchFeatures, chosen: torch.Tensor, report: FitReport) -> NormalityHead:
     """The memory bank again, from the same patches, but as the INT8 features see them.
 
     A bank of float features would measure rounding as if it were wear: on parts that hardly vary, that costs more
     than the rounding itself (docs/decisions/0003).
     """
     files = [report.data / name for name in report.fit_images]
-    features = load_features(work)
     with tempfile.TemporaryDirectory() as scratch:
         ir = Path(scratch) / "features.xml"
         _write_int8(features, report, ["features"], ir.with_suffix(".onnx"), ir)
         patches = collect_patches(_extractor(ir, report.input), files, report.recipe)
     mean, std = statistics(patches, features.backbone.channels[0], report.recipe)
-    return NormalityHead(mean, std, (patches[chosen_patches(work)] - mean) / std)
+    return NormalityHead(mean, std, (patches[chosen] - mean) / std)
 
 
 def _extractor(ir: Path, spec: InputSpec) -> Callable[[Path], torch.Tensor]:
