@@ -36,11 +36,18 @@ class FitReport(BaseModel):
     input: InputSpec
     fit_images: tuple[str, ...]  # relative to data
     holdout_images: tuple[str, ...]  # good images the model has never seen
+    defect_images: tuple[str, ...] = ()  # labelled defects trained on
+    validation_images: tuple[str, ...] = ()  # kept from training, defects and goods: early stopping and calibration
     feature_channels: int
     bank_rows: int
     seconds: float
     git_commit: str
     versions: dict[str, str]
+
+    @property
+    def seen_images(self) -> tuple[str, ...]:
+        """Every image that had a say in the model, its threshold or its calibration: none of them may measure it."""
+        return (*self.fit_images, *self.holdout_images, *self.defect_images, *self.validation_images)
 
 
 class Work:
