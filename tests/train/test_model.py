@@ -78,7 +78,7 @@ def test_weights_from_a_file_are_the_ones_used(tmp_path_factory: pytest.TempPath
     torch.save(network.state_dict(), folder / "b0.pt")
     backbone = Backbone.pretrained("efficientnet_b0", folder / "b0.pt")
     assert torch.equal(backbone.stages.conv_stem.weight, network.conv_stem.weight)
-    assert backbone.channels == (40, 112)
+    assert backbone.channels == (24, 40, 112)
 
 
 def test_weights_of_another_network_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
