@@ -8,6 +8,7 @@ from collections import Counter as Tallies
 from collections import deque
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ class OutputHealth(BaseModel):
     up: bool
     detail: str = ""  # one line: why it is down
     waiting: int = 0  # messages in its outbox, kept until they are taken
+    told: int = 0  # verdicts that it was told since the engine started
 
 
 class SelfTest(BaseModel):
@@ -177,6 +179,10 @@ class Metrics:
         self._camera_up = Gauge("linewatch_camera_up", "1 while the camera gives frames", registry=own)
         self._queue = Gauge("linewatch_recorder_queue", "Rows not yet in the history", registry=own)
         self._storage = Gauge("linewatch_storage_fault", "1 while pictures cannot be stored", registry=own)
+        outputs = partial(Gauge, labelnames=["output"], registry=own)
+        self._output_up = outputs("linewatch_output_up", "1 while the output's receiver takes what it is told")
+        self._output_waiting = outputs("linewatch_output_waiting", "Messages kept until their receiver has them")
+        self._output_told = outputs("linewatch_output_told", "Verdicts that the output was told since the start")
         self._drift = Gauge("linewatch_drift_alarm", "1 since OK parts score unlike the held-out ones", registry=own)
         self._bundle = Info("linewatch_bundle", "The bundle that judges", registry=own)
         self.judged_by(bundle)
@@ -200,6 +206,10 @@ class Metrics:
         self._queue.set(health.recorder_queue)
         self._storage.set(health.storage_fault is not None)
         self._drift.set(health.drift is not None and health.drift.alarm)
+        for output in health.outputs:
+            self._output_up.labels(output.name).set(output.up)
+            self._output_waiting.labels(output.name).set(output.waiting)
+            self._output_told.labels(output.name).set(output.told)
         return prometheus_client.generate_latest(self._registry)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from edge.config import StationConfig
 from edge.gpio import Chip, open_chip
@@ -27,8 +26,9 @@ from edge.outputs import Output
 from edge.outputs.gpio import GpioOutput
 from edge.outputs.memory import MemoryOutput
 from edge.outputs.modbus import ModbusOutput
-from edge.outputs.mqtt import MqttOutput
-from edge.outputs.webhook import WebhookOutput
+from edge.outputs.mqtt import MqttCarrier
+from edge.outputs.report import Carrier, Report
+from edge.outputs.webhook import WebhookCarrier
 from edge.triggers import Trigger, TriggerError
 from edge.triggers.free_run import FreeRun
 from edge.triggers.gate import Gate, GatedTrigger, Source
@@ -86,9 +86,9 @@ def _output(
     section: OutputSection, config: StationConfig, chips: dict[str, Chip], modbus: ModbusServer | None
 ) -> Output:
     if isinstance(section, MqttOutputConfig):
-        return MqttOutput(section, config.name, _outbox(config, section.name))
+        return _report(MqttCarrier(section, config.name), config, section.name)
     if isinstance(section, WebhookOutputConfig):
-        return WebhookOutput(section, config.name, _outbox(config, section.name))
+        return _report(WebhookCarrier(section), config, section.name)
     if isinstance(section, GpioOutputConfig):
         return GpioOutput(_chip(chips, section.chip), section)
     if isinstance(section, ModbusOutputConfig) and modbus is not None:
@@ -96,8 +96,8 @@ def _output(
     return MemoryOutput()
 
 
-def _outbox(config: StationConfig, name: str) -> Outbox:
-    return Outbox(Path(config.state_dir) / "outbox" / name)
+def _report(carrier: Carrier, config: StationConfig, name: str) -> Report:
+    return Report(carrier, config.name, Outbox(config.state_dir / "outbox" / name))
 
 
 def _chip(chips: dict[str, Chip], name: str) -> Chip:

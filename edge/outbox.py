@@ -45,6 +45,11 @@ class Outbox:
     def acked(self) -> int:
         return self._acked
 
+    @property
+    def last(self) -> int:
+        """Number of the last message that was put; 0 when there never was one."""
+        return self._last
+
     def waiting(self) -> int:
         """Messages that are not acknowledged."""
         return self._last - self._acked

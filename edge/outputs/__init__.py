@@ -20,6 +20,7 @@ class OutputState:
     up: bool = True
     detail: str = ""  # one line: why it is down
     waiting: int = 0  # messages kept until they are taken
+    told: int = 0  # verdicts that it was told since the start
 
 
 class Output(Protocol):

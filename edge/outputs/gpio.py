@@ -27,6 +27,7 @@ class GpioOutput:
         self._changed = threading.Condition()
         self._ends_at: float | None = None  # of the pulse that runs, monotonic s
         self._closing = False
+        self._told = 0
         self._driven = chip.drive(config.lines, config.active_low)
         self.safe()
         self._worker = Worker(THREAD, self._run)
@@ -46,6 +47,7 @@ class GpioOutput:
             self._driven.set(() if line is None else (line,))
             self._ends_at = time.monotonic() + self._pulse_s
             self._changed.notify()
+        self._told += 1
 
     def last_reported(self) -> int | None:
         """Nothing is kept."""
@@ -66,7 +68,7 @@ class GpioOutput:
         self._worker.check()
 
     def state(self) -> OutputState:
-        return OutputState(self._name)
+        return OutputState(self._name, told=self._told)
 
     def close(self) -> None:
         with self._changed:

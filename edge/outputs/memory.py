@@ -50,7 +50,7 @@ class MemoryOutput:
         """Memory does not fail."""
 
     def state(self) -> OutputState:
-        return OutputState("memory")
+        return OutputState("memory", told=self.counts.total())
 
     def close(self) -> None:
         self.safe()

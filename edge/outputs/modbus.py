@@ -12,6 +12,7 @@ class ModbusOutput:
 
     def __init__(self, server: ModbusServer) -> None:
         self._server = server
+        self._told = 0
 
     @property
     def reports(self) -> bool:
@@ -25,6 +26,7 @@ class ModbusOutput:
 
     def show(self, inspection: Inspection) -> None:
         self._server.result(inspection)
+        self._told += 1
 
     def last_reported(self) -> int | None:
         """Nothing is kept."""
@@ -43,7 +45,7 @@ class ModbusOutput:
         self._server.check()
 
     def state(self) -> OutputState:
-        return OutputState(f"modbus {self._server.address}")
+        return OutputState(f"modbus {self._server.address}", told=self._told)
 
     def close(self) -> None:
         self._server.close()

@@ -12,97 +12,44 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.lineconfig import MqttOutputConfig
-from edge.outbox import Outbox, OutboxError
-from edge.outputs import OutputError, OutputState
-from edge.outputs.message import message
-from edge.outputs.post import Post
-from edge.types import Inspection
-from edge.worker import Worker
+from edge.outputs import OutputError
+from edge.outputs.report import Mail
 
 THREAD = "mqtt"
-BACKOFF_S = (0.2, 10.0)
 WINDOW = 20  # messages on their way at once
 LOOK_S = 0.05  # how soon a new message is noticed
 STATUS_S = 1.0  # the status follows the count of overruns at most so often
 GOODBYE_S = 2.0
 
 
-class MqttOutput:
-    """A report: it moves no part. Shutdown value: the retained status topic says `stopped`, or `lost` by last will."""
+class MqttCarrier:
+    """The station's status is a retained topic, which says `stopped` at the end, or `lost` by last will."""
 
-    def __init__(self, config: MqttOutputConfig, station: str, outbox: Outbox) -> None:
+    thread = THREAD
+    longest_pause_s = 10.0
+    leaves_within_s = 2 * GOODBYE_S + 5.0
+
+    def __init__(self, config: MqttOutputConfig, station: str) -> None:
         """Raises OutputError when the password or a certificate cannot be used."""
         self._config = config
-        self._station = station
         self._topic = config.topic or f"linewatch/{topic_level(station)}"
         self._port = config.port or (8883 if config.tls else 1883)
         self._password = _password(config)
         self._tls = _tls(config)
-        self._post = Post(f"{config.name} {config.host}:{self._port}", outbox)
-        self._state = "safe"
-        self._overruns = 0
-        self._session: Session | None = None
-        self._worker = Worker(THREAD, self._run)
-        self._worker.start()
+        self.name = f"{config.name} {config.host}:{self._port}"
 
-    @property
-    def reports(self) -> bool:
-        return True
-
-    def ready(self, accepts: bool) -> None:
-        self._state = "inspecting"
-
-    def show(self, inspection: Inspection) -> None:
-        self._post.put(message(self._station, inspection))
-
-    def last_reported(self) -> int | None:
-        return self._post.last_reported()
-
-    def safe(self) -> None:
-        self._state = "safe"
-
-    def beat(self, overruns: int) -> None:
-        self._overruns = overruns
-
-    def able(self) -> None:
-        self._post.able()
-
-    def check(self) -> None:
-        self._post.check()
-        self._worker.check()
-
-    def state(self) -> OutputState:
-        return self._post.state()
-
-    def close(self) -> None:
-        """Says `stopped` when the broker is there; what is not delivered waits for the next start."""
-        self._state = "stopped"
-        self._post.close()
-        self._worker.join(2 * GOODBYE_S + 5.0)
-
-    def _run(self) -> None:
-        shortest, longest = BACKOFF_S
-        delay = shortest
-        while not self._post.closing.is_set():
-            session = Session(self._client(), self._topic, self._post)
-            try:
-                session.open(self._config.host, self._port, self._config.keepalive_s)
-                self._post.up()
-                delay = shortest
-                self._deliver(session)
-            except (OSError, OutputError, OutboxError) as error:  # a failed TLS handshake is an OSError
-                self._post.down(str(error) or type(error).__name__)
-                session.drop()
-                self._post.closing.wait(delay)
-                delay = min(2 * delay, longest)
-
-    def _deliver(self, session: Session) -> None:
-        """Until the output closes; raises when the connection breaks."""
-        while not self._post.closing.is_set():
-            session.say(self._state, self._overruns)
-            session.send()
-            session.turn()
-        session.close(self._overruns)
+    def carry(self, mail: Mail) -> None:
+        session = Session(self._client(), self._topic, mail)
+        try:
+            session.open(self._config.host, self._port, self._config.keepalive_s)
+            mail.up()
+            while not mail.closing.is_set():
+                session.say()
+                session.send()
+                session.turn()
+            session.close()
+        finally:
+            session.drop()
 
     def _client(self) -> paho.Client:
         """A fresh one for each connection: what was on its way is read from the outbox again."""
@@ -117,11 +64,11 @@ class MqttOutput:
 class Session:
     """One connection to the broker."""
 
-    def __init__(self, client: paho.Client, topic: str, post: Post) -> None:
+    def __init__(self, client: paho.Client, topic: str, mail: Mail) -> None:
         self._client = client
         self._topic = topic
-        self._outbox = post.outbox
-        self._closing = post.closing
+        self._mail = mail
+        self._outbox = mail.outbox
         self._on_the_way: dict[int, int] = {}  # MQTT's message id -> number in the outbox
         self._sent = 0  # number of the last one that was sent
         self._answer: ReasonCode | None = None
@@ -137,7 +84,7 @@ class Session:
         give_up = time.monotonic() + 10.0
         while self._answer is None:
             self.turn()
-            if time.monotonic() > give_up or self._closing.is_set():
+            if time.monotonic() > give_up or self._mail.closing.is_set():
                 raise OutputError("the broker does not answer")
 
     def turn(self) -> None:
@@ -157,21 +104,23 @@ class Session:
                 raise OutputError(f"the broker does not take messages: {paho.error_string(told.rc)}")
             self._on_the_way[told.mid] = self._sent = number
 
-    def say(self, state: str, overruns: int) -> None:
+    def say(self) -> None:
         """The retained status, when it changed."""
-        now = time.monotonic()
+        state, overruns, now = self._mail.status, self._mail.overruns, time.monotonic()
         changed = self._said is None or self._said[0] != state
         if changed or (self._said != (state, overruns) and now - self._said_at >= STATUS_S):
             self._client.publish(f"{self._topic}/status", _status(state, overruns), qos=1, retain=True)
             self._said, self._said_at = (state, overruns), now
 
-    def close(self, overruns: int) -> None:
+    def close(self) -> None:
         """Send what there is time for, say `stopped`, and leave so that the last will is not read out."""
         give_up = time.monotonic() + GOODBYE_S
         while (self._on_the_way or self._outbox.waiting()) and time.monotonic() < give_up:
             self.send()
             self.turn()
-        farewell = self._client.publish(f"{self._topic}/status", _status("stopped", overruns), qos=1, retain=True)
+        farewell = self._client.publish(
+            f"{self._topic}/status", _status("stopped", self._mail.overruns), qos=1, retain=True
+        )
         while not farewell.is_published() and time.monotonic() < give_up + GOODBYE_S:
             self.turn()
         self._client.disconnect()

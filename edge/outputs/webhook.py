@@ -13,84 +13,38 @@ from email.message import Message
 from typing import IO
 
 from edge.lineconfig import WebhookOutputConfig
-from edge.outbox import Outbox, OutboxError
-from edge.outputs import OutputError, OutputState
-from edge.outputs.message import message
-from edge.outputs.post import Post
-from edge.types import Inspection
-from edge.worker import Worker
+from edge.outputs import OutputError
+from edge.outputs.report import Mail
 
 THREAD = "webhook"
-BACKOFF_S = (0.2, 30.0)
 IDLE_S = 1.0
 MIN_SECRET_BYTES = 16
 
 
-class WebhookOutput:
-    """A report: it moves no part. Shutdown value: none, the receiver holds no level."""
+class WebhookCarrier:
+    """One POST after the other; the receiver hears of parts only, not of the station's status."""
 
-    def __init__(self, config: WebhookOutputConfig, station: str, outbox: Outbox) -> None:
+    thread = THREAD
+    longest_pause_s = 30.0
+
+    def __init__(self, config: WebhookOutputConfig) -> None:
         """Raises OutputError when the secret cannot be used."""
         self._config = config
-        self._station = station
         self._secret = _secret(config)
         self._open = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({})).open
-        self._post = Post(f"{config.name} {config.url}", outbox)
-        self._worker = Worker(THREAD, self._run)
-        self._worker.start()
+        self.name = f"{config.name} {config.url}"
+        self.leaves_within_s = config.timeout_s + IDLE_S
 
-    @property
-    def reports(self) -> bool:
-        return True
-
-    def ready(self, accepts: bool) -> None:
-        """The receiver hears of parts only."""
-
-    def show(self, inspection: Inspection) -> None:
-        self._post.put(message(self._station, inspection))
-
-    def last_reported(self) -> int | None:
-        return self._post.last_reported()
-
-    def safe(self) -> None:
-        """Nothing is held that could release a part."""
-
-    def beat(self, overruns: int) -> None:
-        """The receiver hears of parts only."""
-
-    def able(self) -> None:
-        self._post.able()
-
-    def check(self) -> None:
-        self._post.check()
-        self._worker.check()
-
-    def state(self) -> OutputState:
-        return self._post.state()
-
-    def close(self) -> None:
-        """What is not delivered waits for the next start."""
-        self._post.close()
-        self._worker.join(self._config.timeout_s + IDLE_S)
-
-    def _run(self) -> None:
-        shortest, longest = BACKOFF_S
-        delay = shortest
-        while not self._post.closing.is_set():
-            try:
-                pending = self._post.outbox.pending(1)
-                if not pending:
-                    self._post.wait(IDLE_S)
-                    continue
+    def carry(self, mail: Mail) -> None:
+        while not mail.closing.is_set():
+            pending = mail.outbox.pending(1)
+            if pending:
                 number, body = pending[0]
                 self._send(body)
-                self._post.outbox.ack(number)
-                self._post.up()
-                delay = shortest
-            except (OSError, http.client.HTTPException, OutputError, OutboxError) as error:  # URLError is an OSError
-                self._post.down(f"{error}" or type(error).__name__)
-                self._post.closing.wait(delay)
-                delay = min(2 * delay, longest)
+                mail.outbox.ack(number)
+                mail.up()
+            else:
+                mail.wait(IDLE_S)
 
     def _send(self, body: bytes) -> None:
         sent_at = str(int(time.time()))
@@ -107,6 +61,8 @@ class WebhookOutput:
         except urllib.error.HTTPError as refusal:
             with refusal:
                 raise OutputError(f"the receiver answers {refusal.code} {refusal.reason}") from None
+        except http.client.HTTPException as error:
+            raise OutputError(f"the receiver's answer is no HTTP ({type(error).__name__})") from error
 
 
 def signature(secret: bytes, sent_at: str, body: bytes) -> str:

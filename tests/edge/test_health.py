@@ -85,7 +85,11 @@ def test_metrics_name_every_promised_series() -> None:
     metrics = Metrics("tiny 1 0")
     metrics.add(inspection(1, verdict=Verdict.NG))
     metrics.add(replace(inspection(2, verdict=Verdict.ERROR), reason=Reason.LATE, timings=Timings(total_ms=120.0)))
-    found = samples(metrics, health(), overruns=5)
+    output = {"name": "mqtt b:1883", "up": False, "detail": "refused", "waiting": 7, "told": 9}
+    found = samples(metrics, health(outputs=[output]), overruns=5)
+    assert found["linewatch_output_up{output=mqtt b:1883}"] == 0
+    assert found["linewatch_output_waiting{output=mqtt b:1883}"] == 7
+    assert found["linewatch_output_told{output=mqtt b:1883}"] == 9
     assert found["linewatch_inspections_total{reason=score}{verdict=NG}"] == 1
     assert found["linewatch_inspections_total{reason=late}{verdict=ERROR}"] == 1
     assert found["linewatch_latency_seconds_bucket{le=0.1}"] == 1

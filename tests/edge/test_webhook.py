@@ -13,9 +13,9 @@ import pytest
 
 from edge.lineconfig import WebhookOutputConfig
 from edge.outbox import Outbox
-from edge.outputs import OutputError
-from edge.outputs import webhook as module
-from edge.outputs.webhook import WebhookOutput, signature
+from edge.outputs import OutputError, report
+from edge.outputs.report import Report
+from edge.outputs.webhook import WebhookCarrier, signature
 from tests.edge.parts import inspection, wait_for
 from tests.system.station import free_port
 
@@ -67,7 +67,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BACKOFF_S", (0.01, 0.05))
+    monkeypatch.setattr(report, "SHORTEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(WebhookCarrier, "longest_pause_s", 0.05)
 
 
 @pytest.fixture
@@ -77,9 +78,9 @@ def secret_file(tmp_path: Path) -> Path:
     return file
 
 
-def output(url: str, secret_file: Path) -> WebhookOutput:
+def output(url: str, secret_file: Path) -> Report:
     config = WebhookOutputConfig(type="webhook", url=url, secret_file=secret_file, timeout_s=2.0)
-    return WebhookOutput(config, "Cell 4", Outbox(secret_file.parent / "outbox"))
+    return Report(WebhookCarrier(config), "Cell 4", Outbox(secret_file.parent / "outbox"))
 
 
 @pytest.fixture

@@ -159,5 +159,5 @@ def test_broker_and_receiver_may_be_away_and_the_engine_may_be_killed_and_every_
     hooked = Outbox(station.config.state_dir / "outbox" / "webhook").pending(10_000)
     assert once([*receiver.sequences(), *(json.loads(message)["sequence"] for _, message in hooked)]) == rows
     listener.close()
-    broker.kill()
+    broker.stop()
     receiver.close()
