@@ -71,7 +71,7 @@ class Source(Protocol):
         """Raise WorkerError when its thread is dead."""
 
     def close(self) -> None:
-        """Offer no more."""
+        """Offer no more; called once."""
 
     def describe(self) -> str:
         """One line for a person."""
@@ -83,6 +83,7 @@ class GatedTrigger:
     def __init__(self, gate: Gate, sources: Sequence[Source]) -> None:
         self._gate = gate
         self._sources = sources
+        self._closed = False
 
     @property
     def overruns(self) -> int:
@@ -102,9 +103,12 @@ class GatedTrigger:
             source.check()
 
     def close(self) -> None:
+        """A second time does nothing."""
         self._gate.close()
-        for source in self._sources:
-            source.close()
+        if not self._closed:
+            self._closed = True
+            for source in self._sources:
+                source.close()
 
     def describe(self) -> str:
         return ", ".join(source.describe() for source in self._sources)

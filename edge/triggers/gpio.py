@@ -40,8 +40,6 @@ class GpioTrigger:
         self._worker.check()
 
     def close(self) -> None:
-        if self._closing:
-            return
         self._closing = True
         self._worker.join(5 * WAIT_S)
         self._edges.close()

@@ -33,8 +33,6 @@ class SoftwareTrigger:
         self._worker.check()
 
     def close(self) -> None:
-        if self._closing:
-            return
         self._closing = True
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
         self._worker.join(1.0)
