@@ -22,7 +22,7 @@ class FolderCameraConfig(Section):
 
     type: Literal["folder"]
     path: Path
-    fps: Annotated[float, Field(gt=0, le=200)] = 30.0
+    fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
     seconds_per_image: PositiveFloat = 1.0
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +30,7 @@ from edge.worker import Worker
 THREAD = "recorder"
 MAX_PICTURES = 8  # frames waiting to be stored; each holds its frame in memory
 MAX_ROWS = 64  # of one transaction: a disk that is slow to sync takes many rows as fast as one
+LATEST_S = 0.1  # a picture that is shown and not kept follows fast parts at most so often
 THUMB_WIDTH = 160
 JPEG_QUALITY = 90
 PNG_EFFORT = 1  # of 9: larger files, in a fifth of the time
@@ -59,6 +62,7 @@ class Recorder:
         self._queue: queue.SimpleQueue[Inspection | Bundle | None] = queue.SimpleQueue()
         self._unstored = 0
         self._waiting_pictures = 0
+        self._shown_at = -math.inf  # monotonic s, of the last picture
         self._counting = threading.Lock()
         self._bundle: Bundle | None = None
         self._drift_dir = drift_dir
@@ -104,7 +108,7 @@ class Recorder:
         running = True
         while running or pictures:
             rows: list[Inspection] = []
-            for item in self._items(wait=running and not pictures):
+            for item in self._items(self._patience_s(pictures) if running else 0.0):
                 if isinstance(item, Inspection):
                     rows.append(self._with_digest(item))
                     if item.image is not None:
@@ -117,18 +121,36 @@ class Recorder:
                 else:
                     self._adopt(item)
             self._store_rows(rows)
-            if pictures:
+            self._pass_over(pictures)
+            if pictures and not (running and self._patience_s(pictures)):
                 self._store_pictures(*pictures.popleft())
 
-    def _items(self, wait: bool) -> Iterator[Inspection | Bundle | None]:
-        """What is in the queue now, some at a time; with wait, at least one."""
-        if wait:
-            yield self._queue.get()
-        for _ in range(MAX_ROWS):
-            try:
+    def _items(self, wait_s: float | None) -> Iterator[Inspection | Bundle | None]:
+        """What is in the queue now, some at a time; the first is waited for, with None for as long as it takes."""
+        try:
+            yield self._queue.get(block=wait_s != 0.0, timeout=wait_s)
+            for _ in range(MAX_ROWS):
                 yield self._queue.get_nowait()
-            except queue.Empty:
-                return
+        except queue.Empty:
+            return
+
+    def _kept(self, inspection: Inspection) -> bool:
+        return inspection.verdict is not Verdict.OK or inspection.id % self._ok_every == 0
+
+    def _patience_s(self, pictures: deque[Pending]) -> float | None:
+        """How long the next picture may wait for another part; None when there is no picture."""
+        if not pictures:
+            return None
+        if self._kept(pictures[0][0]):
+            return 0.0
+        return max(0.0, self._shown_at + LATEST_S - time.monotonic())
+
+    def _pass_over(self, pictures: deque[Pending]) -> None:
+        """A picture that nobody keeps, and a newer one is there to be shown, costs no time."""
+        while len(pictures) > 1 and not self._kept(pictures[0][0]):
+            pictures.popleft()
+            with self._counting:
+                self._waiting_pictures -= 1
 
     def _adopt(self, bundle: Bundle) -> None:
         self._bundle = bundle
@@ -164,15 +186,15 @@ class Recorder:
 
     def _store_pictures(self, inspection: Inspection, image: Image, bundle: Bundle | None) -> None:
         """A full or broken disk costs pictures before it costs rows."""
-        ok = inspection.verdict is Verdict.OK
+        self._shown_at = time.monotonic()
         try:
             pictures = _pictures(inspection, image)
             write_atomically(self._run_dir / LATEST_RAW, pictures["frame"], durable=False)
             write_atomically(self._run_dir / LATEST, pictures.get("heat", pictures["frame"]), durable=False)
-            if not ok or inspection.id % self._ok_every == 0:
+            if self._kept(inspection):
                 if bundle is not None and inspection.score is not None:
                     pictures[INPUT] = _lossless(prepare(image, bundle.manifest.input))
-                self._shelf.add(inspection.id, pictures, ok)
+                self._shelf.add(inspection.id, pictures, inspection.verdict is Verdict.OK)
             self._note(None)
         except (OSError, ShelfError) as error:
             with self._counting:

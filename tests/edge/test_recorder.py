@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edge.recorder
 from edge.config import StorageConfig
 from edge.decision import overlay
 from edge.eventlog import EventLog, EventLogError
@@ -13,7 +14,7 @@ from edge.files import picture_path
 from edge.health import LATEST, LATEST_RAW
 from edge.preprocess import load_image
 from edge.recorder import MAX_PICTURES, THUMB_WIDTH, Recorder
-from edge.types import Inspection
+from edge.types import Image, Inspection, Verdict
 from edge.worker import WorkerError
 from tests.edge.parts import inspection, wait_for
 from tests.tiny import THRESHOLD, bad_image
@@ -118,6 +119,35 @@ def test_room_for_pictures_comes_back_when_they_are_stored(station: Station) -> 
         wait_for(lambda: f"{number:09d}_thumb.jpg" in station.pictures())  # noqa: B023
     station.recorder.stop()
     assert station.recorder.images_dropped == 0
+
+
+@pytest.mark.parametrize("latest_s", [0.05, 3600.0])
+def test_a_picture_that_nobody_keeps_is_made_at_most_so_often_and_the_last_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, latest_s: float
+) -> None:
+    made: list[int] = []
+
+    def noting(inspection: Inspection, image: Image) -> dict[str, bytes]:
+        made.append(inspection.id)
+        return pictures_of(inspection, image)
+
+    pictures_of = edge.recorder._pictures
+    monkeypatch.setattr("edge.recorder._pictures", noting)
+    monkeypatch.setattr("edge.recorder.LATEST_S", latest_s)
+    events = EventLog(tmp_path / "events.db")
+    recorder = Recorder(events, tmp_path / "images", tmp_path, StorageConfig(ok_every=7))
+    recorder.start()
+    for number in range(1, 31):
+        recorder.put(inspection(number, bad_image(), Verdict.OK))
+        wait_for(lambda: made and recorder.waiting() == 0)
+    if latest_s < 1:
+        wait_for(lambda: made[-1] == 30)  # nothing comes after it, and the recorder still runs
+    recorder.stop()
+    if latest_s > 1:
+        assert made == [1, 7, 14, 21, 28, 30]
+    assert (recorder.images_dropped, events.counts().total) == (0, 30), "that is the policy, nothing was lost"
+    assert {int(path.name[:9]) for path in (tmp_path / "images").rglob("*.jpg")} == {7, 14, 21, 28}
+    events.close()
 
 
 def test_stop_stores_all_that_waits(station: Station) -> None:

@@ -1,6 +1,8 @@
 """What `make chaos` and `make soak` run at length, briefly; and that both can fail."""
 
+import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from edge.bundle import Bundle
 from edge.chaos import _kills
 from edge.evidence import Evidence, Plot
 from edge.proof import broken_sequence, late_releases, unrecorded
+from edge.soak import soak
 from edge.softtrigger import TriggerAnswer
 from edge.types import Reason, Verdict
 from tests.edge.parts import inspection
@@ -38,9 +41,27 @@ def test_soak_writes_its_page_and_exits_0(
     assert main(["soak", "--bundle", str(tiny_bundle.path), "--frames", "60", "--page", str(page)]) == 0
     assert "every property held" in capsys.readouterr().out
     text = page.read_text(encoding="utf-8")
-    assert "60 triggers, 60 verdicts told, 60 rows, 0 overruns" in text
+    assert "60 triggers, 60 answers, 60 rows, 60 output actions, 0 overruns" in text
     assert text.count("<svg") == 2
     assert "http" not in text.replace("http://www.w3.org", ""), "self-contained"
+
+
+def test_a_soak_that_is_interrupted_judges_the_parts_until_then(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def interrupt(line: str) -> None:
+        if not said:
+            os.kill(os.getpid(), signal.SIGINT)
+        said.append(line)
+
+    monkeypatch.setattr("edge.soak.SAY_S", 0.2)
+    page = tmp_path / "soak.html"
+    assert soak(tiny_bundle.path, 100_000, page, interrupt)
+    assert "of 100000 parts" in said[0]
+    assert "min left" in said[0]
+    assert "by Ctrl-C, 100000 were asked for" in page.read_text(encoding="utf-8")
 
 
 def test_a_property_that_fails_is_exit_status_1(
