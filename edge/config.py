@@ -57,7 +57,8 @@ class InspectionConfig(Section):
     # At most 2 s: with a lost camera the loop waits so long for each part, and must still report in time.
     deadline_ms: Annotated[float, Field(ge=10, le=2000)] = 100.0
     runtime: Literal["openvino", "onnxruntime"] = "openvino"
-    threads: Annotated[int, Field(ge=0, le=64)] = 0  # 0: the runtime decides
+    threads: Annotated[int, Field(ge=0, le=64)] = 0  # 0: what `edge tune` measured, or else the runtime decides
+    tuned: bool = True  # follow the profile of `edge tune`, where there is one
     watch_drift: bool = True  # wants different parts: not where the same one is inspected again and again
 
 
@@ -132,6 +133,15 @@ class StationConfig(Section):
     def baseline(self, recipe: str) -> Path:
         """Where the commissioned picture of a recipe is kept."""
         return self.state_dir / f"baseline-{recipe}.json"
+
+    def tuning(self, recipe: str) -> Path:
+        """Where `edge tune` keeps how a recipe's model uses this CPU best."""
+        return self.state_dir / f"tuning-{recipe}.json"
+
+    @property
+    def compiled_dir(self) -> Path:
+        """Models as they were compiled at an earlier start."""
+        return self.state_dir / "compiled"
 
     @property
     def events_db(self) -> Path:

@@ -70,6 +70,16 @@ def cpu_tier() -> str:
     return read_cpu().tier
 
 
+def require_cpu(cpuinfo: Path = CPUINFO) -> None:
+    """Raise CpuError when this CPU has no instructions for INT8: it would judge far too slowly, and was never tried."""
+    cpu = read_cpu(cpuinfo)
+    if cpu.native_tier in ("lower", "ARM64"):
+        raise CpuError(
+            f"this CPU ({cpu.model}) has neither AVX2 nor ARM64 dotprod, without which INT8 is slow and was never "
+            "tried; use a CPU that has one of them"
+        )
+
+
 def read_cpu(cpuinfo: Path = CPUINFO, governor: Path = GOVERNOR, cap: str | None = None) -> Cpu:
     """Identify the CPU from the kernel's list; cap None asks the environment. Raises CpuError."""
     try:

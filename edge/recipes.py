@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from edge.blobs import BlobStore
 from edge.bundle import Bundle, open_bundle
 from edge.config import DEFAULT_RECIPE, StationConfig
 from edge.detector import Detector, ReferenceCheck, check_references
 from edge.files import write_atomically
 from edge.health import SelfTest
 from edge.quality import Gate, read_baseline
+from edge.tuning import station_settings
 from edge.types import EdgeError
 from edge.worker import Worker
 
@@ -43,7 +45,8 @@ def load_recipe(config: StationConfig, name: str, rounds: int = START_ROUNDS) ->
     """Open, verify and self-test the bundle of a recipe; raises EdgeError saying what is wrong with it."""
     bundle = open_bundle(config.bundles[name])
     settings = config.inspection
-    detector = Detector.from_bundle(bundle, settings.runtime, threads=settings.threads)
+    how, blobs = station_settings(config, name, bundle), BlobStore(config.compiled_dir)
+    detector = Detector.from_bundle(bundle, settings.runtime, settings=how, blobs=blobs)
     gate = Gate(read_baseline(config.baseline(name)), config.quality)
     check_references(detector, bundle)  # the first inferences are slower than any later one
     slowest_ms = 0.0

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 
 from edge.bundle import MANIFEST, Bundle, open_bundle, sha256_file
-from edge.config import StationConfig
+from edge.config import DEFAULT_RECIPE, StationConfig
 from edge.detector import Detector
 from edge.eventlog import EventLog
 from edge.files import INPUT, picture_path
 from edge.preprocess import load_image
+from edge.tuning import station_settings
 from edge.types import EdgeError, Image, Inspection
 
 
@@ -27,7 +28,9 @@ def replay(config: StationConfig, inspection_id: int, tolerance: float = 0.0) ->
     row = _row(config, inspection_id)
     bundle = _bundle(config, row)
     tensor = _tensor(config, inspection_id)
-    detector = Detector.from_bundle(bundle, config.inspection.runtime, threads=config.inspection.threads)
+    recipe = next((name for name, path in config.bundles.items() if path == bundle.path), DEFAULT_RECIPE)
+    settings = station_settings(config, recipe, bundle)
+    detector = Detector.from_bundle(bundle, config.inspection.runtime, settings=settings)
     score = detector.predict_prepared(tensor).score
     stored = row.score
     if stored is None or not abs(score - stored) <= tolerance:

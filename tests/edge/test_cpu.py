@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cpu import ISA_CAP, TIER_CAPS, CpuError, cpu_tier, read_cpu
+from edge.cpu import ISA_CAP, TIER_CAPS, CpuError, cpu_tier, read_cpu, require_cpu
 
 AVX512 = "avx2 avx512f avx512bw avx512cd avx512dq avx512vl"
 SAPPHIRE_RAPIDS = f"{AVX512} avx512_vnni avx_vnni amx_tile amx_int8"
@@ -78,3 +78,22 @@ def test_a_machine_without_cpuinfo_is_refused_in_one_line(tmp_path: Path) -> Non
     with pytest.raises(CpuError, match=r"absent: cannot be read .*Linux") as refused:
         read_cpu(tmp_path / "absent")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("flags", "key"), [("sse4_2 avx", "flags"), ("asimd", "Features")])
+def test_a_cpu_without_instructions_for_int8_is_refused_in_one_line(tmp_path: Path, flags: str, key: str) -> None:
+    with pytest.raises(CpuError, match=r"this CPU \(A CPU\) has neither AVX2 nor ARM64 dotprod") as refused:
+        require_cpu(cpuinfo(tmp_path, flags, key))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "key"), [("avx2", "flags"), (SAPPHIRE_RAPIDS, "flags"), ("asimd asimddp", "Features")]
+)
+def test_a_cpu_with_avx2_or_dotprod_is_taken(tmp_path: Path, flags: str, key: str) -> None:
+    require_cpu(cpuinfo(tmp_path, flags, key))
+
+
+def test_a_cap_of_the_library_is_no_lack_of_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ISA_CAP, "SSE41")
+    require_cpu(cpuinfo(tmp_path, "avx2"))

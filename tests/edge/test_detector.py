@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.bundle import FP32_ONNX, INT8_IR, INT8_IR_WEIGHTS, Bundle, Calibration
+from edge.cpu import CpuError
 from edge.detector import RUNTIMES, Detector, DetectorError, Runtime, check_references, probability
 from edge.preprocess import ImageError, InputSpec, prepare
+from edge.runtimes import RuntimeLoadError
 from tests.tiny import SIZE, THRESHOLD, bad_image, good_image
 
 CALIBRATION = Calibration(method="goods_logistic", midpoint=50.0, scale=8.0, n=99)
@@ -85,7 +88,7 @@ def test_a_model_of_another_size_than_the_manifest_is_refused(tiny_bundle: Bundl
 def test_a_damaged_model_is_refused_in_one_line(tmp_path: Path, runtime: Runtime) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(b"not a model")
-    with pytest.raises(DetectorError, match=r"model\.onnx") as refused:
+    with pytest.raises(RuntimeLoadError, match=r"model\.onnx: \w+ [\d.]+.* cannot load it") as refused:
         Detector(model, InputSpec(width=SIZE, height=SIZE), None, runtime)
     assert "\n" not in str(refused.value)
 
@@ -94,9 +97,68 @@ def test_a_damaged_model_is_refused_in_one_line(tmp_path: Path, runtime: Runtime
 def test_weights_that_are_cut_off_are_refused_in_one_line(tiny_bundle: Bundle, tmp_path: Path, keep: int) -> None:
     shutil.copy(tiny_bundle.file(INT8_IR), tmp_path / INT8_IR)
     (tmp_path / INT8_IR_WEIGHTS).write_bytes(tiny_bundle.file(INT8_IR_WEIGHTS).read_bytes()[:keep])
-    with pytest.raises(DetectorError) as refused:
+    with pytest.raises(RuntimeLoadError) as refused:
         Detector(tmp_path / INT8_IR, InputSpec(width=SIZE, height=SIZE))
     assert "\n" not in str(refused.value)
+
+
+def rewritten(model: Path, target: Path, shape: list[int | str], outputs: slice) -> Path:
+    """The tiny model with another input shape, or with fewer outputs."""
+    graph = onnx.load(model)
+    graph.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, shape))
+    del graph.graph.output[outputs]
+    onnx.save(graph, target)
+    return target
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("shape", [["n", SIZE, SIZE, 3], [1, "h", "w", 3]])
+def test_a_model_with_a_dynamic_shape_is_refused_in_one_line(
+    tiny_bundle: Bundle, tmp_path: Path, runtime: Runtime, shape: list[int | str]
+) -> None:
+    model = rewritten(tiny_bundle.file(FP32_ONNX), tmp_path / "model.onnx", shape, slice(0, 0))
+    with pytest.raises(RuntimeLoadError, match=r"dynamic shape .* export it with a fixed one") as refused:
+        Detector(model, InputSpec(width=SIZE, height=SIZE), None, runtime)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_model_without_a_map_is_refused_when_it_is_loaded(
+    tiny_bundle: Bundle, tmp_path: Path, runtime: Runtime
+) -> None:
+    model = rewritten(tiny_bundle.file(FP32_ONNX), tmp_path / "model.onnx", [1, SIZE, SIZE, 3], slice(1, 2))
+    with pytest.raises(DetectorError, match="answers score and no 'anomaly_map'"):
+        Detector(model, InputSpec(width=SIZE, height=SIZE), None, runtime)
+
+
+def test_an_ir_of_a_newer_openvino_is_refused_in_one_line_that_names_the_version(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    text = tiny_bundle.file(INT8_IR).read_text()
+    assert 'version="11"' in text
+    (tmp_path / INT8_IR).write_text(text.replace('version="11"', 'version="99"', 1))
+    shutil.copy(tiny_bundle.file(INT8_IR_WEIGHTS), tmp_path / INT8_IR_WEIGHTS)
+    with pytest.raises(RuntimeLoadError, match=r"openvino \d{4}\..*install the version it was packed with") as refused:
+        Detector(tmp_path / INT8_IR, InputSpec(width=SIZE, height=SIZE))
+    assert "\n" not in str(refused.value)
+
+
+def test_no_detector_is_made_on_a_cpu_that_is_not_fit(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unfit() -> None:
+        raise CpuError("no AVX2")
+
+    monkeypatch.setattr("edge.detector.require_cpu", unfit)
+    with pytest.raises(CpuError):
+        Detector.from_bundle(tiny_bundle)
+
+
+def test_onnxruntime_is_not_loaded_where_openvino_judges(tiny_bundle: Bundle) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from edge.bundle import open_bundle; from edge.detector import Detector\n"
+        f"Detector.from_bundle(open_bundle(Path({str(tiny_bundle.path)!r}))); sys.exit('onnxruntime' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], timeout=120).returncode == 0
 
 
 @given(scores=st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)))
