@@ -102,6 +102,10 @@ def _commissioning(verb: AddVerb) -> None:
     commission.add_argument("--frames", type=int, default=20, metavar="N", help="how many pictures (20)")
     commission.add_argument("--seconds", type=float, default=5.0, metavar="S", help="over how long (5)")
     commission.add_argument("--recipe", default="default", metavar="NAME", help="of which recipe (default)")
+    tune = verb("tune", "measure how the model uses this CPU best, and keep it for the engine", _tune)
+    _config(tune)
+    tune.add_argument("--seconds", type=float, default=60.0, metavar="S", help="how long to measure, all together (60)")
+    tune.add_argument("--recipe", default="default", metavar="NAME", help="the model of which recipe (default)")
 
 
 def _proofs(verb: AddVerb) -> None:
@@ -209,6 +213,16 @@ def _commission(arguments: argparse.Namespace) -> int:
         raise ConfigError("commission takes 2 to 1000 --frames and 0 to 3600 --seconds")
     baseline = commission(load_config(arguments.config), arguments.recipe, arguments.frames, arguments.seconds)
     print(words(baseline, arguments.recipe))
+    return 0
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    from edge.config import ConfigError, load_config
+    from edge.tune import tune
+
+    if not 0 < arguments.seconds <= 3600:
+        raise ConfigError("tune takes up to 3600 --seconds")
+    print(tune(load_config(arguments.config), arguments.recipe, arguments.seconds, _say))
     return 0
 
 

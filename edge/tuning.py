@@ -57,11 +57,12 @@ class Choice(Facts):
 
 
 class Trial(Facts):
-    """One choice as it was measured beside OpenVINO's own, taking turns."""
+    """One choice as it was measured beside another one, taking turns."""
 
     choice: Choice
+    against: Choice
     p50_ms: float
-    ratio: float  # of its median to that of OpenVINO's own choice
+    ratio: float  # of its median to that of the other one
     low: float  # 95 % interval of the ratio
     high: float
     n: int

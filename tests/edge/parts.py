@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
+from edge.bundle import Bundle
+from edge.config import StationConfig
 from edge.preprocess import InputSpec
 from edge.types import Frame, Image, Inspection, Prediction, Reason, Region, Timings, Verdict
 from tests.tiny import SIZE, THRESHOLD, good_image
@@ -61,3 +64,18 @@ class ChosenModel:
 
     def predict(self, image: Image) -> Prediction:
         return self._answer(image)
+
+
+def watching_station(folder: Path, bundle: Bundle) -> StationConfig:
+    """A station with state and run folders below `folder`, and no outputs."""
+    (folder / "state").mkdir()
+    return StationConfig.model_validate(
+        {
+            "name": "Test",
+            "bundle": bundle.path,
+            "state_dir": folder / "state",
+            "run_dir": folder / "run",
+            "camera": {"type": "folder", "path": folder},
+            "trigger": {"type": "free_run", "rate_hz": 1},
+        }
+    )

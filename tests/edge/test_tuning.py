@@ -9,27 +9,18 @@ from edge.bundle import Bundle
 from edge.config import StationConfig
 from edge.runtimes import Settings
 from edge.tuning import Choice, Place, Profile, Trial, TuningError, here, read_profile, station_settings, write_profile
+from tests.edge.parts import watching_station
 
 CHOICE = Choice(inference_num_threads=1, enable_cpu_pinning=False)
 
 
 @pytest.fixture
 def config(tmp_path: Path, tiny_bundle: Bundle) -> StationConfig:
-    (tmp_path / "state").mkdir()
-    return StationConfig.model_validate(
-        {
-            "name": "Test",
-            "bundle": tiny_bundle.path,
-            "state_dir": tmp_path / "state",
-            "run_dir": tmp_path / "run",
-            "camera": {"type": "folder", "path": tmp_path},
-            "trigger": {"type": "free_run", "rate_hz": 1},
-        }
-    )
+    return watching_station(tmp_path, tiny_bundle)
 
 
 def profile(place: Place) -> Profile:
-    trial = Trial(choice=CHOICE, p50_ms=4.0, ratio=0.8, low=0.7, high=0.9, n=100)
+    trial = Trial(choice=CHOICE, against=Choice(), p50_ms=4.0, ratio=0.8, low=0.7, high=0.9, n=100)
     return Profile(
         measured_at=datetime(2026, 1, 1, tzinfo=UTC), bundle="tiny 1", place=place, choice=CHOICE, trials=(trial,)
     )
