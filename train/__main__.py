@@ -19,6 +19,7 @@ STAGES = {
     "quantize": ("train.quantize", "network -> INT8 ONNX and OpenVINO IR, parity proven"),
     "calibrate": ("train.calibrate", "held-out goods -> threshold and defect probability"),
     "evaluate": ("train.evaluate", "test images -> measures, FP32 and INT8"),
+    "profile": ("train.profile", "where the time of an inference goes, node by node"),
     "report": ("train.report", "measures and pictures -> one HTML page"),
     "pack": ("train.pack", "run -> bundle"),
     "all": ("train.all", "the whole chain"),

@@ -29,13 +29,16 @@ class BackboneError(TrainError):
 class Backbone(nn.Module):
     """Image (1, 3, H, W) float 0..255 RGB -> features at strides 4, 8 and 16; normalisation included.
 
-    The statistics are those the weights were trained with: (x / 255 - mean) / std per channel.
+    The statistics are those the weights were trained with, (x / 255 - mean) / std per channel, and they are part of
+    the first convolution: it sees x - zero, where zero is the mean colour's grey as a whole number: a camera's bytes
+    are then its INT8 input as they are, with zero as their zero point (docs/decisions/0005).
     """
 
     def __init__(self, name: str) -> None:
         """The network without trained weights; raises BackboneError when timm cannot give its stages."""
         super().__init__()
         _known(name)
+        self.name = name
         options = _options(name)
         try:
             info = timm.create_model(name, features_only=True, **options).feature_info
@@ -44,31 +47,49 @@ class Backbone(nn.Module):
         except (RuntimeError, AttributeError, ValueError) as error:
             raise BackboneError(f"{name}: has no features at strides {STRIDES} ({error}); try another") from error
         _cut_unused(self.stages)
-        config = timm.get_pretrained_cfg(name)
         self.channels = tuple(self.stages.feature_info.channels())
-        self.register_buffer("shift", torch.tensor(config.mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("scale", torch.tensor(config.std).view(1, 3, 1, 1) * 255)
+        self.zero = round(255 * sum(timm.get_pretrained_cfg(name).mean) / 3)
+        first = _first_convolution(self.stages)[1]
+        if first.bias is None:
+            first.bias = nn.Parameter(torch.zeros(first.out_channels))
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return list(self.stages((image - self.shift) / self.scale))
+        return list(self.stages(image - self.zero))
 
     @classmethod
     def pretrained(cls, name: str, weights: Path | None = None) -> Backbone:
         """The network with weights from a file (a state dict of the whole network, .pt/.pth/.safetensors), else
         from the installed package (EfficientNet-Lite0..2), else from timm's hub. Raises BackboneError."""
         backbone = cls(name)
+        own = backbone.stages.state_dict()
         known = _whole(name, weights).state_dict()
-        wanted = backbone.stages.state_dict()
-        if not set(wanted) <= set(known):
+        if not set(own) - set(known) <= {f"{_first_convolution(backbone.stages)[0]}.bias"}:
             raise BackboneError(f"{name}: timm names its feature weights differently; choose an EfficientNet")
-        backbone.stages.load_state_dict({key: known[key] for key in wanted})
+        backbone.stages.load_state_dict({key: known.get(key, value) for key, value in own.items()})
+        backbone._fold_normalisation()
         return backbone
+
+    def _fold_normalisation(self) -> None:
+        """w . (x - shift) / scale = (w / scale) . (x - zero) + (w / scale) . (zero - shift), exact inside the image.
+
+        At its border the padding shows the grey `zero` instead of the mean colour, less than a grey level away where
+        the mean is grey (Lite) and at most 12 of 255 with the statistics of ImageNet.
+        """
+        config = timm.get_pretrained_cfg(self.name)
+        shift, scale = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (config.mean, config.std))
+        first = _first_convolution(self.stages)[1]
+        with torch.no_grad():
+            first.weight /= scale
+            first.bias += (first.weight * (self.zero - shift)).sum(dim=(1, 2, 3))
 
     @classmethod
     def from_state(cls, name: str, state: dict[str, Tensor]) -> Backbone:
-        """The network of an earlier run, from its own state dict."""
+        """The network of an earlier run, from its own state dict; raises BackboneError for another version's."""
         backbone = cls(name)
-        backbone.load_state_dict(state)
+        try:
+            backbone.load_state_dict(state)
+        except RuntimeError:
+            raise BackboneError(f"{name}: the run is of another version of Linewatch; run `fit` again") from None
         return backbone
 
 
@@ -133,6 +154,12 @@ def _load(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     if set(own) != set(state) or any(own[key].shape != state[key].shape for key in own):
         raise BackboneError(f"{path}: the weights are of another network; name the backbone they belong to")
     model.load_state_dict(state)
+
+
+def _first_convolution(stages: nn.Module) -> tuple[str, nn.Conv2d]:
+    """Name and module of the convolution that sees the image."""
+    found = ((key, part) for key, part in stages.named_modules() if isinstance(part, nn.Conv2d))
+    return next(found)
 
 
 def _cut_unused(stages: nn.Module) -> None:

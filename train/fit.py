@@ -45,7 +45,7 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport:
     share = _holdout_share(len(dataset.train_good), recipe)
     good, holdout = split_goods(dataset.train_good, share, recipe.seed, recipe.group_regex, recipe.group_gap)
     spec = input_spec(good, recipe)
-    features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights)).eval()
+    features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights), recipe.patch_stride).eval()
     with torch.inference_mode():
         patches = collect_patches(
             lambda path: features(image_tensor(path, spec))[0], [sample.path for sample in good], recipe
@@ -95,7 +95,7 @@ def chosen_patches(work: Work) -> Tensor:
 
 
 def _features(state: dict[str, Any], recipe: Recipe) -> PatchFeatures:
-    return PatchFeatures(Backbone.from_state(recipe.backbone, state["backbone"])).eval()
+    return PatchFeatures(Backbone.from_state(recipe.backbone, state["backbone"]), recipe.patch_stride).eval()
 
 
 def _load(work: Work) -> dict[str, Any]:

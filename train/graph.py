@@ -22,17 +22,52 @@ def take_bytes(model: ModelProto, height: int, width: int) -> None:
     """Make the graph take `image` (1, height, width, 3) uint8 RGB instead of (1, 3, height, width) float 0..255.
 
     The device then hands over the camera's bytes as they are: a quarter of the memory traffic, no scaling to get wrong.
+    In a quantised graph they are the first convolution's INT8 input: image - zero -> QuantizeLinear ->
+    DequantizeLinear becomes one DequantizeLinear with a step of 1, and nothing is rounded.
     """
     graph = model.graph
     old = graph.input[0].name
     if [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] != [1, 3, height, width]:
         raise GraphError(f"the exported graph does not take (1, 3, {height}, {width}); export it again")
     del graph.input[0]
-    for node in graph.node:
-        node.input[:] = ["image_chw" if name == old else name for name in node.input]
     graph.input.append(helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, 3]))
-    graph.node.insert(0, helper.make_node("Transpose", ["image"], ["image_bytes_chw"], perm=[0, 3, 1, 2]))
-    graph.node.insert(1, helper.make_node("Cast", ["image_bytes_chw"], ["image_chw"], to=TensorProto.FLOAT))
+    chain = _chain(graph, old, ("Sub", "QuantizeLinear", "DequantizeLinear"))
+    if chain:
+        zero = _byte(graph, chain[0].input[1])
+        graph.initializer.append(numpy_helper.from_array(np.array(1.0, np.float32), "image_step"))
+        graph.initializer.append(numpy_helper.from_array(zero, "image_zero"))
+        first = helper.make_node("DequantizeLinear", ["image", "image_step", "image_zero"], ["image_float"])
+        # In this order: with the Transpose before it OpenVINO computes the first convolution in float.
+        second = helper.make_node("Transpose", ["image_float"], [chain[-1].output[0]], perm=[0, 3, 1, 2])
+        for node in chain:
+            graph.node.remove(node)
+    else:
+        first = helper.make_node("Transpose", ["image"], ["image_bytes"], perm=[0, 3, 1, 2])
+        second = helper.make_node("Cast", ["image_bytes"], ["image_chw"], to=TensorProto.FLOAT)
+        for node in graph.node:
+            node.input[:] = ["image_chw" if name == old else name for name in node.input]
+    graph.node.insert(0, first)
+    graph.node.insert(1, second)
+
+
+def _chain(graph: onnx.GraphProto, start: str, kinds: tuple[str, ...]) -> list[NodeProto]:
+    """The nodes of these kinds that follow each other from a value on, each the only user of its input; or none."""
+    found: list[NodeProto] = []
+    for kind in kinds:
+        users = [node for node in graph.node if start in node.input]
+        if [node.op_type for node in users] != [kind]:
+            return []
+        found.append(users[0])
+        start = users[0].output[0]
+    return found
+
+
+def _byte(graph: onnx.GraphProto, name: str) -> NDArray[np.uint8]:
+    """A scalar constant of the graph that is a whole number from 0 to 255."""
+    (value,) = (numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name == name)
+    if value.size != 1 or float(value.item()) not in range(256):
+        raise GraphError(f"the image is shifted by {value.tolist()}, which is no byte; export it again")
+    return np.array(value.item(), np.uint8)
 
 
 def fold_weights(model: ModelProto) -> int:
@@ -94,6 +129,7 @@ def _drop_unused(model: ModelProto) -> None:
 def finish(model: ModelProto, height: int, width: int) -> None:
     """Give the graph its byte input, check it, and drop what only a debugger would read."""
     take_bytes(model, height, width)
+    _drop_unused(model)
     del model.graph.value_info[:]
     for node in model.graph.node:
         del node.metadata_props[:]

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from train.backbones import Backbone
 
+BANK_ROWS = 512
+
 
 class PatchFeatures(nn.Module):
-    """(1, 3, H, W) float 0..255 RGB -> (1, C, H/8, W/8): two stages, each averaged over 3x3, side by side.
+    """(1, 3, H, W) float 0..255 RGB -> (1, C, H/s, W/s), a patch every s = 8 or 16 pixels: two stages side by side.
 
-    Locally aware patch features as in PatchCore (Roth et al. 2022, section 3.1). The average does not count
-    its padding: OpenVINO's INT8 pooling pads with 0 instead of the zero point otherwise.
+    Locally aware patch features as in PatchCore (Roth et al. 2022, section 3.1): with s = 8 each stage is averaged
+    over 3x3 and the coarse one enlarged, with s = 16 the fine one is averaged over 2x2, which has a quarter of the
+    patches (docs/decisions/0005). The average does not count its padding: OpenVINO's INT8 pooling pads with 0
+    instead of the zero point otherwise.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, stride: int) -> None:
         super().__init__()
         self.backbone = backbone
+        self.stride = stride
         self.fine_channels = backbone.channels[-2]
 
     def forward(self, image: Tensor) -> Tensor:
-        fine, coarse = (functional.avg_pool2d(f, 3, 1, 1, count_include_pad=False) for f in self.backbone(image)[-2:])
+        fine, coarse = self.backbone(image)[-2:]
+        coarse = functional.avg_pool2d(coarse, 3, 1, 1, count_include_pad=False)
+        if self.stride == 16:
+            return torch.cat([functional.avg_pool2d(fine, 2), coarse], dim=1)
+        fine = functional.avg_pool2d(fine, 3, 1, 1, count_include_pad=False)
         coarse = functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         return torch.cat([fine, coarse], dim=1)
 
@@ -31,7 +42,8 @@ class NormalityHead(nn.Module):
     """Features (1, C, h, w) -> (1, 1, h, w) distance to the nearest of N normal patches, per standardised channel.
 
     |q - m|^2 = |q|^2 - 2 q.m + |m|^2, so the memory bank is a 1x1 convolution followed by a minimum over
-    channels: no index, and it quantises like any other layer.
+    channels: no index, and it quantises like any other layer. It is computed BANK_ROWS rows at a time, so that what
+    the minimum reads is still in the cache and a large input does not need N maps at once.
     """
 
     def __init__(self, mean: Tensor, std: Tensor, bank: Tensor) -> None:
@@ -40,20 +52,26 @@ class NormalityHead(nn.Module):
         channels = bank.shape[1]
         self.register_buffer("mean", mean.view(1, channels, 1, 1))
         self.register_buffer("std", std.view(1, channels, 1, 1))
-        self.bank = nn.Conv2d(channels, len(bank), 1)
-        with torch.no_grad():
-            self.bank.weight.copy_(-2.0 * bank[:, :, None, None])
-            self.bank.bias.copy_((bank * bank).sum(dim=1))
+        self.bank = nn.ModuleList(_distances(rows) for rows in bank.tensor_split(-(-len(bank) // BANK_ROWS)))
 
     def forward(self, features: Tensor) -> Tensor:
         query = (features - self.mean) / self.std
-        nearest = self.bank(query).amin(dim=1, keepdim=True)
+        nearest = functools.reduce(torch.minimum, (rows(query).amin(dim=1, keepdim=True) for rows in self.bank))
         squared = (query * query).sum(dim=1, keepdim=True) + nearest
         return squared.clamp_min(0.0).sqrt() / features.shape[1] ** 0.5
 
 
+def _distances(rows: Tensor) -> nn.Conv2d:
+    """(N, C) normal patches -> the convolution that gives -2 q.m + |m|^2 for each."""
+    convolution = nn.Conv2d(rows.shape[1], len(rows), 1)
+    with torch.no_grad():
+        convolution.weight.copy_(-2.0 * rows[:, :, None, None])
+        convolution.bias.copy_((rows * rows).sum(dim=1))
+    return convolution
+
+
 class InspectionNet(nn.Module):
-    """What is exported: image (1, 3, H, W) float 0..255 RGB -> score (1,), anomaly_map (1, 1, H/8, W/8).
+    """What is exported: image (1, 3, H, W) float 0..255 RGB -> score (1,), anomaly_map (1, 1, H/s, W/s).
 
     The score is the mean of the map's `top_k` highest values: one hot cell is noise more often than a defect is
     that small, since every cell has already seen 3x3 patches. A score at the threshold implies a cell at it.

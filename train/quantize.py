@@ -23,6 +23,7 @@ from train.export import OUTPUTS, example, quiet, to_onnx
 from train.fit import chosen_patches, collect_patches, image_tensor, load_features, load_network, statistics
 from train.graph import finish, fold_weights
 from train.model import InspectionNet, NormalityHead, PatchFeatures
+from train.profile import runtime_nodes
 from train.work import FitReport, Work, progress
 
 FP32_TOLERANCE = 1e-3  # relative, torch = ONNX Runtime = OpenVINO on the float graph
@@ -145,16 +146,9 @@ def _observe_extremes(prepared: GraphModule) -> None:
 
 
 def int8_convolutions(model: Path) -> dict[str, bool]:
-    """Name -> computed in 8 bits, for every convolution of the compiled graph; raises QuantizeError if one is not.
-
-    Read from the runtime model: the file's name and its Q/DQ nodes promise nothing.
-    """
-    compiled = openvino.Core().compile_model(str(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    found = {}
-    for node in compiled.get_runtime_model().get_ops():
-        facts = node.get_rt_info()
-        if "Convolution" in facts["layerType"].astype(str):
-            found[node.get_friendly_name()] = facts["runtimePrecision"].astype(str) in ("u8", "i8")
+    """Name -> computed in 8 bits, for every convolution of the compiled graph; raises QuantizeError if one is not."""
+    nodes = [node for node in runtime_nodes(model) if node.kind == "Convolution"]
+    found = {node.name: node.precision in ("u8", "i8") for node in nodes}
     slow = [name for name, int8 in found.items() if not int8]
     if slow or not found:
         raise QuantizeError(f"{model.name}: {len(slow)} of {len(found)} convolutions run in float: {', '.join(slow)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
@@ -26,8 +26,9 @@ class Recipe(BaseModel):
     weights: Path | None = None  # a state dict for it; none: the installed package, else timm's hub
     side: Annotated[int, Field(ge=64, le=2048)] | None = None  # width x height is about side^2; none: from the images
     crop: Crop | None = None  # the inspected rectangle, frame pixels
+    patch_stride: Literal[8, 16] = 16  # pixels of the model's input from one map cell to the next
     fine_weight: Annotated[float, Field(gt=0, le=2)] = 0.5  # weight of the stride-8 features against the stride-16 ones
-    bank: Annotated[int, Field(ge=16, le=20_000)] = 2000  # normal patches kept
+    bank: Annotated[int, Field(ge=16, le=20_000)] = 4000  # normal patches kept
     candidates: Annotated[int, Field(ge=1000)] = 100_000  # patches the bank is chosen from
     top_k: Annotated[int, Field(ge=1, le=100)] = 5  # map cells averaged into the score
     holdout_share: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2  # good images kept back for the threshold
@@ -42,6 +43,7 @@ OPTIONS: dict[str, type] = {
     "backbone": str,
     "weights": Path,
     "side": int,
+    "patch_stride": int,
     "fine_weight": float,
     "bank": int,
     "top_k": int,

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import onnx
@@ -15,6 +16,7 @@ from edge.detector import RUNTIMES, Detector, check_references
 from edge.preprocess import load_image
 from train.evaluate import EvaluateError, evaluate_bundle
 from train.pack import pack
+from train.profile import runtime_nodes
 from train.quantize import QuantizeError, int8_convolutions, parity
 from train.work import Work
 
@@ -89,6 +91,27 @@ def test_every_convolution_is_int8(work: Work) -> None:
     assert all(found.values())
 
 
+def test_between_the_convolutions_there_is_only_what_has_to_be(work: Work) -> None:
+    """Every other kind of node of the compiled graph, with its number where more would be a step back."""
+    nodes = runtime_nodes(work.file(INT8_IR))
+    kinds = Counter(node.kind for node in nodes)
+    # Reorder: the image's bytes side by side for each pixel already, and the map on its way out, twice.
+    assert kinds.pop("Reorder") <= 3
+    assert kinds.pop("FakeQuantize", 0) <= 2  # each of the two stages standardised, in one step for both
+    assert set(kinds) <= {"Convolution", "Concatenation", "Pooling", "Subgraph", "Reduce", "TopK"}
+    # Subgraph: residual sums and the distance; none of them goes over the whole image.
+    assert all(node.elements < 256 * 256 * 3 for node in nodes if node.kind == "Subgraph")
+    # FakeQuantize and Subgraph aside, what is computed in float is on the way from the bank to the score.
+    assert {node.kind for node in nodes if node.precision == "f32"} <= {"Reduce", "Reorder", "Subgraph", "TopK"}
+
+
+def test_the_profile_counts_what_the_network_multiplies(work: Work) -> None:
+    """500 rows of 152 values at 16 x 16 places are the last of its convolutions."""
+    nodes = [node for node in runtime_nodes(work.file(INT8_IR)) if node.kind == "Convolution"]
+    assert nodes[-1].macs == 500 * 152 * 16 * 16
+    assert nodes[0].macs == 32 * 3 * 9 * 128 * 128
+
+
 def test_a_float_model_does_not_pass_as_int8(work: Work) -> None:
     with pytest.raises(QuantizeError, match="run in float: "):
         int8_convolutions(work.file(FP32_ONNX))
@@ -100,7 +123,7 @@ def test_parity_refuses_a_model_that_scores_otherwise(work: Work, tmp_path: Path
     copy = Work(tmp_path / "run")
     shutil.copytree(work.folder, copy.folder)
     model = onnx.load(copy.file(INT8_ONNX))
-    (bias,) = (t for t in model.graph.initializer if t.name == "head.bank.bias")
+    (bias,) = (t for t in model.graph.initializer if t.name == "head.bank.0.bias")
     values = onnx.numpy_helper.to_array(bias) * 1.3
     bias.CopyFrom(onnx.numpy_helper.from_array(values.astype("float32"), bias.name))
     onnx.save(model, copy.file(INT8_ONNX))

