@@ -81,6 +81,7 @@ class Manifest(Facts):
     input: InputSpec
     threshold: Threshold
     calibration: Calibration
+    types: tuple[str, ...] = ()  # of defects, in the order of the model's `defect_types`; empty: it tells none apart
     metrics: dict[str, Any]
     training: dict[str, Any]  # backbone, seed, package versions: for the auditor, never read by the device
     references: tuple[Reference, ...] = Field(min_length=1)

@@ -11,6 +11,7 @@ import numpy as np
 from edge.types import AnomalyMap, Image, Prediction, Reason, Region, Verdict
 
 MAX_REGIONS = 32
+ANOMALY = "anomaly"  # the label of a region where the bundle knows no types of defect
 HEATMAP_TOP = 2.0  # the heatmap's colours end at this multiple of the threshold, for every image alike
 
 
@@ -34,10 +35,13 @@ def decide(prediction: Prediction, threshold: float, box: tuple[int, int, int, i
         return Decision(Verdict.ERROR, Reason.INFERENCE_FAILED, f"score {score} is not a finite number", ())
     if score < threshold:
         return Decision(Verdict.OK, Reason.SCORE, "", ())
-    return Decision(Verdict.NG, Reason.SCORE, "", find_regions(prediction.anomaly_map, threshold, box))
+    label = prediction.defect_type or ANOMALY
+    return Decision(Verdict.NG, Reason.SCORE, "", find_regions(prediction.anomaly_map, threshold, box, label))
 
 
-def find_regions(anomaly_map: AnomalyMap, threshold: float, box: tuple[int, int, int, int]) -> tuple[Region, ...]:
+def find_regions(
+    anomaly_map: AnomalyMap, threshold: float, box: tuple[int, int, int, int], label: str = ANOMALY
+) -> tuple[Region, ...]:
     """Connected areas of an (h, w) map at or above the threshold, in frame pixels, strongest first (at most 32)."""
     left, top, width, height = box
     rows, columns = anomaly_map.shape
@@ -48,7 +52,7 @@ def find_regions(anomaly_map: AnomalyMap, threshold: float, box: tuple[int, int,
         x, y, w, h, area = (int(v) for v in stats[index])
         x0, y0, x1, y1 = (round(v) for v in (x * step_x, y * step_y, (x + w) * step_x, (y + h) * step_y))
         peak = float(anomaly_map[labels == index].max())
-        regions.append(Region(left + x0, top + y0, x1 - x0, y1 - y0, round(area * step_x * step_y), peak))
+        regions.append(Region(left + x0, top + y0, x1 - x0, y1 - y0, round(area * step_x * step_y), peak, label))
     return tuple(sorted(regions, key=lambda region: -region.peak)[:MAX_REGIONS])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,7 @@ __all__ = [
 
 Precision = Literal["int8", "fp32", "bf16"]
 SCORE, ANOMALY_MAP = "score", "anomaly_map"  # what every model answers
+TYPES = "defect_types"  # (1, K) shares of the K types, where the manifest names types
 DEFAULT_SETTINGS = Settings()
 
 
@@ -65,23 +67,25 @@ class Detector:
         settings: Settings = DEFAULT_SETTINGS,
         blobs: BlobStore | None = None,
         sha256: str = "",
+        types: Sequence[str] = (),
     ) -> None:
         """Load and compile a model file (IR or ONNX); with blobs, keep it compiled under sha256, its content's digest.
 
-        The model takes `image` (1, height, width, 3) uint8 RGB and answers `score` (1,) and
-        `anomaly_map` (1, 1, h, w), both float32. Raises DetectorError when it does not, RuntimeLoadError when the
-        runtime does not load it, CpuError when this CPU is none for INT8.
+        The model takes `image` (1, height, width, 3) uint8 RGB and answers `score` (1,), `anomaly_map` (1, 1, h, w)
+        and, with types, `defect_types` (1, K), all float32. Raises DetectorError when it does not, RuntimeLoadError
+        when the runtime does not load it, CpuError when this CPU is none for INT8.
         """
         require_cpu()
         self.spec = spec
         self.runtime = runtime
         self._calibration = calibration
+        self._types = tuple(types)
         loaded = load(model, runtime, settings, blobs, sha256)
         if loaded.shape != (1, spec.height, spec.width, 3):
             raise DetectorError(
                 f"{model}: takes input {loaded.shape}, the manifest says {spec.width}x{spec.height} RGB"
             )
-        for name in (SCORE, ANOMALY_MAP):
+        for name in (SCORE, ANOMALY_MAP, *([TYPES] if types else [])):
             if name not in loaded.outputs:
                 raise DetectorError(f"{model}: answers {', '.join(loaded.outputs)} and no {name!r}; export it again")
         self.run = loaded.run  # the bare model: prepared tensor -> output name -> array
@@ -104,7 +108,8 @@ class Detector:
         if precision == "bf16":
             settings = replace(settings, bf16=True)
         manifest = bundle.manifest
-        return cls(bundle.file(name), manifest.input, manifest.calibration, runtime, settings, blobs, sha256)
+        spec, calibration, types = manifest.input, manifest.calibration, manifest.types
+        return cls(bundle.file(name), spec, calibration, runtime, settings, blobs, sha256, types)
 
     def predict(self, image: Image) -> Prediction:
         """Judge one (H, W, 3) uint8 BGR frame; raises ImageError when it does not fit the input spec."""
@@ -120,14 +125,20 @@ class Detector:
 
     def infer(self, tensor: Image) -> tuple[float, AnomalyMap]:
         """The raw graph: (score, (h, w) float32 map) of a prepared tensor."""
+        score, anomaly_map, _ = self._infer(tensor)
+        return score, anomaly_map
+
+    def _infer(self, tensor: Image) -> tuple[float, AnomalyMap, str]:
         answers = self.run(tensor)
-        return float(answers[SCORE].reshape(())), np.asarray(answers[ANOMALY_MAP], dtype=np.float32)[0, 0]
+        score, anomaly_map = float(answers[SCORE].reshape(())), np.asarray(answers[ANOMALY_MAP], dtype=np.float32)[0, 0]
+        return score, anomaly_map, self._types[int(np.argmax(answers[TYPES]))] if self._types else ""
 
     def _answer(self, tensor: Image, prepare_ms: float) -> Prediction:
         start = time.perf_counter()
-        score, anomaly_map = self.infer(tensor)
+        score, anomaly_map, defect_type = self._infer(tensor)
         infer_ms = (time.perf_counter() - start) * 1e3
-        return Prediction(score, probability(score, self._calibration), anomaly_map, prepare_ms, infer_ms)
+        chance = probability(score, self._calibration)
+        return Prediction(score, chance, anomaly_map, prepare_ms, infer_ms, defect_type)
 
 
 def probability(score: float, calibration: Calibration | None) -> float:

@@ -58,6 +58,7 @@ class Prediction:
     anomaly_map: AnomalyMap  # (h, w) float32 in units of score, covering the inspected crop
     prepare_ms: float
     infer_ms: float
+    defect_type: str = ""  # the likeliest, if the part is defective; empty where the bundle knows no types
 
 
 @dataclass(frozen=True, slots=True)

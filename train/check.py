@@ -22,10 +22,10 @@ from train.data import (
     Sample,
     dataset_sha256,
     images_in,
+    label_folders,
     load_mask,
     missing_goods,
     scan_dataset,
-    test_folders,
 )
 
 
@@ -96,17 +96,16 @@ def _check_goods(dataset: Dataset, min_good: int, report: CheckReport) -> None:
 
 
 def _check_folders(root: Path, report: CheckReport) -> None:
-    for folder in test_folders(root):
-        if not images_in(folder):
+    labels = [folder for split in ("train", "test") for folder in label_folders(root / split)]
+    for folder in labels:
+        if not images_in(folder) and folder != root / "train" / GOOD:
             report.problems.append(f"{folder}: holds no image; add some or remove the folder")
-    for folder in _folders(root / "train"):
-        if folder.name != GOOD:
-            report.warnings.append(f"{folder}: not read; only train/{GOOD} is trained on")
 
 
 def _check_images(dataset: Dataset, report: CheckReport) -> None:
     """Decode everything: counts, sizes, masks and duplicates."""
-    samples = [("train", sample) for sample in dataset.train_good] + [("test", sample) for sample in dataset.test]
+    train = [("train", sample) for sample in (*dataset.train_good, *dataset.train_defects)]
+    samples = train + [("test", sample) for sample in dataset.test]
     rows: dict[tuple[str, str], Row] = {}
     by_pixels: dict[bytes, list[_Seen]] = defaultdict(list)
     for split, sample in tqdm(samples, desc="check", unit="image", leave=False, disable=None):
@@ -142,15 +141,15 @@ def _check_mask(sample: Sample, shape: tuple[int, int], report: CheckReport) -> 
 
 
 def _check_unmasked(dataset: Dataset, report: CheckReport) -> None:
-    bad: dict[str, list[Sample]] = defaultdict(list)
-    for sample in dataset.test:
+    bad: dict[Path, list[Sample]] = defaultdict(list)
+    for sample in (*dataset.train_defects, *dataset.test):
         if sample.label != GOOD:
-            bad[sample.label].append(sample)
-    for label, samples in bad.items():
+            bad[sample.path.parent].append(sample)
+    for folder, samples in bad.items():
         bare = [sample for sample in samples if sample.mask is None]
         if bare:
             report.warnings.append(
-                f"{dataset.root / 'test' / label}: {len(bare)} of {len(samples)} images have no mask "
+                f"{folder}: {len(bare)} of {len(samples)} images have no mask "
                 f"(first: {bare[0].path.name}); they count in image figures only"
             )
 
@@ -173,20 +172,22 @@ def _check_duplicates(groups: Iterable[list[_Seen]], root: Path, report: CheckRe
 
 
 def _check_masks_have_images(dataset: Dataset, report: CheckReport) -> None:
-    used = {sample.mask for sample in dataset.test}
+    used = {sample.mask for sample in (*dataset.train_defects, *dataset.test)}
     for folder in _folders(dataset.root / "ground_truth"):
         for path in _files(folder):
             if path in used:
                 continue
             if path.name.endswith(MASK_ENDING):
-                image = dataset.root / "test" / folder.name / path.name.removesuffix(MASK_ENDING)
-                report.problems.append(f"{path}: there is no image {image}.*; rename the mask or remove it")
+                image = f"{folder.name}/{path.name.removesuffix(MASK_ENDING)}.*"
+                report.problems.append(
+                    f"{path}: there is no image {image} in test/ or train/; rename the mask or remove it"
+                )
             else:
                 report.warnings.append(f"{path}: not read; masks are named <image>{MASK_ENDING}")
 
 
 def _check_strays(root: Path, report: CheckReport) -> None:
-    for folder in (root / "train" / GOOD, *test_folders(root)):
+    for folder in (*label_folders(root / "train"), *label_folders(root / "test")):
         for path in _files(folder):
             if path.suffix.lower() not in IMAGE_SUFFIXES:
                 report.warnings.append(f"{path}: not read; it is not an image ({' '.join(IMAGE_SUFFIXES)})")

@@ -1,6 +1,7 @@
 """Folders in MVTec layout: reading them, hashing them, splitting the good ones, and stage `check`.
 
-`train/good` is needed; `test/good`, `test/<defect>` and `ground_truth/<defect>/<stem>_mask.png` are optional.
+`train/good` is needed; `train/<defect>` (labelled defects to learn from), `test/good`, `test/<defect>` and
+`ground_truth/<defect>/<stem>_mask.png` are optional.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,12 @@ class Dataset:
     root: Path
     train_good: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    train_defects: tuple[Sample, ...] = ()  # labelled defects to learn from
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All of them."""
+        return (*self.train_good, *self.train_defects, *self.test)
 
 
 def read_dataset(root: Path) -> Dataset:
@@ -73,11 +80,14 @@ def scan_dataset(root: Path) -> Dataset:
             raise DataError(f"{root}: the folder is empty; put photographs of good parts into {root / 'train' / GOOD}")
         groups = read_groups(root)
         goods = images_in(root / "train" / GOOD)
-        test = [sample for folder in test_folders(root) for sample in _test_samples(root, folder)]
+        test = [sample for folder in label_folders(root / "test") for sample in _samples(root, folder, groups)]
+        bad = [folder for folder in label_folders(root / "train") if folder.name != GOOD]
+        train_defects = [sample for folder in bad for sample in _samples(root, folder, groups)]
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
     train_good = [Sample(path, GOOD, None, groups.get(path.relative_to(root).as_posix())) for path in goods]
-    return Dataset(root, tuple(train_good), tuple(test))
+    _refuse_shared_masks(test, train_defects)
+    return Dataset(root, tuple(train_good), tuple(test), tuple(train_defects))
 
 
 def missing_goods(root: Path) -> str:
@@ -87,9 +97,8 @@ def missing_goods(root: Path) -> str:
     return f"{folder}: {state}; training needs photographs of good parts there ({' '.join(IMAGE_SUFFIXES)})"
 
 
-def test_folders(root: Path) -> list[Path]:
-    """The folders of test/, good first, the defects by name."""
-    folder = root / "test"
+def label_folders(folder: Path) -> list[Path]:
+    """The folders of train/ or test/, good first, the defects by name."""
     if not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: (p.name != GOOD, p.name))
@@ -100,13 +109,23 @@ def images_in(folder: Path) -> list[Path]:
     return [path for path in image_files(folder) if path.is_file()] if folder.is_dir() else []
 
 
-def _test_samples(root: Path, folder: Path) -> list[Sample]:
+def _samples(root: Path, folder: Path, groups: Mapping[str, str]) -> list[Sample]:
     samples = []
     for path in images_in(folder):
         mask = root / "ground_truth" / folder.name / f"{path.stem}{MASK_ENDING}"
         found = mask if folder.name != GOOD and mask.is_file() else None
-        samples.append(Sample(path, folder.name, found))
+        samples.append(Sample(path, folder.name, found, groups.get(path.relative_to(root).as_posix())))
     return samples
+
+
+def _refuse_shared_masks(test: Sequence[Sample], train: Sequence[Sample]) -> None:
+    """train/crack/1.jpg and test/crack/1.jpg would both own ground_truth/crack/1_mask.png."""
+    owners = {sample.mask: sample.path for sample in test if sample.mask is not None}
+    for sample in train:
+        if sample.mask in owners:
+            raise DataError(
+                f"{sample.mask}: is the mask of {sample.path} and of {owners[sample.mask]}; rename one image"
+            )
 
 
 def load_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -131,8 +150,8 @@ def load_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 def dataset_sha256(dataset: Dataset) -> str:
     """A hash of every image, mask and groups.csv: relative names and bytes, in the order of the names."""
-    files = [sample.path for sample in (*dataset.train_good, *dataset.test)]
-    files += [sample.mask for sample in dataset.test if sample.mask is not None]
+    files = [sample.path for sample in dataset.samples]
+    files += [sample.mask for sample in dataset.samples if sample.mask is not None]
     groups = dataset.root / GROUPS_FILE
     files += [groups] if groups.is_file() else []
     digest = hashlib.sha256()
@@ -157,7 +176,7 @@ def split_goods(
     """
     if not 0 < holdout_share < 1:
         raise DataError(f"the holdout share is {holdout_share}; it must lie between 0 and 1")
-    parts = _parts(samples, group_regex, group_gap)
+    parts = part_names(samples, group_regex, group_gap)
     sizes = Counter(parts)
     if len(sizes) < 2:
         raise DataError(f"{len(samples)} good images show {len(sizes)} part; holding some out needs at least 2 parts")
@@ -175,7 +194,8 @@ def split_goods(
     return [s for s, part in paired if part not in held], [s for s, part in paired if part in held]
 
 
-def _parts(samples: Sequence[Sample], group_regex: str | None, group_gap: int) -> list[str]:
+def part_names(samples: Sequence[Sample], group_regex: str | None = None, group_gap: int = 0) -> list[str]:
+    """The physical part each image shows: by groups.csv, by the rule, or every image its own."""
     if group_regex is None:
         if group_gap:
             raise PartError("group_gap is set without group_regex; say which number of the name it compares")

@@ -19,10 +19,9 @@ from edge.bundle import FP32_ONNX
 from edge.preprocess import InputSpec
 from train.fit import load_network
 from train.graph import OPSET, finish
-from train.work import Work
+from train.work import FitReport, Work
 
 TORCHSCRIPT = "model.torchscript"
-OUTPUTS = ("score", "anomaly_map")
 
 
 def main(argv: list[str]) -> None:
@@ -37,7 +36,7 @@ def export(work: Work, torchscript: bool = False) -> None:
     """Write the float network as ONNX: `image` (1, H, W, 3) uint8 RGB -> `score` (1,), `anomaly_map` (1, 1, h, w)."""
     spec = work.fit_report().input
     network = load_network(work)
-    model = to_onnx(network, spec, OUTPUTS)
+    model = to_onnx(network, spec, outputs(work.fit_report()))
     finish(model, spec.height, spec.width)
     path = work.file(FP32_ONNX)
     onnx.save(model, path)
@@ -52,14 +51,19 @@ def export(work: Work, torchscript: bool = False) -> None:
     print(f"export: {path.name}, {facts['bytes'] / 1e6:.1f} MB, {len(model.graph.node)} nodes")
 
 
+def outputs(report: FitReport) -> tuple[str, ...]:
+    """The names of the graph's outputs: docs/bundle.md."""
+    return ("score", "anomaly_map", *(("defect_types",) if report.types else ()))
+
+
 def to_onnx(
-    network: nn.Module | torch.export.ExportedProgram, spec: InputSpec, outputs: Sequence[str]
+    network: nn.Module | torch.export.ExportedProgram, spec: InputSpec, names: Sequence[str]
 ) -> onnx.ModelProto:
     """The ONNX graph of a network that takes (1, 3, height, width) float, with every shape fixed."""
     arguments = () if isinstance(network, torch.export.ExportedProgram) else (example(spec),)
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
-            network, arguments, input_names=["image"], output_names=list(outputs), opset_version=OPSET, dynamo=True
+            network, arguments, input_names=["image"], output_names=list(names), opset_version=OPSET, dynamo=True
         )
     return program.model_proto
 

@@ -1,9 +1,10 @@
-"""Stage fit: good images -> model.pt, the network with its memory bank of normal patches."""
+"""Stage fit: photographs -> model.pt: the memory bank of normal patches and, where there are defects, the heads."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,13 +16,19 @@ from torch import Tensor
 from edge.arguments import OneLineParser
 from edge.preprocess import InputSpec, load_image, prepare
 from train.backbones import Backbone
-from train.data import Sample, dataset_sha256, read_dataset, split_goods
+from train.batches import Photos, validation_examples
+from train.data import Dataset, Sample, dataset_sha256, read_dataset
 from train.errors import TrainError
-from train.model import InspectionNet, NormalityHead, PatchFeatures
+from train.fusion import Fusion, fit_fusion
+from train.heads import DefectHeads
+from train.model import InspectionNet, NormalityHead, PatchFeatures, top_mean
 from train.recipe import Recipe, add_recipe_options, recipe_from
+from train.split import Split, split
+from train.tune import History, tune
 from train.work import FitReport, Work, git_commit, progress, versions
 
 MODEL = "model.pt"
+CHECKPOINT = "heads_checkpoint.pt"
 MULTIPLE = 16  # sides are multiples of the coarsest stride, so that the two feature grids fit each other
 
 
@@ -38,30 +45,52 @@ def main(argv: list[str]) -> None:
     fit(args.data, recipe_from(args), Work(args.work))
 
 
-def fit(data: Path, recipe: Recipe, work: Work) -> FitReport:
-    """Build the memory bank from good images and write model.pt and fit.json into the run's folder."""
+def fit(data: Path, recipe: Recipe, work: Work) -> FitReport | None:
+    """Train what there is data for and write model.pt, fit.json and, with heads, heads.json into the run's folder.
+
+    The heads come first, since they change the backbone; the memory bank is then built of what is left. None in the
+    other processes of a torchrun, which only train.
+    """
     start = time.monotonic()
     dataset = read_dataset(data)
-    share = _holdout_share(len(dataset.train_good), recipe)
-    good, holdout = split_goods(dataset.train_good, share, recipe.seed, recipe.group_regex, recipe.group_gap)
-    spec = input_spec(good, recipe)
-    features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights), recipe.patch_stride).eval()
+    roles = split(dataset, recipe)
+    spec = input_spec(list(roles.fit), recipe)
+    backbone = Backbone.pretrained(recipe.backbone, recipe.weights)
+    key = _key(dataset, recipe)
+    learned = _learn(backbone, roles, spec, recipe, work, key)
+    if learned is not None and learned.helper:
+        return None
+    features = PatchFeatures(backbone, recipe.patch_stride).eval()
     with torch.inference_mode():
         patches = collect_patches(
-            lambda path: features(image_tensor(path, spec))[0], [sample.path for sample in good], recipe
+            lambda path: features(image_tensor(path, spec))[0], [sample.path for sample in roles.fit], recipe
         )
     mean, std = statistics(patches, features.fine_channels, recipe)
     chosen = k_centre_greedy((patches - mean) / std, recipe.bank, recipe.seed)
+    state: dict[str, Any] = {"patches": patches[chosen], "chosen": chosen, "mean": mean, "std": std}
+    state["backbone"] = backbone.state_dict()
+    if learned is not None:
+        head = NormalityHead(mean, std, (state["patches"] - mean) / std)
+        fusion = _fuse(features, head, learned.heads, roles, spec, recipe)
+        state |= {"heads": learned.heads.state_dict(), "types": list(learned.types), "fusion": asdict(fusion)}
+        facts = {"epochs": learned.history.epochs, "best_epoch": learned.history.best, "fusion": asdict(fusion)}
+        work.write_report("heads.json", facts)
     work.folder.mkdir(parents=True, exist_ok=True)
-    state = {"patches": patches[chosen], "chosen": chosen, "mean": mean, "std": std}
-    torch.save({**state, "backbone": features.backbone.state_dict()}, work.file(MODEL))
+    torch.save(state, work.file(MODEL))
+    work.file(CHECKPOINT).unlink(missing_ok=True)
+    if learned is None:
+        work.file("heads.json").unlink(missing_ok=True)
     report = FitReport(
         recipe=recipe,
         data=dataset.root.resolve(),
-        dataset_sha256=dataset_sha256(dataset),
+        dataset_sha256=key.split()[0],
         input=spec,
-        fit_images=tuple(sample.path.relative_to(dataset.root).as_posix() for sample in good),
-        holdout_images=tuple(sample.path.relative_to(dataset.root).as_posix() for sample in holdout),
+        fit_images=_names(roles.fit, dataset),
+        holdout_images=_names(roles.holdout, dataset),
+        validation_images=_names(roles.validation, dataset),
+        defect_images=_names(roles.defects, dataset),
+        left_out_images=_names(roles.left_out, dataset),
+        types=() if learned is None else learned.types,
         feature_channels=patches.shape[1],
         bank_rows=len(chosen),
         seconds=round(time.monotonic() - start, 1),
@@ -69,11 +98,57 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport:
         versions=versions(),
     )
     work.file("fit.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    taught = f", {len(roles.defects)} labelled defects" if roles.defects else ""
     print(
-        f"fit: {len(good)} good images, {len(holdout)} held out, {spec.width}x{spec.height}, "
+        f"fit: {len(roles.fit)} good images{taught}, {len(roles.holdout)} held out, {spec.width}x{spec.height}, "
         f"bank {len(chosen)} x {patches.shape[1]}, {report.seconds:.0f} s"
     )
     return report
+
+
+@dataclass(frozen=True)
+class _Learned:
+    heads: DefectHeads
+    types: tuple[str, ...]
+    history: History
+    helper: bool  # of a torchrun: another process writes the results
+
+
+def _learn(backbone: Backbone, roles: Split, spec: InputSpec, recipe: Recipe, work: Work, key: str) -> _Learned | None:
+    """Train the heads and, in place, the backbone; None when there is nothing to learn from."""
+    if not roles.defects and not recipe.artificial:
+        return None
+    named = sorted({sample.label for sample in roles.defects})
+    types = tuple(named) if len(named) > 1 else ()  # one kind of defect needs no name
+    net, history, rank = tune(backbone, roles, types, spec, recipe, work.file(CHECKPOINT), key)
+    backbone.load_state_dict(net.backbone.state_dict())
+    return _Learned(net.heads, types, history, rank > 0)
+
+
+def _fuse(
+    features: PatchFeatures, head: NormalityHead, heads: DefectHeads, roles: Split, spec: InputSpec, recipe: Recipe
+) -> Fusion:
+    """Weigh the three opinions on the validation images, and on artificial defects where real ones are too few."""
+    examples = validation_examples(Photos(spec), roles.validation, (), recipe)
+    rows = []
+    with torch.inference_mode():
+        for pixels, *_ in progress(examples, "fusion"):
+            stages = features.backbone(pixels[None])
+            logits, parts = heads(stages)
+            anomaly_map = head(features.patches(stages))
+            summit = top_mean(logits, recipe.top_k)
+            rows.append((float(top_mean(anomaly_map, recipe.top_k)), float(summit), float(parts[0, 0])))
+    normality, summits, parts_ = zip(*rows, strict=True)
+    return fit_fusion(normality, summits, parts_, [bool(defective) for _, _, defective, *_ in examples])
+
+
+def _names(samples: Sequence[Sample], dataset: Dataset) -> tuple[str, ...]:
+    return tuple(sample.path.relative_to(dataset.root).as_posix() for sample in samples)
+
+
+def _key(dataset: Dataset, recipe: Recipe) -> str:
+    """What a checkpoint belongs to: the data's hash and the recipe."""
+    return f"{dataset_sha256(dataset)} {recipe.model_dump_json()}"
 
 
 def load_features(work: Work) -> PatchFeatures:
@@ -81,11 +156,16 @@ def load_features(work: Work) -> PatchFeatures:
     return _features(_load(work), work.fit_report().recipe)
 
 
-def load_network(work: Work) -> InspectionNet:
-    """The trained float network of a run, ready to be exported."""
+def load_network(work: Work, head: NormalityHead | None = None) -> InspectionNet:
+    """The trained float network of a run, ready to be exported; head: takes the place of its own normality head."""
     state, recipe = _load(work), work.fit_report().recipe
-    head = NormalityHead(state["mean"], state["std"], (state["patches"] - state["mean"]) / state["std"])
-    return InspectionNet(_features(state, recipe), head, recipe.top_k).eval()
+    own = NormalityHead(state["mean"], state["std"], (state["patches"] - state["mean"]) / state["std"])
+    features = _features(state, recipe)
+    if "heads" not in state:
+        return InspectionNet(features, head or own, recipe.top_k).eval()
+    heads = DefectHeads(features.backbone.channels, len(state["types"]))
+    heads.load_state_dict(state["heads"])
+    return InspectionNet(features, head or own, recipe.top_k, heads, Fusion(**state["fusion"])).eval()
 
 
 def chosen_patches(work: Work) -> Tensor:
@@ -128,11 +208,6 @@ def input_spec(samples: list[Sample], recipe: Recipe) -> InputSpec:
 
 def _rounded(pixels: float) -> int:
     return max(4, round(pixels / MULTIPLE)) * MULTIPLE
-
-
-def _holdout_share(goods: int, recipe: Recipe) -> float:
-    """At least 20 held-out goods, as long as that is no more than a quarter of them."""
-    return max(recipe.holdout_share, min(20 / goods, 0.25))
 
 
 def collect_patches(extract: Callable[[Path], Tensor], files: Sequence[Path], recipe: Recipe) -> Tensor:

@@ -1,14 +1,18 @@
-"""The network that ships: backbone -> patch features -> distance to the nearest normal patch, one static graph."""
+"""The network that ships: one backbone, a normality head, two more where defects were learned; one static graph."""
 
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from train.backbones import Backbone
+from train.fusion import SOFTNESS, Fusion
+from train.heads import DefectHeads
 
 BANK_ROWS = 512
 
@@ -29,7 +33,11 @@ class PatchFeatures(nn.Module):
         self.fine_channels = backbone.channels[-2]
 
     def forward(self, image: Tensor) -> Tensor:
-        fine, coarse = self.backbone(image)[-2:]
+        return self.patches(self.backbone(image))
+
+    def patches(self, stages: Sequence[Tensor]) -> Tensor:
+        """The same from the backbone's stages."""
+        fine, coarse = stages[-2:]
         coarse = functional.avg_pool2d(coarse, 3, 1, 1, count_include_pad=False)
         if self.stride == 16:
             return torch.cat([functional.avg_pool2d(fine, 2), coarse], dim=1)
@@ -71,19 +79,49 @@ def _distances(rows: Tensor) -> nn.Conv2d:
 
 
 class InspectionNet(nn.Module):
-    """What is exported: image (1, 3, H, W) float 0..255 RGB -> score (1,), anomaly_map (1, 1, H/s, W/s).
+    """What is exported: image (1, 3, H, W) float 0..255 RGB -> score (1,), anomaly_map (1, 1, h, w).
 
-    The score is the mean of the map's `top_k` highest values: one hot cell is noise more often than a defect is
-    that small, since every cell has already seen 3x3 patches. A score at the threshold implies a cell at it.
+    Without the heads that learn from defects, the map is the normality head's at stride s. With them it is at stride 4,
+    softplus(log odds / 16) / ln 2 of the three opinions added up (train.fusion): 1 at even odds, never negative, and
+    rising with each opinion; the part's own logit raises or lowers the whole map.
+
+    The score is the mean of the map's highest values: one hot cell is noise more often than a defect is that small,
+    since every cell has already seen 3x3 patches. A score at the threshold implies a cell at it.
     """
 
-    def __init__(self, features: PatchFeatures, head: NormalityHead, top_k: int) -> None:
+    def __init__(
+        self,
+        features: PatchFeatures,
+        head: NormalityHead,
+        top_k: int,
+        heads: DefectHeads | None = None,
+        fusion: Fusion | None = None,
+    ) -> None:
+        """top_k: cells of the map that make the score; heads and fusion: both or neither."""
         super().__init__()
         self.features = features
         self.head = head
+        self.heads = heads
+        self.fusion = fusion
         self.top_k = top_k
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        anomaly_map = self.head(self.features(image))
-        score = torch.topk(anomaly_map.flatten(1), self.top_k, dim=1).values.mean(dim=1)
-        return score, anomaly_map
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        stages = self.features.backbone(image)
+        anomaly_map = self.head(self.features.patches(stages))
+        types: tuple[Tensor, ...] = ()
+        if self.heads is not None and self.fusion is not None:
+            logits, parts = self.heads(stages)
+            anomaly_map = self._fused(anomaly_map, logits, parts[:, :1], self.fusion)
+            types = (parts[:, 1:].softmax(dim=1),) if parts.shape[1] > 2 else ()
+        return top_mean(anomaly_map, self.top_k), anomaly_map, *types
+
+    def _fused(self, anomaly_map: Tensor, logits: Tensor, part: Tensor, fusion: Fusion) -> Tensor:
+        finer = functional.interpolate(anomaly_map, size=logits.shape[-2:], mode="bilinear", align_corners=False)
+        odds = fusion.normality * finer + fusion.segmentation * logits
+        odds = odds + (fusion.classification * part + fusion.bias)[:, :, None, None]
+        return functional.softplus(odds / SOFTNESS) / math.log(2.0)
+
+
+def top_mean(maps: Tensor, count: int) -> Tensor:
+    """(N, 1, h, w) -> (N,): the mean of each map's highest values."""
+    return torch.topk(maps.flatten(1), count, dim=1).values.mean(dim=1)

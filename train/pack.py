@@ -47,6 +47,7 @@ def pack(work: Work, target: Path) -> Bundle:
             "git_commit": report.git_commit,
             "dataset_sha256": report.dataset_sha256,
             "input": report.input,
+            "types": report.types,
             "threshold": calibration["threshold"],
             "calibration": calibration["calibration"],
             "metrics": _metrics(work),

@@ -19,7 +19,7 @@ from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from edge.detector import Detector, Runtime
 from edge.preprocess import InputSpec, load_image, prepare
 from train.errors import TrainError
-from train.export import OUTPUTS, example, quiet, to_onnx
+from train.export import example, outputs, quiet, to_onnx
 from train.fit import chosen_patches, collect_patches, image_tensor, load_features, load_network, statistics
 from train.graph import finish, fold_weights
 from train.model import InspectionNet, NormalityHead, PatchFeatures
@@ -47,8 +47,8 @@ def quantize(work: Work) -> None:
     work.need(FP32_ONNX, "export")
     features = load_features(work)
     head = int8_head(features, chosen_patches(work), report)
-    network = InspectionNet(features, head, report.recipe.top_k).eval()
-    _write_int8(network, report, OUTPUTS, work.file(INT8_ONNX), work.file(INT8_IR))
+    network = load_network(work, head)
+    _write_int8(network, report, outputs(report), work.file(INT8_ONNX), work.file(INT8_IR))
     convolutions = int8_convolutions(work.file(INT8_IR))
     facts: dict[str, Any] = {
         "tool": "neural_compressor PT2E static, activations u8 per tensor, weights s8 per channel (dense: 7 bits)",
@@ -91,12 +91,12 @@ def _extractor(ir: Path, spec: InputSpec) -> Callable[[Path], torch.Tensor]:
     return extract
 
 
-def _write_int8(network: nn.Module, report: FitReport, outputs: Sequence[str], onnx_file: Path, ir: Path) -> None:
+def _write_int8(network: nn.Module, report: FitReport, names: Sequence[str], onnx_file: Path, ir: Path) -> None:
     """Quantise a network, store its weights as int8 and write both files."""
     spec = report.input
     with quiet():
         quantised = _quantised(network, _calibration_files(report), spec)
-        model = to_onnx(torch.export.export(quantised, (example(spec),)), spec, outputs)
+        model = to_onnx(torch.export.export(quantised, (example(spec),)), spec, names)
     fold_weights(model)
     finish(model, spec.height, spec.width)
     onnx.save(model, onnx_file)

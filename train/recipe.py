@@ -36,6 +36,25 @@ class Recipe(BaseModel):
     group_gap: Annotated[int, Field(ge=0)] = 0  # numbers this close are one part (train/parts.py)
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01  # wanted share of good parts rejected
     calibration_images: PositiveInt = 64  # good images that set the INT8 ranges
+    # The heads that learn from defects; they are absent when there are neither labels nor artificial defects.
+    labelled: Annotated[int, Field(ge=0)] = 0  # defects drawn from test/ to train on; those in train/ are always used
+    artificial: bool = (
+        False  # draw artificial defects on good images even without labels; with labels they are drawn anyway
+    )
+    unfreeze: Literal["none", "upper", "all"] = "upper"  # which of the backbone's blocks learn; batch norm never does
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 24
+    steps: Annotated[int, Field(ge=1)] = 40  # batches an epoch
+    batch: Annotated[int, Field(ge=2, le=512)] = 8
+    rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3  # peak learning rate of the heads
+    backbone_rate: Annotated[float, Field(ge=0, le=1)] = (
+        0.1  # times `rate`, for the deepest block; half for each group below
+    )
+    patience: Annotated[int, Field(ge=1)] = 8  # epochs without a better validation loss until the end
+    flips: bool = True  # mirrored parts are good parts, too
+    mixing: bool = False  # MixUp and CutMix
+    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = (
+        0.2  # of the labelled defects, for early stopping and calibration
+    )
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -51,7 +70,15 @@ OPTIONS: dict[str, type] = {
     "group_regex": str,
     "alpha": float,
     "seed": int,
+    "labelled": int,
+    "epochs": int,
+    "steps": int,
+    "batch": int,
+    "rate": float,
+    "backbone_rate": float,
+    "patience": int,
 }
+SWITCHES = ("artificial", "flips", "mixing")
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +87,10 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     for key, kind in OPTIONS.items():
         default = Recipe.model_fields[key].default
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, help=f"default {default}")
+    for key in SWITCHES:
+        default = Recipe.model_fields[key].default
+        parser.add_argument(f"--{key}", action=argparse.BooleanOptionalAction, help=f"default {default}")
+    parser.add_argument("--unfreeze", choices=("none", "upper", "all"), help="default upper")
 
 
 def recipe_from(args: argparse.Namespace) -> Recipe:
@@ -72,7 +103,8 @@ def recipe_from(args: argparse.Namespace) -> Recipe:
             raise RecipeError(f"{args.config}: cannot be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"{args.config}: not valid TOML: {error}") from None
-    data |= {key: getattr(args, key) for key in OPTIONS if getattr(args, key) is not None}
+    keys = (*OPTIONS, *SWITCHES, "unfreeze")
+    data |= {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:

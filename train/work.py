@@ -37,6 +37,8 @@ class FitReport(BaseModel):
     fit_images: tuple[str, ...]  # relative to data
     holdout_images: tuple[str, ...]  # good images the model has never seen
     defect_images: tuple[str, ...] = ()  # labelled defects trained on
+    left_out_images: tuple[str, ...] = ()  # of test/, other images of parts that were trained on: not measured
+    types: tuple[str, ...] = ()  # of defects, as far as the network tells them apart
     validation_images: tuple[str, ...] = ()  # kept from training, defects and goods: early stopping and calibration
     feature_channels: int
     bank_rows: int
@@ -46,8 +48,9 @@ class FitReport(BaseModel):
 
     @property
     def seen_images(self) -> tuple[str, ...]:
-        """Every image that had a say in the model, its threshold or its calibration: none of them may measure it."""
-        return (*self.fit_images, *self.holdout_images, *self.defect_images, *self.validation_images)
+        """Every image that had a say in the model or its threshold, and others of their parts: none may measure it."""
+        named = (self.fit_images, self.holdout_images, self.defect_images, self.validation_images, self.left_out_images)
+        return tuple(name for names in named for name in names)
 
 
 class Work:

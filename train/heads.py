@@ -1,0 +1,90 @@
+"""What defects are learned with: a decoder that marks their pixels, and a classifier of the whole part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+WIDTH = 48  # decoder channels at strides 16 and 8; two thirds of it at stride 4
+
+
+class SegmentationHead(nn.Module):
+    """Features at strides 4, 8 and 16 -> (N, 1, H/4, W/4) defect logits, and the decoder's features beside them.
+
+    A U-shaped decoder (Ronneberger et al. 2015) as narrow as a small CPU wants it. Batch norm, since it folds into the
+    convolutions and so quantises; group norm would stay float between them.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        """channels of the backbone's features, finest first."""
+        super().__init__()
+        fine, middle, coarse = channels
+        self.width = WIDTH * 2 // 3
+        self.bottom = _block(coarse, WIDTH, 1)
+        self.middle = _block(middle + WIDTH, WIDTH, 3)
+        self.top = _block(fine + WIDTH, self.width, 3)
+        self.logits = nn.Conv2d(self.width, 1, 1)
+        if self.logits.bias is not None:  # defects are rare: begin with few of them (Lin et al. 2017, section 4.1)
+            nn.init.constant_(self.logits.bias, -4.0)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        fine, middle, coarse = features
+        deep = self.bottom(coarse)
+        deep = self.middle(torch.cat([middle, _up(deep)], dim=1))
+        deep = self.top(torch.cat([fine, _up(deep)], dim=1))
+        return self.logits(deep), deep
+
+
+class ClassificationHead(nn.Module):
+    """Coarse and decoder features, defect logits -> (N, 1 + K) logits: defect or not, then the K types of defect.
+
+    Average and maximum over the whole part of what the backbone sees and of what the decoder marked (after
+    SuperSimpleNet, Rolih et al. 2024): the decision is of the part, and follows the segmentation where that is sure.
+    """
+
+    def __init__(self, coarse: int, decoded: int, types: int) -> None:
+        super().__init__()
+        self.squeeze = _block(coarse, WIDTH, 1)
+        self.drop = nn.Dropout(0.2)
+        self.out = nn.Conv2d(2 * (WIDTH + decoded + 1), 1 + types, 1)  # a linear layer that quantises like the others
+
+    def forward(self, coarse: Tensor, decoded: Tensor, logits: Tensor) -> Tensor:
+        maps = (self.squeeze(coarse), decoded, logits)
+        pooled = [pool(one) for one in maps for pool in (_mean, _peak)]
+        part: Tensor = self.out(self.drop(torch.cat(pooled, dim=1))).flatten(1)
+        return part
+
+
+class DefectHeads(nn.Module):
+    """Backbone stages -> (N, 1, H/4, W/4) defect logits, (N, 1 + K) part logits: defect or not, then its type."""
+
+    def __init__(self, channels: Sequence[int], types: int) -> None:
+        """channels of the backbone's stages, finest first; types: K, how many kinds of defect have a name."""
+        super().__init__()
+        self.segmentation = SegmentationHead(channels)
+        self.classification = ClassificationHead(channels[-1], self.segmentation.width, types)
+
+    def forward(self, stages: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        logits, decoded = self.segmentation(stages)
+        return logits, self.classification(stages[-1], decoded, logits)
+
+
+def _block(inputs: int, outputs: int, size: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True)
+    )
+
+
+def _up(features: Tensor) -> Tensor:
+    return functional.interpolate(features, scale_factor=2.0, mode="nearest")
+
+
+def _mean(maps: Tensor) -> Tensor:
+    return maps.mean(dim=(2, 3), keepdim=True)
+
+
+def _peak(maps: Tensor) -> Tensor:
+    return maps.amax(dim=(2, 3), keepdim=True)

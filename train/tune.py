@@ -1,0 +1,248 @@
+"""Labelled and artificial defects -> a backbone that has seen them, and two heads: segmentation and classification.
+
+Runs on a plain CPU, on a GPU in mixed precision, and on several under `torchrun`. Each epoch leaves a checkpoint: an
+interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from edge.preprocess import InputSpec
+from train.augment import mix
+from train.backbones import Backbone
+from train.batches import Draws, Example, Photos, validation_examples
+from train.errors import TrainError
+from train.heads import DefectHeads
+from train.losses import dice_loss, focal_loss
+from train.recipe import Recipe
+from train.split import Split
+from train.work import progress
+
+WEIGHT_DECAY = 1e-2
+MAX_GRADIENT = 5.0
+PART = 0.5  # weight of a part's loss against its pixels
+MIXED = 0.5  # share of the batches, with `mixing`
+UPPER = 2  # first of the backbone's groups of blocks that "upper" lets learn: what lies below sees edges and colours
+
+
+class TuneError(TrainError):
+    """The heads cannot be trained."""
+
+
+class DefectNet(nn.Module):
+    """What is trained: (N, 3, H, W) float 0..255 RGB -> the logits of train.heads.DefectHeads."""
+
+    def __init__(self, backbone: Backbone, types: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = DefectHeads(backbone.channels, types)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        logits, parts = self.heads(self.backbone(image))
+        return logits, parts
+
+    def train(self, mode: bool = True) -> DefectNet:
+        """The backbone's batch norm keeps its statistics: a batch of eight parts of one product has worse ones."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+
+@dataclass
+class History:
+    """What is shown of a training run, epoch by epoch."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best: int = 0
+
+    @property
+    def since_best(self) -> int:
+        return len(self.epochs) - self.best
+
+
+def tune(
+    backbone: Backbone, split: Split, types: Sequence[str], spec: InputSpec, recipe: Recipe, checkpoint: Path, key: str
+) -> tuple[DefectNet, History, int]:
+    """Train the heads and the upper blocks; returns the network of the best epoch by validation loss, and the rank.
+
+    checkpoint: written after each epoch, and resumed from when it was left by a run with the same key.
+    Raises TuneError when the loss is not finite or memory does not suffice.
+    """
+    torch.manual_seed(recipe.seed)
+    rank, device = _place()
+    photos = Photos(spec)
+    net = DefectNet(backbone, len(types)).to(device).to(memory_format=torch.channels_last)
+    # channels_last: in the usual layout the backward pass of depthwise convolutions is 20 times slower on a CPU.
+    groups = _learning(net, recipe)
+    optimiser = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
+    rates = [group["lr"] for group in groups]
+    total = recipe.epochs * recipe.steps
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=0.1)
+    state = _resume(checkpoint, key, net, optimiser, schedule) if rank == 0 or checkpoint.exists() else None
+    history, best = state or (History(), _copy(net))
+    draws = Draws(photos, split.fit, split.defects, types, recipe)
+    draws.rank = rank
+    checks = validation_examples(photos, split.validation, types, recipe)
+    parallel = DistributedDataParallel(net) if distributed.is_initialized() else net
+    bar = progress(range(len(history.epochs), recipe.epochs), "heads, epochs")
+    with _memory(recipe, spec):
+        for epoch in bar:
+            draws.epoch = epoch
+            facts = {"epoch": epoch + 1, "loss": _epoch(parallel, draws, optimiser, schedule, recipe, device)}
+            facts |= _validate(net, checks, recipe, device)
+            history.epochs.append(facts)
+            if facts["validation_loss"] <= min(one["validation_loss"] for one in history.epochs):
+                history.best, best = epoch + 1, _copy(net)
+            if rank == 0:
+                _save(checkpoint, key, history, best, net, optimiser, schedule)
+            if history.since_best >= recipe.patience:
+                break
+    net.load_state_dict(best)
+    return net.cpu().to(memory_format=torch.contiguous_format).eval(), history, rank
+
+
+def _place() -> tuple[int, torch.device]:
+    """(rank, device); joins the process group that torchrun describes."""
+    if "LOCAL_RANK" in os.environ and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    if not torch.cuda.is_available():
+        return rank, torch.device("cpu")
+    return rank, torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _learning(net: DefectNet, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameter groups with discriminative rates (Howard and Ruder 2018): the deeper, the faster; others are frozen."""
+    for parameter in net.backbone.parameters():
+        parameter.requires_grad = False
+    groups: list[dict[str, Any]] = [{"params": list(net.heads.parameters()), "lr": recipe.rate}]
+    if recipe.unfreeze == "none" or recipe.backbone_rate == 0:
+        return groups
+    every: Any = net.backbone.stages
+    blocks = [every.conv_stem, *every.blocks] if recipe.unfreeze == "all" else every.blocks[UPPER:]
+    for depth, block in enumerate(reversed(blocks)):
+        parameters = list(block.parameters())
+        for parameter in parameters:
+            parameter.requires_grad = True
+        groups.append({"params": parameters, "lr": recipe.rate * recipe.backbone_rate * 0.5**depth})
+    return groups
+
+
+def _epoch(net: nn.Module, draws: Draws, optimiser: Any, schedule: Any, recipe: Recipe, device: torch.device) -> float:
+    net.train()
+    workers = (os.cpu_count() or 1) if device.type == "cuda" else 0
+    total = 0.0
+    rng_of = torch.Generator().manual_seed(recipe.seed * 1000 + draws.epoch)
+    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+    for batch in DataLoader(draws, recipe.batch, num_workers=workers):
+        loss = _loss(net, [one.to(device) for one in batch], recipe, rng_of)
+        optimiser.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], MAX_GRADIENT)
+        scaler.step(optimiser)
+        scaler.update()
+        schedule.step()
+        total += float(loss.detach())
+        if not total < float("inf"):
+            raise TuneError(
+                f"the loss is {total} in epoch {draws.epoch + 1}; lower `rate` (now {recipe.rate:g}) and start again"
+            )
+    return total / recipe.steps
+
+
+def _loss(net: nn.Module, batch: Sequence[Tensor], recipe: Recipe, draw: torch.Generator | None = None) -> Tensor:
+    """Pixels: focal + dice, where the mask may be believed. Parts: cross entropy; also of the map's own summit."""
+    pixels, masks, defective, kinds, believed = batch
+    if draw is not None and recipe.mixing and float(torch.rand((), generator=draw)) < MIXED:
+        seed = int(torch.randint(2**31, (), generator=draw))
+        pixels, masks, defective = mix(pixels, masks, defective, np.random.default_rng(seed))
+        kinds, believed = torch.full_like(kinds, -1), torch.minimum(believed, believed.roll(1, 0))
+    pixels = pixels.to(memory_format=torch.channels_last)
+    with torch.autocast(pixels.device.type, enabled=pixels.device.type == "cuda"):
+        logits, parts = net(pixels)
+    logits, parts = logits.float(), parts.float()
+    target = functional.avg_pool2d(masks, 4)
+    known = believed > 0
+    summit = logits.flatten(1).topk(recipe.top_k).values.mean(dim=1)
+    loss = functional.binary_cross_entropy_with_logits(parts[:, 0], defective)
+    loss = PART * (loss + functional.binary_cross_entropy_with_logits(summit, defective))
+    if known.any():
+        loss = loss + focal_loss(logits[known], target[known]) + dice_loss(logits[known], target[known])
+    if (kinds >= 0).any() and parts.shape[1] > 2:
+        loss = loss + PART * functional.cross_entropy(parts[kinds >= 0, 1:], kinds[kinds >= 0])
+    return loss
+
+
+@torch.inference_mode()
+def _validate(net: DefectNet, examples: Sequence[Example], recipe: Recipe, device: torch.device) -> dict[str, float]:
+    """Loss and image AUROC of the two heads' mean on images that are not trained on."""
+    net.eval()
+    losses, scores, truth = [], [], []
+    for start in range(0, len(examples), recipe.batch):
+        batch = [torch.stack(column).to(device) for column in zip(*examples[start : start + recipe.batch], strict=True)]
+        losses.append(float(_loss(net, batch, recipe)) * len(batch[0]))
+        logits, parts = net(batch[0].to(memory_format=torch.channels_last))
+        scores += (logits.flatten(1).topk(recipe.top_k).values.mean(dim=1) + parts[:, 0]).tolist()
+        truth += batch[2].tolist()
+    return {"validation_loss": sum(losses) / len(examples), "validation_auroc": float(roc_auc_score(truth, scores))}
+
+
+def _copy(net: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
+
+
+def _save(path: Path, key: str, history: History, best: dict[str, Tensor], net: nn.Module, *steppers: Any) -> None:
+    """Under a temporary name first: an interruption leaves the checkpoint before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {"key": key, "epochs": history.epochs, "best_epoch": history.best, "best": best, "net": _copy(net)}
+    draft = path.with_suffix(".draft")
+    torch.save({**state, "steppers": [stepper.state_dict() for stepper in steppers]}, draft)
+    draft.replace(path)
+
+
+def _resume(path: Path, key: str, net: nn.Module, *steppers: Any) -> tuple[History, dict[str, Tensor]] | None:
+    """Take up a checkpoint of the same key; one of another run, or a damaged one, is begun again."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except (RuntimeError, UnpicklingError, EOFError, KeyError):
+        print(f"fit: {path.name} is damaged; the heads are trained from the start")
+        return None
+    if state["key"] != key:
+        return None
+    net.load_state_dict(state["net"])
+    for stepper, saved in zip(steppers, state["steppers"], strict=True):
+        stepper.load_state_dict(saved)
+    print(f"fit: goes on after epoch {len(state['epochs'])} of an interrupted run")
+    return History(state["epochs"], state["best_epoch"]), state["best"]
+
+
+@contextmanager
+def _memory(recipe: Recipe, spec: InputSpec) -> Iterator[None]:
+    """Out of memory, in words that help."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch's own out-of-memory errors are RuntimeErrors
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        raise TuneError(
+            f"memory does not suffice for batches of {recipe.batch} images of {spec.width}x{spec.height}; "
+            f"ask for a smaller --batch or --side"
+        ) from error
