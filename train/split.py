@@ -42,7 +42,7 @@ def split(dataset: Dataset, recipe: Recipe) -> Split:
 
 
 def _drawn(test: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
-    """recipe.labelled defects of test/, alike from every type, and the other images of their parts."""
+    """recipe.labelled defects of test/, alike many of every type, and the other images of their parts."""
     if recipe.labelled == 0:
         return [], []
     bad = [sample for sample in test if sample.label != GOOD]
@@ -55,12 +55,12 @@ def _drawn(test: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample], list[S
     left_out: list[Sample] = []
     quotas = [recipe.labelled * (i + 1) // len(types) - recipe.labelled * i // len(types) for i in range(len(types))]
     for name, quota in zip(types, quotas, strict=True):
-        taken = 0
-        for part in _shuffled_parts([sample for sample in bad if sample.label == name], recipe):
-            if taken < quota:
-                drawn += part[: quota - taken]
-                left_out += part[quota - taken :]
-                taken += len(part)
+        parts = _shuffled_parts([sample for sample in bad if sample.label == name], recipe)
+        # One image of each part before a second one of any: many parts teach more than many views of few.
+        ordered = [part[view] for view in range(max(map(len, parts))) for part in parts if view < len(part)]
+        taken = set(ordered[:quota])
+        drawn += ordered[:quota]
+        left_out += [s for part in parts if taken & set(part) for s in part if s not in taken]
     return drawn, left_out
 
 
@@ -72,8 +72,8 @@ def _validation(labelled: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample
         of_type = [sample for sample in labelled if sample.label == name]
         wanted = math.floor(recipe.validation_share * len(of_type) + 0.5) if len(of_type) >= 4 else 0
         kept = 0
-        for part in _shuffled_parts(of_type, recipe):
-            chosen = validation if kept < wanted and kept + len(part) <= max(wanted, len(of_type) // 2) else defects
+        for part in sorted(_shuffled_parts(of_type, recipe), key=len):
+            chosen = validation if kept < wanted and kept + len(part) <= len(of_type) // 2 else defects
             chosen += part
             kept += len(part) if chosen is validation else 0
     return defects, validation

@@ -134,7 +134,7 @@ def _learning(net: DefectNet, recipe: Recipe) -> list[dict[str, Any]]:
     if recipe.unfreeze == "none" or recipe.backbone_rate == 0:
         return groups
     every: Any = net.backbone.stages
-    blocks = [every.conv_stem, *every.blocks] if recipe.unfreeze == "all" else every.blocks[UPPER:]
+    blocks = every.blocks if recipe.unfreeze == "all" else every.blocks[UPPER:]  # never the stem: it holds 1 / 255
     for depth, block in enumerate(reversed(blocks)):
         parameters = list(block.parameters())
         for parameter in parameters:
