@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge.types import AnomalyMap, Image, Prediction, Reason, Region, Verdict
+from edge.types import ANOMALY, AnomalyMap, Image, Prediction, Reason, Region, Verdict
 
 MAX_REGIONS = 32
-ANOMALY = "anomaly"  # the label of a region where the bundle knows no types of defect
 HEATMAP_TOP = 2.0  # the heatmap's colours end at this multiple of the threshold, for every image alike
 
 

@@ -42,6 +42,7 @@ class Answer:
     anomaly_map: AnomalyMap  # (h, w) float32
     infer_ms: float
     bundle: str
+    defect_type: str = ""
 
 
 class Verb(StrEnum):
@@ -164,6 +165,7 @@ class RequestBox:
                 "score": prediction.score,
                 "defect_probability": prediction.defect_probability,
                 "infer_ms": prediction.infer_ms,
+                "defect_type": prediction.defect_type,
             }
         stream = io.BytesIO()
         np.savez(stream, anomaly_map=anomaly_map, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 AnomalyMap = NDArray[np.float32]
+ANOMALY = "anomaly"  # the label of a region where the bundle knows no types of defect
 
 
 class EdgeError(Exception):
@@ -71,7 +72,7 @@ class Region:
     h: int
     area_px: int  # frame pixels
     peak: float  # highest anomaly inside, in units of score
-    label: str = "anomaly"
+    label: str = ANOMALY
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def trigger() -> Answer:
         return _refused(503, one_line(error))
     if answer.verdict is None or answer.reason is None:
         return _refused(503, "the engine gave no verdict for this trigger; see the status page")
-    words = verdict_words(answer.verdict, answer.reason, None).facts()
+    words = verdict_words(answer.verdict, answer.reason).facts()
     return jsonify(id=answer.id, verdict=answer.verdict.value, reason=answer.reason.value, words=words)
 
 

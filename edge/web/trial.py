@@ -103,7 +103,8 @@ def _decode(data: bytes, name: str) -> Image:
 
 
 def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:
-    prediction = Prediction(answer.score, answer.defect_probability, answer.anomaly_map, 0.0, answer.infer_ms)
+    chance, kind = answer.defect_probability, answer.defect_type
+    prediction = Prediction(answer.score, chance, answer.anomaly_map, 0.0, answer.infer_ms, kind)
     decision = decide(prediction, answer.threshold, box)
     probability = finite(answer.defect_probability)
     return {
@@ -111,7 +112,7 @@ def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:
         "verdict": decision.verdict.value,
         "reason": decision.reason.value,
         "detail": decision.detail,
-        "words": verdict_words(decision.verdict, decision.reason, len(decision.regions)).facts(),
+        "words": verdict_words(decision.verdict, decision.reason, decision.regions).facts(),
         "score": finite(answer.score),
         "threshold": finite(answer.threshold),
         "defect_probability": probability,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from edge.types import Inspection, Reason, Verdict
+from edge.types import ANOMALY, Inspection, Reason, Region, Verdict
 from edge.web.station import Engine, EngineState
 
 UNKNOWN = "\N{EN DASH}"  # shown where there is no value
@@ -81,17 +82,17 @@ def station_words(engine: Engine, latest: Inspection | None) -> Words:
         return WAITING
     if latest is not None:
         return inspection_words(latest)
-    return verdict_words(Verdict(health.last_verdict), _reason(health.last_reason), regions=None)
+    return verdict_words(Verdict(health.last_verdict), _reason(health.last_reason))
 
 
 def inspection_words(inspection: Inspection) -> Words:
     """A stored inspection in words."""
-    regions = len(inspection.regions) if inspection.verdict is Verdict.NG else None
+    regions = inspection.regions if inspection.verdict is Verdict.NG else ()
     return verdict_words(inspection.verdict, inspection.reason, regions)
 
 
-def verdict_words(verdict: Verdict, reason: Reason, regions: int | None) -> Words:
-    """A verdict in words; regions is the number of marked areas where it is known."""
+def verdict_words(verdict: Verdict, reason: Reason, regions: Sequence[Region] = ()) -> Words:
+    """A verdict in words; regions: the marked areas, as far as they are known."""
     if verdict is Verdict.OK:
         return Words("ok", "OK", "No defect found.", "Nothing to do: the part may pass.")
     if verdict is Verdict.NG:
@@ -100,10 +101,11 @@ def verdict_words(verdict: Verdict, reason: Reason, regions: int | None) -> Word
     return Words("error", "ERROR", what, action)
 
 
-def _defects(regions: int | None) -> str:
+def _defects(regions: Sequence[Region]) -> str:
     if not regions:
         return "Defect found."
-    return "Defect found: 1 marked area." if regions == 1 else f"Defect found: {regions} marked areas."
+    kind = "" if regions[0].label == ANOMALY else f"{regions[0].label}, "
+    return f"Defect found: {kind}{len(regions)} marked area{'s' if len(regions) > 1 else ''}."
 
 
 def _reason(name: str | None) -> Reason:

@@ -141,3 +141,10 @@ def test_an_anomaly_is_outlined() -> None:
     assert not (overlay(image, anomaly_map, 40.0, BOX) == 255).all(axis=2).any()
     anomaly_map[3:5, 3:5] = 60.0
     assert (overlay(image, anomaly_map, 40.0, BOX) == 255).all(axis=2).any()
+
+
+@pytest.mark.parametrize(("defect_type", "label"), [("crack", "crack"), ("", "anomaly")])
+def test_a_region_is_named_by_the_likeliest_type(defect_type: str, label: str) -> None:
+    hot = np.full((4, 4), 9.0, np.float32)
+    decision = decide(Prediction(9.0, 0.9, hot, 0.0, 0.0, defect_type), 1.0, BOX)
+    assert [region.label for region in decision.regions] == [label]

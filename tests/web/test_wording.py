@@ -4,17 +4,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.types import Reason, Verdict
+from edge.types import Reason, Region, Verdict
 from edge.web.station import ALIVE, EngineState
 from edge.web.wording import ENGINE_WORDS, duration, percent, verdict_words
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_error_says_what_it_is_and_what_to_do(reason: Reason) -> None:
-    words = verdict_words(Verdict.ERROR, reason, None)
+    words = verdict_words(Verdict.ERROR, reason)
     assert (words.kind, words.headline) == ("error", "ERROR")
     assert words.what
     assert words.action
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([], "Defect found."),
+        (["anomaly"], "Defect found: 1 marked area."),
+        (["crack", "crack"], "Defect found: crack, 2 marked areas."),
+    ],
+)
+def test_a_defect_is_named_where_the_bundle_knows_its_type(labels: list[str], said: str) -> None:
+    regions = [Region(0, 0, 1, 1, 1, 1.0, label) for label in labels]
+    assert verdict_words(Verdict.NG, Reason.SCORE, regions).what == said
 
 
 def test_every_engine_state_but_running_has_words_that_are_no_verdict() -> None:
