@@ -1,4 +1,4 @@
-"""What `python -m edge bench` runs: the latency of the shipped path, from trigger to verdict, on this CPU."""
+"""What `python -m edge bench` runs: the shipped path, from trigger to verdict, on this CPU, beside its alternatives."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,25 +15,34 @@ from typing import Any
 
 from edge import __version__
 from edge.arguments import OneLineParser
-from edge.bench_table import over_budget, table
+from edge.bench_compare import check_comparable, comparison, read_report
+from edge.bench_page import page
+from edge.bench_table import markdown, over_budget, sections, text
+from edge.bench_tiers import measure_tiers
 from edge.bundle import Bundle, open_bundle
-from edge.cpu import ISA_CAP, TIER_CAPS, TIERS, read_cpu
+from edge.cpu import TIERS, Cpu, busy, read_cpu, require_cpu
 from edge.detector import Precision, Runtime
+from edge.endurance import endure
 from edge.files import write_atomically
 from edge.preprocess import image_files, load_image
 from edge.rig import WARM_UP, measure
+from edge.sensors import Sensors
+from edge.startup import measure_starts
 from edge.types import EdgeError, Image
 
 # The first is what ships; only its p99 is held against the budget.
 CONFIGURATIONS: tuple[tuple[Runtime, Precision], ...] = (
     ("openvino", "int8"),
     ("openvino", "fp32"),
+    ("openvino", "bf16"),
     ("onnxruntime", "int8"),
     ("onnxruntime", "fp32"),
 )
+BF16 = {"amx_bf16", "avx512_bf16", "bf16"}  # by the kernel's names; the last one is ARM's
 MAX_IMAGES = 16
-BUSY = 0.3  # load average per core from which the figures are not to be trusted
+SUSTAIN_S = 3.0  # for each configuration
 PACKAGES = ("openvino", "onnxruntime", "numpy", "opencv-python-headless")
+NAME = "benchmark"  # of the files in --out
 
 
 class BenchError(EdgeError):
@@ -43,25 +50,33 @@ class BenchError(EdgeError):
 
 
 def main(argv: list[str]) -> int:
-    """Measure, print a table, write JSON. 0: within the budget, 1: over it or not measurable, 2: wrong usage."""
+    """Measure, print, write files. 0: within the budget, 1: over it, slower, or not measurable, 2: wrong usage."""
     options = _arguments(argv)
     try:
-        report = _report(options)
-        if options.json is not None:
-            _write(options.json, (json.dumps(report, indent=2) + "\n").encode())
+        old = read_report(options.compare) if options.compare else None
+        report = _report(options, old)
+        made, slower = sections(report), None
+        if old is not None:
+            compared, slower = comparison(old, report)
+            made.append(compared)
+        for path, content in _files(
+            options, report, lambda: page(report, made, slower), lambda: markdown(made, "Benchmark")
+        ):
+            _write(path, content.encode())
     except EdgeError as error:
         print(f"linewatch: {error}", file=sys.stderr)
         return 1
-    print(table(report))
-    verdict = over_budget(report)
-    if verdict is not None:
-        print(f"linewatch: {verdict}", file=sys.stderr)
-    return 0 if verdict is None else 1
+    print(text(made))
+    complaints = [over_budget(report), f"slower beyond the noise: {', '.join(slower)}" if slower else None]
+    for complaint in filter(None, complaints):
+        print(f"linewatch: {complaint}", file=sys.stderr)
+    return int(any(complaints))
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = OneLineParser(prog="python -m edge bench", description="Measure the shipped path on this CPU.")
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle to measure")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"write {NAME}.json, {NAME}.md and {NAME}.html there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--budget-ms", type=_positive(float), default=100.0, help="p99 from trigger to verdict")
     length = parser.add_mutually_exclusive_group()
@@ -69,35 +84,42 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     length.add_argument("--seconds", type=_positive(float), help="measure for so long instead, all together")
     parser.add_argument("--images", type=Path, metavar="DIR", help="frames to use instead of the bundle's references")
     parser.add_argument("--tier", choices=("all", *TIERS), help="stand in for lesser CPUs (OpenVINO only)")
+    parser.add_argument("--soak", type=_positive(float), metavar="MINUTES", help="then without a pause, watching heat")
+    parser.add_argument("--quick", action="store_true", help="latency and accuracy only, no starts and no throughput")
+    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="exit status 1 when slower beyond the noise")
     return parser.parse_args(argv)
 
 
 def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
-    def parse(text: str) -> float:
+    def parse(given: str) -> float:
         try:
-            value = kind(text)
+            value = kind(given)
         except ValueError:
             value = 0
         if not 0 < value < 1e9:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+            raise argparse.ArgumentTypeError(f"{given!r} is not a positive number")
         return value
 
     return parse
 
 
-def _report(options: argparse.Namespace) -> dict[str, Any]:
+def _report(options: argparse.Namespace, old: dict[str, Any] | None) -> dict[str, Any]:
+    require_cpu()
     bundle = open_bundle(options.bundle)
-    if options.json is not None:
-        _check_writable(options.json)
+    _check_writable(options)
     images = _images(bundle, options.images)
-    load = os.getloadavg()[0]
-    if load > BUSY * len(os.sched_getaffinity(0)):
-        print(f"linewatch: the machine is busy (load {load:.2f}); expect figures too high", file=sys.stderr)
-    report = _facts(bundle, images, options.budget_ms, load)
-    return report | (_measure_tiers(options) if options.tier else _measure_here(bundle, images, options))
+    load = busy()
+    if load:
+        print(f"linewatch: {load}", file=sys.stderr)
+    report = _facts(bundle, images, options.budget_ms)
+    if old is not None:
+        check_comparable(old, report)
+    if options.tier:
+        return report | measure_tiers(options.tier, _passed_on(options), _progress)
+    return report | _measure_here(bundle, images, options)
 
 
-def _facts(bundle: Bundle, images: list[Image], budget_ms: float, load: float) -> dict[str, Any]:
+def _facts(bundle: Bundle, images: list[Image], budget_ms: float) -> dict[str, Any]:
     cpu = read_cpu()
     spec, (height, width) = bundle.manifest.input, images[0].shape[:2]
     return {
@@ -110,8 +132,9 @@ def _facts(bundle: Bundle, images: list[Image], budget_ms: float, load: float) -
             "features": list(cpu.features),
             "logical_cores": cpu.logical_cores,
             "governor": cpu.governor,
-            "load_before": load,
+            "load_before": os.getloadavg()[0],
         },
+        "unreadable": Sensors().unreadable(),
         "versions": {
             "linewatch": __version__,
             "python": platform.python_version(),
@@ -121,6 +144,7 @@ def _facts(bundle: Bundle, images: list[Image], budget_ms: float, load: float) -
         "budget_ms": budget_ms,
         "warm_up": WARM_UP,
         "skipped": [],
+        "notes": [],
     }
 
 
@@ -135,61 +159,64 @@ def _images(bundle: Bundle, folder: Path | None) -> list[Image]:
     return images
 
 
+def _configurations(cpu: Cpu) -> tuple[list[tuple[Runtime, Precision]], list[str]]:
+    """What can be measured, and in words what cannot."""
+    chosen, notes = list(CONFIGURATIONS), []
+    if cpu.cap is not None:
+        chosen = [pair for pair in chosen if pair[0] == "openvino"]
+        notes.append("ONNX Runtime is left out on capped tiers: its own kernels know no such cap")
+    if cpu.cap is not None or not BF16.intersection(cpu.features):
+        chosen.remove(("openvino", "bf16"))
+        notes.append(f"bf16 is left out on {cpu.tier}: no bfloat16 instructions")
+    return chosen, notes
+
+
 def _measure_here(bundle: Bundle, images: list[Image], options: argparse.Namespace) -> dict[str, Any]:
     cpu = read_cpu()
-    # ONNX Runtime's own kernels know nothing of oneDNN's cap: their figures would be those of another tier.
-    chosen = [pair for pair in CONFIGURATIONS if cpu.cap is None or pair[0] == "openvino"]
-    rss_mb, results = measure(bundle, images, chosen, options.n, options.seconds, _progress)
-    return {"rss_mb": rss_mb, "results": [{"tier": cpu.tier, **result} for result in results]}
+    chosen, notes = _configurations(cpu)
+    sustain_s = 0.0 if options.quick else SUSTAIN_S
+    report: dict[str, Any] = {"notes": notes}
+    if not options.quick:
+        report["starts"] = measure_starts(bundle, _progress)
+    rss_mb, results = measure(bundle, images, chosen, options.n, options.seconds, sustain_s, _progress)
+    report |= {"rss_mb": rss_mb, "results": [{"tier": cpu.tier, **result} for result in results]}
+    if options.soak and not options.quick:
+        report["soak"] = endure(bundle, images, options.soak, _progress)
+    return report
 
 
-def _measure_tiers(options: argparse.Namespace) -> dict[str, Any]:
-    """Each tier in a process of its own, because oneDNN reads its cap once; the CPU's own tier comes uncapped."""
-    cpu = read_cpu()
-    wanted = TIERS if options.tier == "all" else (options.tier,)
-    able = [tier for tier in wanted if tier in cpu.tiers]
-    if not able:
-        raise BenchError(
-            f"--tier {options.tier}: this CPU is {cpu.native_tier}, and a lesser one cannot stand in for it"
-        )
-    reports: list[dict[str, Any]] = []
-    for tier in able:
-        _progress(f"tier {tier}, {len(reports) + 1} of {len(able)}")
-        reports.append(_measure_capped(options, None if tier == cpu.native_tier else TIER_CAPS[tier]))
-    _progress("")
-    return {
-        "skipped": [tier for tier in wanted if tier not in able],
-        "rss_mb": reports[0]["rss_mb"],
-        "results": [result for report in reports for result in report["results"]],
-    }
+def _passed_on(options: argparse.Namespace) -> list[str]:
+    """The command line of one tier's process."""
+    given = ["--bundle", str(options.bundle), "--budget-ms", str(options.budget_ms)]
+    given += ["--seconds", str(options.seconds)] if options.seconds else ["--n", str(options.n)]
+    given += ["--images", str(options.images)] if options.images else []
+    given += ["--soak", str(options.soak)] if options.soak else []
+    return [*given, *(["--quick"] if options.quick else [])]
 
 
-def _measure_capped(options: argparse.Namespace, cap: str | None) -> dict[str, Any]:
-    environment = {name: value for name, value in os.environ.items() if name != ISA_CAP}
-    if cap is not None:
-        environment[ISA_CAP] = cap
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "bench.json"
-        command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "edge", "bench"]
-        command += ["--bundle", str(options.bundle), "--json", str(answer), "--budget-ms", str(options.budget_ms)]
-        command += ["--seconds", str(options.seconds)] if options.seconds else ["--n", str(options.n)]
-        command += ["--images", str(options.images)] if options.images else []
-        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if not answer.exists():
-            last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-            raise BenchError(f"{ISA_CAP}={cap}: {last.removeprefix('linewatch: ')}")
-        report: dict[str, Any] = json.loads(answer.read_bytes())
-        return report
-
-
-def _progress(text: str) -> None:
+def _progress(words: str) -> None:
     if sys.stderr.isatty():
-        print(f"\r\x1b[Kmeasuring: {text}" if text else "\r\x1b[K", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[Kmeasuring: {words}" if words else "\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _check_writable(path: Path) -> None:
+def _files(
+    options: argparse.Namespace, report: dict[str, Any], html: Callable[[], str], md: Callable[[], str]
+) -> list[tuple[Path, str]]:
+    data = json.dumps(report, indent=2) + "\n"
+    files = [(options.json, data)] if options.json else []
+    if options.out:
+        files += [
+            (options.out / f"{NAME}.{kind}", made) for kind, made in (("json", data), ("md", md()), ("html", html()))
+        ]
+    return files
+
+
+def _check_writable(options: argparse.Namespace) -> None:
     """Before minutes of measuring, not after."""
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
+    if options.out is not None and not (options.out.is_dir() and os.access(options.out, os.W_OK)):
+        raise BenchError(f"{options.out}: cannot be written to; give a folder that exists")
+    path = options.json
+    if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
         raise BenchError(f"{path}: cannot be written; give a file in a folder that exists and can be written to")
 
 

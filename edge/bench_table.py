@@ -1,36 +1,46 @@
-"""A benchmark's report as people read it: a table, and one line when the budget is not kept."""
+"""A benchmark's report as people read it: aligned text or Markdown, and one line when the budget is not kept."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "int8": "INT8", "fp32": "FP32"}
-COLUMNS = ("tier", "runtime", "precision", "stage", "p50", "p95", "p99", "max", "FPS", "n")
-TEXT_COLUMNS = 4
+NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "int8": "INT8", "fp32": "FP32", "bf16": "bf16"}
+COLUMNS = ("tier", "runtime", "precision", "stage", "p50", "p95", "p99", "max", "parts/s", "n")
 
 
-def table(report: Mapping[str, Any]) -> str:
-    """The whole report as aligned lines; times in milliseconds."""
-    cpu, bundle = report["cpu"], report["bundle"]
-    shipped = report["results"][0]
-    lines = [
-        f"bundle    {bundle['title']}, input {bundle['input']}, frames {report['frame']}",
-        f"CPU       {cpu['model']}, tier {cpu['tier']}, {cpu['logical_cores']} logical cores, "
-        f"governor {cpu['governor'] or 'unknown'}, load before {cpu['load_before']:.2f}",
-        f"features  {' '.join(cpu['features'])}",
-        f"versions  {', '.join(f'{name} {version}' for name, version in report['versions'].items())}",
-        f"memory    {report['rss_mb']:.0f} MB resident with the shipped model loaded",
-        "",
-        *_aligned([COLUMNS, *(row for result in report["results"] for row in _rows(result))]),
-        "",
-        f"Milliseconds, one part at a time; {report['warm_up']} parts to warm up are not counted. "
-        f"The shipped path ({_name(shipped)}) takes {shipped['overhead']:.2f} x its inference (p50).",
-    ]
-    lines += [f"tier {tier}: skipped, this CPU does not have it" for tier in report["skipped"]]
-    if any("capped" in result["tier"] for result in report["results"]):
-        lines.append("Capped tiers are measured with OpenVINO only: ONNX Runtime knows no such cap.")
-    return "\n".join(lines)
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A title, a table with a header, and what must be known to read it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+    text_columns: int = 1  # the first ones; numbers follow
+
+
+def sections(report: Mapping[str, Any]) -> list[Section]:
+    """The whole report; times in milliseconds."""
+    made = [_facts(report), _latency(report), _accuracy(report)]
+    if "starts" in report:
+        made.append(_starts(report["starts"]))
+    if any("sustained" in result for result in report["results"]):
+        made.append(_sustained(report))
+    if "soak" in report:
+        made.append(_soak(report["soak"]))
+    return made
+
+
+def text(made: Sequence[Section]) -> str:
+    """For a terminal."""
+    return "\n\n".join("\n".join(_as_text(section)) for section in made)
+
+
+def markdown(made: Sequence[Section], title: str) -> str:
+    """For a document."""
+    return f"# {title}\n\n" + "\n".join("\n".join(_as_markdown(section)) for section in made)
 
 
 def over_budget(report: Mapping[str, Any]) -> str | None:
@@ -44,26 +54,130 @@ def over_budget(report: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _name(result: Mapping[str, Any]) -> str:
-    return f"{NAMES[result['runtime']]}, {NAMES[result['precision']]}"
+def name(result: Mapping[str, Any]) -> str:
+    """E.g. "AVX2 OpenVINO INT8"."""
+    return f"{result['tier']} {NAMES[result['runtime']]} {NAMES[result['precision']]}"
 
 
-def _rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _facts(report: Mapping[str, Any]) -> Section:
+    cpu, bundle, memory = report["cpu"], report["bundle"], report["rss_mb"]
+    rows = [
+        ("bundle", f"{bundle['title']}, input {bundle['input']}, frames {report['frame']}"),
+        ("CPU", f"{cpu['model']}, tier {cpu['tier']}, {cpu['logical_cores']} logical cores"),
+        ("features", " ".join(cpu["features"])),
+        ("governor", f"{cpu['governor'] or 'unknown'}, load before {cpu['load_before']:.2f}"),
+        ("not readable", ", ".join(report["unreadable"]) or "nothing: temperature, clock, throttling and power are"),
+        ("versions", ", ".join(f"{package} {version}" for package, version in report["versions"].items())),
+        ("memory", f"{memory:.0f} MB resident in the benchmark with the shipped model loaded"),
+        ("measured", str(report["measured_at"])),
+    ]
+    return Section("Benchmark", ("fact", ""), rows, text_columns=2)
+
+
+def _latency(report: Mapping[str, Any]) -> Section:
+    shipped = report["results"][0]
+    note = [
+        f"Milliseconds, one part at a time; {report['warm_up']} parts to warm up are not counted. `bare` is the "
+        "compiled model called in a loop, in turns with the path around it. The shipped path takes "
+        f"{shipped['overhead']:.2f} x that ({name(shipped)}, p50)."
+    ]
+    note += [f"tier {tier}: skipped, this CPU does not have it." for tier in report["skipped"]]
+    note += [f"{words}." for words in report["notes"]]
+    rows = [row for result in report["results"] for row in _rows(result)]
+    return Section("Latency", COLUMNS, rows, " ".join(note), text_columns=4)
+
+
+def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     first = (result["tier"], NAMES[result["runtime"]], NAMES[result["precision"]])
-    rows: list[tuple[str, ...]] = []
-    for stage, times in result["stages"].items():
+    for stage, times in {**result["stages"], "bare_ms": result["bare_ms"]}.items():
         total = (f"{result['fps']:.1f}", str(result["n"])) if stage == "total_ms" else ("", "")
-        figures = (f"{times[key]:.2f}" for key in ("p50", "p95", "p99", "max"))
-        rows.append((*(first if not rows else ("", "", "")), stage.removesuffix("_ms"), *figures, *total))
-    return rows
+        yield (
+            *first,
+            stage.removesuffix("_ms"),
+            *(f"{times[key]:.2f}" for key in ("p50", "p95", "p99", "max")),
+            *total,
+        )
+        first = ("", "", "")
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+def _accuracy(report: Mapping[str, Any]) -> Section:
+    rows = [
+        (
+            name(result),
+            f"{result['accuracy']['largest_relative']:.2%}",
+            f"{result['accuracy']['mean_relative']:.2%}",
+            f"{result['accuracy']['flips']} of {result['accuracy']['n']}",
+        )
+        for result in report["results"]
+    ]
+    note = "Of the scores on the bundle's reference images, against those in its manifest (OpenVINO, INT8)."
+    return Section(
+        "Accuracy", ("configuration", "largest deviation", "mean deviation", "verdicts that differ"), rows, note
+    )
 
-    def line(row: Sequence[str]) -> str:
-        text = [cell.ljust(width) for cell, width in zip(row[:TEXT_COLUMNS], widths, strict=False)]
-        numbers = [cell.rjust(width) for cell, width in zip(row[TEXT_COLUMNS:], widths[TEXT_COLUMNS:], strict=True)]
-        return "  ".join([*text, *numbers]).rstrip()
 
-    return [line(row) for row in rows]
+def _starts(starts: Mapping[str, Any]) -> Section:
+    rows = [
+        (f"{kind} cache", *(f"{max(starts[kind][what]):.2f}" for what in ("ready_s", "first_verdict_s")))
+        for kind in ("cold", "warm")
+    ]
+    note = (
+        f"Seconds from the start of the engine's process, the slowest of {len(starts['warm']['ready_s'])}; the files "
+        f"are in the kernel's cache. The engine holds {starts['rss_mb']:.0f} MB resident after its first parts."
+    )
+    return Section("Start", ("compiled model", "to READY", "to the first verdict"), rows, note)
+
+
+def _sustained(report: Mapping[str, Any]) -> Section:
+    rows = []
+    for result in report["results"]:
+        if "sustained" in result:
+            one = result["sustained"]
+            watts = one["power_w"]
+            power = (
+                ("not readable", "") if watts is None else (f"{watts:.1f}", f"{watts / one['parts_per_s'] * 1e3:.0f}")
+            )
+            rows.append((name(result), f"{one['parts_per_s']:.1f}", str(one["at_once"]), *power))
+    header = ("configuration", "parts/s", "at once", "package W", "mJ a part")
+    return Section("Throughput", header, rows, "Inference only, prepared frames, as many at once as suits the CPU.")
+
+
+def _soak(soak: Mapping[str, Any]) -> Section:
+    def spread(key: str) -> str:
+        values = [row[key] for row in soak["rows"] if row[key] is not None]
+        return f"{min(values):.1f} to {max(values):.1f}" if values else "not readable"
+
+    throttled = soak["throttled"]
+    rows = [
+        ("p50, ms", spread("p50_ms")),
+        ("p99, ms", spread("p99_ms")),
+        ("temperature, °C", spread("temperature_c")),
+        ("clock, MHz", spread("frequency_mhz")),
+        ("package power, W", spread("power_w")),
+        ("throttled", "not readable" if throttled is None else f"{throttled} times"),
+        ("last tenth over first", f"{soak['last_over_first']:.2f} x (p50)"),
+    ]
+    return Section(f"Soak, {soak['minutes']:g} minutes without a pause", ("", "range"), rows)
+
+
+def _as_text(section: Section) -> Iterator[str]:
+    table = [section.header, *section.rows] if any(section.header[1:]) else section.rows
+    widths = [max(len(row[i]) for row in table) for i in range(len(section.header))]
+    yield section.title
+    for row in table:
+        cells = zip(row, widths, range(len(row)), strict=True)
+        yield "  ".join(
+            cell.ljust(width) if i < section.text_columns else cell.rjust(width) for cell, width, i in cells
+        ).rstrip()
+    if section.note:
+        yield section.note
+
+
+def _as_markdown(section: Section) -> Iterator[str]:
+    yield from (f"## {section.title}", "")
+    yield f"| {' | '.join(section.header)} |"
+    yield "|" + "|".join(["---"] * section.text_columns + ["---:"] * (len(section.header) - section.text_columns)) + "|"
+    yield from (f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in section.rows)
+    yield ""
+    if section.note:
+        yield from (section.note, "")

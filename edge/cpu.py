@@ -38,7 +38,15 @@ _CAPPED_AT = {
     "AVX": "lower",
     "SSE41": "lower",
 }
-_REPORTED = (*sorted(set().union(*(needed for _, needed in _X86_TIERS))), "avx512_bf16", "asimd", "asimddp", "i8mm")
+_REPORTED = (
+    *sorted(set().union(*(needed for _, needed in _X86_TIERS))),
+    "amx_bf16",
+    "avx512_bf16",
+    "bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
+)
 
 
 class CpuError(EdgeError):

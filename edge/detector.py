@@ -26,6 +26,7 @@ __all__ = [
     "ReferenceCheck",
     "Runtime",
     "check_references",
+    "model_file",
     "probability",
 ]
 
@@ -101,15 +102,13 @@ class Detector:
         blobs: BlobStore | None = None,
     ) -> Detector:
         """The detector of a verified bundle; int8 is what ships, the others are for the benchmark to compare with."""
-        int8 = INT8_IR if runtime == "openvino" else INT8_ONNX
-        name = int8 if precision == "int8" else FP32_ONNX
-        files = bundle.manifest.files
-        sha256 = files[name] + (files[INT8_IR_WEIGHTS] if name == INT8_IR else "")
+        model, files = model_file(bundle, runtime, precision), bundle.manifest.files
+        sha256 = files[model.name] + (files[INT8_IR_WEIGHTS] if model.name == INT8_IR else "")
         if precision == "bf16":
             settings = replace(settings, bf16=True)
         manifest = bundle.manifest
         spec, calibration, types = manifest.input, manifest.calibration, manifest.types
-        return cls(bundle.file(name), spec, calibration, runtime, settings, blobs, sha256, types)
+        return cls(model, spec, calibration, runtime, settings, blobs, sha256, types)
 
     def predict(self, image: Image) -> Prediction:
         """Judge one (H, W, 3) uint8 BGR frame; raises ImageError when it does not fit the input spec."""
@@ -139,6 +138,12 @@ class Detector:
         infer_ms = (time.perf_counter() - start) * 1e3
         chance = probability(score, self._calibration)
         return Prediction(score, chance, anomaly_map, prepare_ms, infer_ms, defect_type)
+
+
+def model_file(bundle: Bundle, runtime: Runtime, precision: Precision) -> Path:
+    """The file of a bundle that a runtime takes for a precision."""
+    int8 = INT8_IR if runtime == "openvino" else INT8_ONNX
+    return bundle.file(int8 if precision == "int8" else FP32_ONNX)
 
 
 def probability(score: float, calibration: Calibration | None) -> float:

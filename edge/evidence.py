@@ -14,11 +14,13 @@ from edge import __version__
 from edge.cpu import cpu_tier
 
 WIDTH, HEIGHT, MARGIN = 720, 200, 48
+LABELS, LEGEND, BAR = 260, 28, 24  # of bars: room for names, for the legend, for each
+COLOURS = ("#56b4e9", "#e69f00", "#0072b2", "#009e73", "#cc79a7")  # Okabe and Ito: told apart by the colour-blind too
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2530}"
     "table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{text-align:left;padding:.35rem .6rem;"
     "border-bottom:1px solid #d5dbe3;vertical-align:top}.held{color:#0b6b3a}.failed{color:#b3261e;font-weight:700}"
-    "svg{width:100%;height:auto}polyline{fill:none;stroke:#1f5fa8;stroke-width:1.5}text{font-size:12px;fill:#4a5563}"
+    ".wide{overflow-x:auto}svg{width:100%;height:auto}polyline{fill:none;stroke:#1f5fa8;stroke-width:1.5}text{font-size:12px;fill:#4a5563}"
 )
 
 
@@ -40,15 +42,36 @@ class Plot:
     points: Sequence[tuple[float, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """One bar a name, of parts that are stacked; no part is negative."""
+
+    title: str
+    unit: str
+    parts: Sequence[str]
+    bars: Sequence[tuple[str, Sequence[float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Figures under a title."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
 @dataclass
 class Evidence:
-    """What a run of chaos or soak found; collected as it goes."""
+    """What a run of chaos, soak or bench found; collected as it goes."""
 
     title: str
     bundle: str
     facts: dict[str, str] = field(default_factory=dict)
     properties: list[Property] = field(default_factory=list)
-    plots: list[Plot] = field(default_factory=list)
+    plots: list[Plot | Bars] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
 
     def hold(self, name: str, held: bool, seen: str) -> None:
         self.properties.append(Property(name, held, seen))
@@ -75,11 +98,12 @@ class Evidence:
         }
         rows = "".join(f"<tr><th>{_text(key)}</th><td>{_text(value)}</td></tr>" for key, value in facts.items())
         held = "".join(_row(one) for one in self.properties)
-        plots = "".join(_figure(plot) for plot in self.plots)
+        plots = "".join(_figure(plot) if isinstance(plot, Plot) else _bars(plot) for plot in self.plots)
+        tables = "".join(_table(table) for table in self.tables)
         return (
             f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{_text(self.title)}</title>"
             f"<style>{STYLE}</style><h1>{_text(self.title)}</h1><table>{rows}</table>"
-            f"<table><tr><th>property</th><th></th><th>seen</th></tr>{held}</table>{plots}</html>\n"
+            f"<table><tr><th>property</th><th></th><th>seen</th></tr>{held}</table>{plots}{tables}</html>\n"
         )
 
 
@@ -105,6 +129,36 @@ def _figure(plot: Plot) -> str:
         f"<text x='4' y='{HEIGHT - MARGIN}'>0</text>"
         f"<text x='{WIDTH - MARGIN}' y='{HEIGHT - MARGIN + 18}' text-anchor='end'>{right:.4g}</text></svg>"
     )
+
+
+def _bars(plot: Bars) -> str:
+    longest = max((sum(values) for _, values in plot.bars), default=0.0) or 1.0
+    drawn = []
+    for row, (label, values) in enumerate(plot.bars):
+        y, x = LEGEND + row * BAR, float(LABELS)
+        drawn.append(f"<text x='4' y='{y + 15}'>{_text(label)}</text>")
+        for value, colour in zip(values, COLOURS, strict=False):
+            width = value / longest * (WIDTH - LABELS - MARGIN)
+            drawn.append(f"<rect x='{x:.1f}' y='{y}' width='{width:.1f}' height='{BAR - 6}' fill='{colour}'/>")
+            x += width
+        drawn.append(f"<text x='{x + 4:.1f}' y='{y + 15}'>{sum(values):.3g}</text>")
+    for place, (part, colour) in enumerate(zip(plot.parts, COLOURS, strict=False)):
+        x = LABELS + place * 90
+        drawn.append(
+            f"<rect x='{x}' y='4' width='12' height='12' fill='{colour}'/><text x='{x + 16}' y='15'>{part}</text>"
+        )
+    height = LEGEND + len(plot.bars) * BAR
+    return (
+        f"<h2>{_text(plot.title)}, {_text(plot.unit)}</h2><svg viewBox='0 0 {WIDTH} {height}' role='img' "
+        f"aria-label='{_text(plot.title)}'>{''.join(drawn)}</svg>"
+    )
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{_text(cell)}</th>" for cell in table.header)
+    rows = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    whole = f"<div class='wide'><table><tr>{head}</tr>{rows}</table></div>"
+    return f"<h2>{_text(table.title)}</h2>{whole}<p>{_text(table.note)}</p>"
 
 
 def _text(value: str) -> str:

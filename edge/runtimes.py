@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -96,6 +99,51 @@ def load(model: Path, runtime: Runtime, settings: Settings, blobs: BlobStore | N
         tuple(port.get_any_name() for port in compiled.outputs),
         cached,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Sustained:
+    """How many parts were judged, `at_once` of them on their way at any time."""
+
+    parts: int
+    seconds: float
+    at_once: int
+
+
+def sustained(model: Path, runtime: Runtime, settings: Settings, tensors: Sequence[Image], seconds: float) -> Sustained:
+    """Run a model on tensors, in turn, for so long and with as many at once as suits the CPU."""
+    if runtime == "onnxruntime":
+        return _sustained_onnxruntime(model, tensors, seconds)
+    compiled = openvino.Core().compile_model(str(model), "CPU", settings.openvino())
+    queue = openvino.AsyncInferQueue(compiled)
+    for number in range(2 * len(queue)):  # warm
+        queue.start_async([tensors[number % len(tensors)]])
+    queue.wait_all()
+    parts, began = 0, time.monotonic()
+    while time.monotonic() - began < seconds:
+        queue.start_async([tensors[parts % len(tensors)]])
+        parts += 1
+    queue.wait_all()
+    return Sustained(parts, time.monotonic() - began, len(queue))
+
+
+def _sustained_onnxruntime(model: Path, tensors: Sequence[Image], seconds: float) -> Sustained:
+    """A thread for each core, each with its parts: one session may be run by many."""
+    cores = len(os.sched_getaffinity(0))
+    loaded = load(model, "onnxruntime", Settings(threads=1))
+    loaded.run(tensors[0])
+    began = time.monotonic()
+
+    def work(_: int) -> int:
+        parts = 0
+        while time.monotonic() - began < seconds:
+            loaded.run(tensors[parts % len(tensors)])
+            parts += 1
+        return parts
+
+    with ThreadPoolExecutor(cores) as pool:
+        parts = sum(pool.map(work, range(cores)))
+    return Sustained(parts, time.monotonic() - began, cores)
 
 
 def _refusal(model: Path, runtime: Runtime, error: Exception) -> RuntimeLoadError:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +10,50 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.bench import main
-from edge.bench_table import over_budget, table
+from edge.bench import CONFIGURATIONS, _configurations, main
+from edge.bench_table import over_budget, sections, text
 from edge.bundle import Bundle
 from edge.cpu import ISA_CAP, read_cpu
 from edge.rig import STAGES
 from tests.tiny import good_image
 
-GENEROUS = ["--budget-ms", "60000"]  # these tests are about what is measured, not how fast this machine is
+QUICK = ["--quick", "--budget-ms", "60000"]  # these tests are about what is measured, not how fast this machine is
 
 
 @pytest.fixture(scope="module")
-def report(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    path = tmp_path_factory.mktemp("bench") / "bench.json"
-    assert main(["--bundle", str(tiny_bundle.path), "--n", "25", "--json", str(path), *GENEROUS]) == 0
-    return json.loads(path.read_text())
+def out(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One benchmark with all there is."""
+    folder = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edge.startup.ROUNDS", 1)
+        patch.setattr("edge.bench.SUSTAIN_S", 0.2)
+        argv = ["--bundle", str(tiny_bundle.path), "--n", "25", "--soak", "0.01", "--out", str(folder)]
+        assert main([*argv, "--budget-ms", "60000"]) == 0
+    return folder
 
 
-def test_both_precisions_in_both_runtimes_are_measured_the_shipped_one_first(report: dict[str, Any]) -> None:
+@pytest.fixture(scope="module")
+def report(out: Path) -> dict[str, Any]:
+    return json.loads((out / "benchmark.json").read_text())
+
+
+def test_every_precision_that_this_cpu_has_is_measured_in_both_runtimes_the_shipped_one_first(
+    report: dict[str, Any],
+) -> None:
     measured = [(result["runtime"], result["precision"]) for result in report["results"]]
     assert measured[0] == ("openvino", "int8")
-    assert set(measured) == {(runtime, p) for runtime in ("openvino", "onnxruntime") for p in ("int8", "fp32")}
-    assert [result["n"] for result in report["results"]] == [25] * 4
+    bf16 = any("bf16" in feature for feature in report["cpu"]["features"])
+    assert set(measured) == {pair for pair in CONFIGURATIONS if pair[1] != "bf16" or bf16}
+    assert [result["n"] for result in report["results"]] == [25] * len(measured)
+
+
+def test_without_bf16_instructions_it_is_left_out_with_a_word() -> None:
+    cpu = replace(read_cpu(), features=("avx2",), cap=None)
+    chosen, notes = _configurations(cpu)
+    assert ("openvino", "bf16") not in chosen
+    assert ["bf16" in note for note in notes] == [True]
+    chosen, notes = _configurations(replace(cpu, features=("avx512_bf16",)))
+    assert (chosen, notes) == (list(CONFIGURATIONS), [])
 
 
 def test_percentiles_are_ordered_and_the_total_holds_its_stages(report: dict[str, Any]) -> None:
@@ -40,7 +63,8 @@ def test_percentiles_are_ordered_and_the_total_holds_its_stages(report: dict[str
             assert 0 <= times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
         total = result["stages"]["total_ms"]
         assert all(times["max"] <= total["max"] for times in result["stages"].values())
-        assert result["overhead"] >= 1.0
+        assert result["overhead"] == pytest.approx(total["p50"] / result["bare_ms"]["p50"], rel=0.05)
+        assert {len(blocks) for blocks in result["blocks"].values()} == {2}
         assert result["fps"] > 0
 
 
@@ -55,16 +79,68 @@ def test_figures_carry_what_they_depend_on(report: dict[str, Any], tiny_bundle: 
 
 
 def test_the_table_is_aligned_and_names_every_stage(report: dict[str, Any]) -> None:
-    lines = table(report).splitlines()
+    lines = text(sections(report)).splitlines()
     header = next(i for i, line in enumerate(lines) if line.startswith("tier "))
-    rows = lines[header + 1 : header + 1 + 4 * len(STAGES)]
+    stages = [*(stage.removesuffix("_ms") for stage in STAGES), "bare"]
+    rows = lines[header + 1 : header + 1 + len(report["results"]) * len(stages)]
     end_of_max = lines[header].index("max") + len("max")
-    assert [row[:end_of_max].split()[-5] for row in rows] == [stage.removesuffix("_ms") for stage in STAGES] * 4
+    assert [row[:end_of_max].split()[-5] for row in rows] == stages * len(report["results"])
     assert all(re.search(r"\d$", row[:end_of_max]) for row in rows)
 
 
+def test_the_engine_is_started_with_and_without_its_compiled_model(report: dict[str, Any]) -> None:
+    for kind in ("cold", "warm"):
+        (ready_s,), (first_s,) = report["starts"][kind]["ready_s"], report["starts"][kind]["first_verdict_s"]
+        assert 0 < ready_s < first_s
+    assert report["starts"]["rss_mb"] > 10
+
+
+def test_throughput_power_and_accuracy_of_every_configuration_are_there(report: dict[str, Any]) -> None:
+    for result in report["results"]:
+        assert result["sustained"]["parts_per_s"] > 0
+        assert result["sustained"]["at_once"] >= 1
+        assert (result["sustained"]["power_w"] is None) == ("power" in report["unreadable"])
+        assert (result["accuracy"]["n"], result["accuracy"]["flips"]) == (1, 0)
+        (score,) = result["accuracy"]["scores"].values()
+        assert result["accuracy"]["largest_relative"] == pytest.approx(abs(score - 2.0) / 2.0)
+
+
+def test_a_soak_says_what_it_saw_over_time(report: dict[str, Any]) -> None:
+    soak = report["soak"]
+    assert soak["rows"]
+    assert all(row["p50_ms"] <= row["p99_ms"] and row["n"] >= 10 for row in soak["rows"])
+    assert (soak["rows"][0]["temperature_c"] is None) == ("temperature" in soak["unreadable"])
+
+
+def test_the_page_stands_alone_and_holds_every_table_and_plot(out: Path, report: dict[str, Any]) -> None:
+    page, document = ((out / f"benchmark.{kind}").read_text() for kind in ("html", "md"))
+    for section in sections(report):
+        assert section.title in page
+        assert f"## {section.title}" in document
+    assert page.count("<svg") >= 3
+    assert not re.search(r"(src|href)=|<script|url\(", page)
+
+
+def test_an_older_report_is_compared_and_slower_is_exit_1(
+    out: Path, report: dict[str, Any], tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compared(factor: float) -> int:
+        old = json.loads(json.dumps(report))
+        for result in old["results"]:
+            result["blocks"] = {name: [factor * t for t in times] for name, times in result["blocks"].items()}
+        (tmp_path / "old.json").write_text(json.dumps(old))
+        argv = ["--bundle", str(tiny_bundle.path), "--n", "20", "--compare", str(tmp_path / "old.json")]
+        return main([*argv, *QUICK])
+
+    assert compared(1e-3) == 1
+    seen = capsys.readouterr()
+    assert "slower beyond the noise: " in seen.err
+    assert "SLOWER" in seen.out
+    assert compared(1e3) == 0
+
+
 def test_over_the_budget_is_exit_1_and_one_line(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--bundle", str(tiny_bundle.path), "--n", "10", "--budget-ms", "0.0001"]) == 1
+    assert main(["--bundle", str(tiny_bundle.path), "--n", "10", "--quick", "--budget-ms", "0.0001"]) == 1
     assert [line for line in capsys.readouterr().err.splitlines() if "over the budget of 0.0001 ms" in line]
 
 
@@ -85,7 +161,7 @@ def test_a_time_that_is_not_a_number_is_over_the_budget(report: dict[str, Any]) 
 
 def test_a_duration_can_be_given_instead_of_a_number(tiny_bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
-    assert main(["--bundle", str(tiny_bundle.path), "--seconds", "0.2", "--json", str(path), *GENEROUS]) == 0
+    assert main(["--bundle", str(tiny_bundle.path), "--seconds", "0.2", "--json", str(path), *QUICK]) == 0
     counts = {result["n"] for result in json.loads(path.read_text())["results"]}
     assert len(counts) == 1
     assert counts.pop() >= 10
@@ -94,7 +170,7 @@ def test_a_duration_can_be_given_instead_of_a_number(tiny_bundle: Bundle, tmp_pa
 def test_frames_of_a_folder_can_be_measured(tiny_bundle: Bundle, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "part.png"), good_image(320, 200))
     path = tmp_path / "bench.json"
-    argv = ["--bundle", str(tiny_bundle.path), "--n", "10", "--images", str(tmp_path), "--json", str(path), *GENEROUS]
+    argv = ["--bundle", str(tiny_bundle.path), "--n", "10", "--images", str(tmp_path), "--json", str(path), *QUICK]
     assert main(argv) == 0
     assert json.loads(path.read_text())["frame"] == "320x200"
 
@@ -107,13 +183,14 @@ def test_a_lesser_cpu_is_stood_in_for_with_openvino_only(
 ) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
     path = tmp_path / "bench.json"
-    argv = ["--bundle", str(tiny_bundle.path), "--n", "10", "--tier", "AVX2", "--json", str(path), *GENEROUS]
+    argv = ["--bundle", str(tiny_bundle.path), "--n", "10", "--tier", "AVX2", "--json", str(path), *QUICK]
     assert main(argv) == 0
     results = json.loads(path.read_text())["results"]
     assert [(r["tier"], r["runtime"], r["precision"]) for r in results] == [
         ("AVX2 (capped)", "openvino", "int8"),
         ("AVX2 (capped)", "openvino", "fp32"),
     ]
+    assert any("ONNX Runtime is left out" in note for note in json.loads(path.read_text())["notes"])
 
 
 @pytest.mark.parametrize(
@@ -122,6 +199,8 @@ def test_a_lesser_cpu_is_stood_in_for_with_openvino_only(
         ({"--bundle": "absent"}, "no such bundle folder"),
         ({"--json": "absent/bench.json"}, "cannot be written"),
         ({"--json": "."}, "cannot be written"),
+        ({"--out": "absent"}, "cannot be written to"),
+        ({"--compare": "absent.json"}, "cannot be read"),
         ({"--images": "absent"}, "no such folder"),
         ({"--images": "."}, "holds no image"),
     ],
@@ -153,6 +232,7 @@ def test_bad_input_is_one_line_and_exit_1(
         ["--seconds", "0"],
         ["--seconds", "inf"],
         ["--budget-ms", "nan"],
+        ["--soak", "0"],
         ["--n", "5", "--seconds", "5"],
         ["--tier", "SSE2"],
         ["--surprise"],
@@ -170,7 +250,7 @@ def test_a_part_without_a_verdict_ends_the_benchmark(
     tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cv2.imwrite(str(tmp_path / "dark.png"), np.zeros((96, 128, 3), np.uint8))
-    assert main(["--bundle", str(tiny_bundle.path), "--images", str(tmp_path), "--n", "10"]) == 1
+    assert main(["--bundle", str(tiny_bundle.path), "--images", str(tmp_path), "--n", "10", "--quick"]) == 1
     assert "the frame is black" in capsys.readouterr().err
 
 
@@ -181,7 +261,7 @@ def test_a_cap_from_outside_is_reported_and_leaves_onnxruntime_out(
         pytest.skip("nothing to cap on this CPU")
     monkeypatch.setenv(ISA_CAP, "SSE41")
     path = tmp_path / "bench.json"
-    assert main(["--bundle", str(tiny_bundle.path), "--n", "10", "--json", str(path), *GENEROUS]) == 0
+    assert main(["--bundle", str(tiny_bundle.path), "--n", "10", "--json", str(path), *QUICK]) == 0
     report = json.loads(path.read_text())
     assert report["cpu"]["tier"] == "lower (capped)"
     assert {result["runtime"] for result in report["results"]} == {"openvino"}
