@@ -7,16 +7,19 @@ from torch import Tensor
 from torch.nn import functional
 
 ALPHA, GAMMA = 0.75, 2.0
-MIN_PIXELS = 200.0  # of a batch: a batch without defects is not divided by nothing
+MIN_CELLS = 30.0  # an image without a defect is not divided by nothing
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Focal loss (Lin et al. 2017) of logits against targets 0..1 of the same shape, per defective pixel."""
+    """Focal loss (Lin et al. 2017) of (N, 1, h, w) logits against targets 0..1, per defective cell, mean over images.
+
+    Each image is divided by its own defect's size: beside a stain, a pinhole would otherwise teach nothing.
+    """
     share = torch.sigmoid(logits)
     right = share * target + (1 - share) * (1 - target)
     weight = ALPHA * target + (1 - ALPHA) * (1 - target)
     loss = weight * (1 - right) ** GAMMA * functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return loss.sum() / target.sum().clamp_min(MIN_PIXELS)
+    return (loss.flatten(1).sum(dim=1) / target.flatten(1).sum(dim=1).clamp_min(MIN_CELLS)).mean()
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:

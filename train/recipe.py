@@ -42,14 +42,14 @@ class Recipe(BaseModel):
         False  # draw artificial defects on good images even without labels; with labels they are drawn anyway
     )
     unfreeze: Literal["none", "upper", "all"] = "upper"  # which of the backbone's blocks learn; batch norm never does
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 24
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 40
     steps: Annotated[int, Field(ge=1)] = 40  # batches an epoch
     batch: Annotated[int, Field(ge=2, le=512)] = 8
-    rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3  # peak learning rate of the heads
+    rate: Annotated[float, Field(gt=0, lt=1)] = 2e-3  # peak learning rate of the heads
     backbone_rate: Annotated[float, Field(ge=0, le=1)] = (
         0.1  # times `rate`, for the deepest block; half for each group below
     )
-    patience: Annotated[int, Field(ge=1)] = 8  # epochs without a better validation loss until the end
+    patience: Annotated[int, Field(ge=1)] = 12  # epochs without a better validation loss until the end
     flips: bool = True  # mirrored parts are good parts, too
     mixing: bool = False  # MixUp and CutMix
     validation_share: Annotated[float, Field(gt=0, lt=0.5)] = (

@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from edge.preprocess import InputSpec
@@ -36,6 +37,7 @@ from train.work import progress
 WEIGHT_DECAY = 1e-2
 MAX_GRADIENT = 5.0
 PART = 0.5  # weight of a part's loss against its pixels
+AVERAGE = 0.99  # of the weights, from step to step: what is validated and kept is their moving average
 MIXED = 0.5  # share of the batches, with `mixing`
 UPPER = 2  # first of the backbone's groups of blocks that "upper" lets learn: what lies below sees edges and colours
 
@@ -93,7 +95,8 @@ def tune(
     rates = [group["lr"] for group in groups]
     total = recipe.epochs * recipe.steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=0.1)
-    state = _resume(checkpoint, key, net, optimiser, schedule) if rank == 0 or checkpoint.exists() else None
+    mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
+    state = _resume(checkpoint, key, net, optimiser, schedule, mean) if rank == 0 or checkpoint.exists() else None
     history, best = state or (History(), _copy(net))
     draws = Draws(photos, split.fit, split.defects, types, recipe)
     draws.rank = rank
@@ -103,13 +106,13 @@ def tune(
     with _memory(recipe, spec):
         for epoch in bar:
             draws.epoch = epoch
-            facts = {"epoch": epoch + 1, "loss": _epoch(parallel, draws, optimiser, schedule, recipe, device)}
-            facts |= _validate(net, checks, recipe, device)
+            facts = {"epoch": epoch + 1, "loss": _epoch(parallel, draws, (optimiser, schedule, mean), recipe, device)}
+            facts |= _validate(mean.module, checks, recipe, device)
             history.epochs.append(facts)
             if facts["validation_loss"] <= min(one["validation_loss"] for one in history.epochs):
-                history.best, best = epoch + 1, _copy(net)
+                history.best, best = epoch + 1, _copy(mean.module)
             if rank == 0:
-                _save(checkpoint, key, history, best, net, optimiser, schedule)
+                _save(checkpoint, key, history, best, net, optimiser, schedule, mean)
             if history.since_best >= recipe.patience:
                 break
     net.load_state_dict(best)
@@ -143,7 +146,11 @@ def _learning(net: DefectNet, recipe: Recipe) -> list[dict[str, Any]]:
     return groups
 
 
-def _epoch(net: nn.Module, draws: Draws, optimiser: Any, schedule: Any, recipe: Recipe, device: torch.device) -> float:
+def _epoch(
+    net: nn.Module, draws: Draws, steppers: tuple[Any, Any, AveragedModel], recipe: Recipe, device: torch.device
+) -> float:
+    """One pass over the draws; the mean loss. Raises TuneError when it is not finite."""
+    optimiser, schedule, mean = steppers
     net.train()
     workers = (os.cpu_count() or 1) if device.type == "cuda" else 0
     total = 0.0
@@ -158,6 +165,7 @@ def _epoch(net: nn.Module, draws: Draws, optimiser: Any, schedule: Any, recipe: 
         scaler.step(optimiser)
         scaler.update()
         schedule.step()
+        mean.update_parameters(net.module if isinstance(net, DistributedDataParallel) else net)
         total += float(loss.detach())
         if not total < float("inf"):
             raise TuneError(
@@ -190,7 +198,7 @@ def _loss(net: nn.Module, batch: Sequence[Tensor], recipe: Recipe, draw: torch.G
 
 
 @torch.inference_mode()
-def _validate(net: DefectNet, examples: Sequence[Example], recipe: Recipe, device: torch.device) -> dict[str, float]:
+def _validate(net: nn.Module, examples: Sequence[Example], recipe: Recipe, device: torch.device) -> dict[str, float]:
     """Loss and image AUROC of the two heads' mean on images that are not trained on."""
     net.eval()
     losses, scores, truth = [], [], []
