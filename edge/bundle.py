@@ -50,6 +50,7 @@ class Threshold(Facts):
     n: PositiveInt  # held-out good parts
     alpha: Probability  # wanted share of good parts rejected
     bound: Probability | None  # guaranteed expected share, where n supports one; None: an estimate only
+    upper_95: Probability | None = None  # the share rejected stays below this in 95 of 100 such draws of n goods
 
 
 class Calibration(Facts):
@@ -58,7 +59,8 @@ class Calibration(Facts):
     method: Literal["goods_logistic", "platt"]
     midpoint: FiniteFloat
     scale: PositiveFloat
-    n: PositiveInt
+    n: PositiveInt  # images it was fitted to
+    defective: Probability | None = None  # share of them that are defective, which the probability takes for granted
 
 
 class Reference(Facts):

@@ -11,11 +11,11 @@ from edge.arguments import OneLineParser
 from edge.bundle import NAME
 from train import data as photos
 from train import synth
-from train.calibrate import calibrate
-from train.evaluate import evaluate_work
+from train.calibrate import calibrate, held_out_goods
+from train.evaluate import can_be_measured, evaluate_work
 from train.export import export
 from train.fit import fit
-from train.pack import pack
+from train.pack import add_promise_option, need_goods, pack
 from train.quantize import quantize
 from train.recipe import add_recipe_options, recipe_from
 from train.report import report
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--data", type=Path, help="a folder in MVTec layout; default: the synthetic product")
     parser.add_argument("--name", type=_name, required=True, help="the product's name: runs/NAME and models/NAME")
     parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
+    add_promise_option(parser)
     add_recipe_options(parser)
     args = parser.parse_args(argv)
     if args.config is None and (CONFIGS / f"{args.name}.toml").is_file():
@@ -42,14 +43,18 @@ def main(argv: list[str]) -> None:
     data = args.data or SYNTHETIC
     work = Work(Path("runs") / args.name)
     photos.main(["--data", str(data)])
-    fit(data, recipe, work)
+    fitted = fit(data, recipe, work)
+    if fitted is None:
+        return  # another process of a torchrun goes on
+    if args.promise is not None:
+        need_goods(len(held_out_goods(fitted)), args.promise)
     export(work)
     quantize(work)
     calibrate(work)
-    if {photos.GOOD} < {sample.label for sample in photos.read_dataset(data).test}:
+    if can_be_measured(work):
         evaluate_work(work)
         report(work)
-    bundle = pack(work, args.out or Path("models") / args.name)
+    bundle = pack(work, args.out or Path("models") / args.name, args.promise)
     print(f"done in {time.monotonic() - start:.0f} s; try: python -m edge inspect --bundle {bundle.path} IMAGE")
 
 

@@ -1,22 +1,25 @@
-"""Stage calibrate: held-out good parts, judged by the shipped INT8 file -> threshold and defect probability."""
+"""Stage calibrate: held-out parts, judged by the shipped INT8 file -> threshold and defect probability."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
 
 from edge.arguments import OneLineParser
 from edge.bundle import INT8_IR, Calibration, Threshold
 from edge.detector import Detector
 from edge.preprocess import load_image
+from train.data import GOOD
 from train.errors import TrainError
-from train.work import Work, progress
+from train.work import FitReport, Work, progress
 
 MIN_HOLDOUT = 4
+MIN_DEFECTS = 5  # with fewer, a slope fitted to them is chance
 GOOD_MEDIAN_PROBABILITY = 0.02  # what the middle one of the good parts reads on the page, where 0.5 is the threshold
 
 
@@ -31,34 +34,60 @@ def main(argv: list[str]) -> None:
 
 
 def calibrate(work: Work) -> None:
-    """Score the held-out goods with the INT8 IR through the device's code and write calibration.json."""
+    """Score the held-out parts with the INT8 IR through the device's code and write calibration.json."""
     report = work.fit_report()
     detector = Detector(work.need(INT8_IR, "quantize"), report.input)
-    files = [report.data / name for name in report.holdout_images]
-    scores = [detector.predict(load_image(path)).score for path in progress(files, "held-out goods")]
-    threshold = set_threshold(scores, report.recipe.alpha)
-    calibration = goods_logistic(scores, threshold)
+    goods = _scores(detector, report, held_out_goods(report), "held-out goods")
+    names = [name for name in report.validation_images if PurePosixPath(name).parent.name != GOOD]
+    defects = _scores(detector, report, names, "validation defects")
+    threshold = set_threshold(list(goods.values()), report.recipe.alpha)
+    calibration = defect_probability(list(goods.values()), list(defects.values()), threshold)
     work.write_report(
         "calibration.json",
         {
             "threshold": threshold.model_dump(),
             "calibration": calibration.model_dump(),
-            "holdout": dict(zip(report.holdout_images, scores, strict=True)),
+            "holdout": goods,
+            "defects": defects,
         },
     )
-    promise = (
-        f"at most {threshold.bound:.1%} of good parts rejected" if threshold.bound else "an estimate, no guarantee"
-    )
-    print(
-        f"calibrate: threshold {threshold.value:.4g} from {threshold.n} held-out goods ({threshold.method}: {promise})"
-    )
+    print(f"calibrate: threshold {threshold.value:.4g} from {threshold.n} held-out goods: {promise(threshold)}")
+    print(f"calibrate: defect probability: {calibration.method}, {len(goods)} goods and {len(defects)} defects")
+
+
+def held_out_goods(report: FitReport) -> list[str]:
+    """The goods that set the threshold: none that training has looked at, be it only to know when to stop."""
+    looked_at = set(report.validation_images)
+    return [name for name in report.holdout_images if name not in looked_at]
+
+
+def _scores(detector: Detector, report: FitReport, names: Sequence[str], what: str) -> dict[str, float]:
+    return {name: detector.predict(load_image(report.data / name)).score for name in progress(names, what)}
+
+
+def promise(threshold: Threshold) -> str:
+    """What the threshold says of good parts, in words."""
+    if threshold.bound is None:
+        return (
+            f"an estimate of {threshold.alpha:.1%} rejected, no guarantee; "
+            f"one needs {goods_needed(threshold.alpha)} held-out goods"
+        )
+    upper = "" if threshold.upper_95 is None else f", {threshold.upper_95:.1%} with 95 % confidence"
+    return f"at most {threshold.bound:.1%} of good parts rejected in expectation{upper}"
+
+
+def goods_needed(alpha: float) -> int:
+    """Held-out goods from which on a share alpha of rejected goods can be guaranteed."""
+    return math.ceil(1.0 / alpha - 1.0 - 1e-9)
 
 
 def set_threshold(scores: Sequence[float], alpha: float) -> Threshold:
     """The score from which a part is NG, from n held-out good parts and the wanted false-reject share alpha.
 
     With n + 1 >= 1 / alpha: split conformal (Vovk 2005; Lei et al. 2018). A new good part exceeds the k-th smallest
-    of n scores with probability at most 1 - k / (n + 1), whatever their distribution. With fewer parts nothing can
+    of n scores with probability at most 1 - k / (n + 1), whatever their distribution: on average over draws of n.
+    For the n at hand the share rejected is itself random, Beta(n + 1 - k, k) (Vovk 2012, equality for continuous
+    scores): upper_95 is its 95 % quantile. With fewer parts nothing can
     be guaranteed, and the threshold is the normal quantile of the log scores around their median, with the spread of
     the upper half only: an unusually calm part must not raise the threshold. It is not widened for small n: what few
     parts leave in doubt is rejected.
@@ -74,7 +103,8 @@ def set_threshold(scores: Sequence[float], alpha: float) -> Threshold:
     if allowed >= 1:
         rank = n + 1 - allowed
         above = float(np.nextafter(values[rank - 1], np.inf))
-        return Threshold(value=above, method="conformal", n=n, alpha=alpha, bound=allowed / (n + 1))
+        bound, upper_95 = allowed / (n + 1), float(stats.beta.ppf(0.95, allowed, rank))
+        return Threshold(value=above, method="conformal", n=n, alpha=alpha, bound=bound, upper_95=upper_95)
     logs = np.log(values)
     centre = float(np.median(logs))
     upper = logs[logs >= centre] - centre
@@ -91,3 +121,45 @@ def goods_logistic(scores: Sequence[float], threshold: Threshold) -> Calibration
     spread = max(threshold.value - float(np.median(scores)), 1e-3 * threshold.value)
     scale = spread / math.log((1.0 - GOOD_MEDIAN_PROBABILITY) / GOOD_MEDIAN_PROBABILITY)
     return Calibration(method="goods_logistic", midpoint=threshold.value, scale=scale, n=len(scores))
+
+
+def defect_probability(goods: Sequence[float], defects: Sequence[float], threshold: Threshold) -> Calibration:
+    """Platt's where enough labelled defects score above the goods, the goods' own otherwise."""
+    found = platt(goods, defects) if len(defects) >= MIN_DEFECTS else None
+    return found or goods_logistic(goods, threshold)
+
+
+def platt(goods: Sequence[float], defects: Sequence[float]) -> Calibration | None:
+    """The logistic of the score under which labels that training has not seen are most likely (Platt 1999).
+
+    Defective parts are taken for defective with (d + 1) / (d + 2) only, good ones with 1 / (g + 2): Platt's targets,
+    without which parts that are told apart perfectly would ask for an infinite slope. None where the most likely
+    probability falls with the score: such defects tell nothing. Raises CalibrateError when a score is not finite.
+    """
+    scores = np.concatenate([goods, defects]).astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise CalibrateError("a held-out part's score is not finite; train again")
+    g, d = len(goods), len(defects)
+    target = np.concatenate([np.full(g, 1.0 / (g + 2)), np.full(d, (d + 1.0) / (d + 2))])
+    centre, spread = float(scores.mean()), max(float(scores.std()), 1e-12)
+    column = ((scores - centre) / spread)[:, None]
+    # A target t is an image seen t times as defective and 1 - t times as good.
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-8, max_iter=200)
+    model.fit(np.vstack([column, column]), np.repeat([1, 0], g + d), np.concatenate([target, 1.0 - target]))
+    slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
+    if slope <= 0:
+        return None
+    return Calibration(
+        method="platt", midpoint=centre - spread * offset / slope, scale=spread / slope, n=g + d, defective=d / (g + d)
+    )
+
+
+def at_share(probability: float, calibration: Calibration, defective: float) -> float:
+    """A calibrated probability where another share of the parts (0 < defective < 1) is defective than in calibration.
+
+    By Bayes' rule the odds change as the share's odds do. Without a share to start from, nothing changes.
+    """
+    if calibration.defective is None:
+        return probability
+    ratio = defective / (1.0 - defective) * (1.0 - calibration.defective) / calibration.defective
+    return probability * ratio / (probability * ratio + 1.0 - probability)

@@ -172,18 +172,28 @@ def _check_duplicates(groups: Iterable[list[_Seen]], root: Path, report: CheckRe
 
 
 def _check_masks_have_images(dataset: Dataset, report: CheckReport) -> None:
-    used = {sample.mask for sample in (*dataset.train_defects, *dataset.test)}
+    report.problems += mask_problems(dataset.root)
     for folder in _folders(dataset.root / "ground_truth"):
         for path in _files(folder):
-            if path in used:
-                continue
-            if path.name.endswith(MASK_ENDING):
-                image = f"{folder.name}/{path.name.removesuffix(MASK_ENDING)}.*"
-                report.problems.append(
-                    f"{path}: there is no image {image} in test/ or train/; rename the mask or remove it"
-                )
-            else:
+            if not path.name.endswith(MASK_ENDING):
                 report.warnings.append(f"{path}: not read; masks are named <image>{MASK_ENDING}")
+
+
+def mask_problems(root: Path) -> list[str]:
+    """One line for each type of defect, and each mask, of ground_truth that no image of test or train belongs to."""
+    problems = []
+    for folder in _folders(root / "ground_truth"):
+        sides = [root / split / folder.name for split in ("test", "train")]
+        if not any(side.is_dir() for side in sides):
+            problems.append(f"{folder}: no such type of defect: {sides[0]} is not there; rename or remove it")
+            continue
+        stems = {path.stem for side in sides for path in images_in(side)}
+        for path in _files(folder):
+            stem = path.name.removesuffix(MASK_ENDING)
+            if path.name.endswith(MASK_ENDING) and stem not in stems:
+                image = f"{folder.name}/{stem}.*"
+                problems.append(f"{path}: there is no image {image} in test/ or train/; rename the mask or remove it")
+    return problems
 
 
 def _check_strays(root: Path, report: CheckReport) -> None:

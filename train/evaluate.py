@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,31 +12,22 @@ from typing import Any
 import numpy as np
 
 from edge.arguments import OneLineParser
-from edge.bundle import FP32_ONNX, INT8_IR, open_bundle
+from edge.bundle import FP32_ONNX, INT8_IR, Calibration, open_bundle
 from edge.cpu import cpu_tier
-from edge.detector import Detector
+from edge.detector import Detector, probability
 from edge.preprocess import inspected_box, load_image
-from edge.types import AnomalyMap
-from train.data import GOOD, Dataset, Sample, load_mask, read_dataset
+from train.calibrate import at_share
+from train.check import mask_problems
+from train.data import GOOD, Dataset, Sample, read_dataset
 from train.errors import TrainError
-from train.metrics import Interval, auroc_interval, image_metrics, pixel_metrics, share_interval
-from train.work import Work, progress
+from train.measures import Result, measures, table
+from train.metrics import reliability
+from train.unseen import both_kinds, check_masks, image_sha256, unseen
+from train.work import FitReport, Work, progress
 
 
 class EvaluateError(TrainError):
-    """A test set that cannot be measured on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What the detector said of one test image."""
-
-    sample: Sample
-    shape: tuple[int, int]  # of the inspected part of the image, before it was resized
-    box: tuple[int, int, int, int]
-    score: float
-    anomaly_map: AnomalyMap
-    infer_ms: float
+    """A test set that cannot be measured on, or a model that answers no number."""
 
 
 def main(argv: list[str]) -> None:
@@ -57,37 +49,68 @@ def main(argv: list[str]) -> None:
 def evaluate_work(work: Work, data: Path | None = None, json_path: Path | None = None) -> dict[str, Any]:
     """Evaluate a run before it is packed; writes evaluate.json into its folder."""
     report = work.fit_report()
-    threshold = work.read_report("calibration.json", "calibrate")["threshold"]["value"]
+    found = work.read_report("calibration.json", "calibrate")
     files = {"int8": work.need(INT8_IR, "quantize"), "fp32": work.need(FP32_ONNX, "export")}
-    detectors = {name: Detector(path, report.input) for name, path in files.items()}
-    return _evaluate(detectors, read_dataset(data or report.data), threshold, json_path or work.file("evaluate.json"))
+    detectors = {name: Detector(path, report.input, types=report.types) for name, path in files.items()}
+    seen = _seen(report)
+    subject = Subject(detectors, found["threshold"]["value"], Calibration.model_validate(found["calibration"]), seen)
+    return _evaluate(subject, read_dataset(data or report.data), json_path or work.file("evaluate.json"))
+
+
+def can_be_measured(work: Work) -> bool:
+    """Are there good and defective test images left that the run has not seen?"""
+    report = work.fit_report()
+    return both_kinds(unseen(read_dataset(report.data), _seen(report))[0])
+
+
+def _seen(report: FitReport) -> list[str]:
+    return image_sha256(report.data / name for name in report.seen_images)
 
 
 def evaluate_bundle(path: Path, data: Path, json_path: Path | None) -> dict[str, Any]:
-    """Evaluate a packed bundle on any data set in MVTec layout."""
+    """Evaluate a packed bundle on any data set in MVTec layout; images it was trained on are left out."""
     bundle = open_bundle(path)
+    manifest = bundle.manifest
     detectors = {name: Detector.from_bundle(bundle, precision=name) for name in ("int8", "fp32")}
-    return _evaluate(detectors, read_dataset(data), bundle.manifest.threshold.value, json_path)
+    seen = manifest.training.get("image_sha256", [])
+    if not seen:
+        print(f"evaluate: {path} does not say what it was trained on; make sure that these images are others")
+    subject = Subject(detectors, manifest.threshold.value, manifest.calibration, seen)
+    return _evaluate(subject, read_dataset(data), json_path)
 
 
-def _evaluate(
-    detectors: dict[str, Detector], dataset: Dataset, threshold: float, json_path: Path | None
-) -> dict[str, Any]:
-    labels = {sample.label for sample in dataset.test}
-    if GOOD not in labels or len(labels) < 2:
-        raise EvaluateError(f"{dataset.root}/test: needs good images and at least one type of defect; found {labels}")
-    results = {name: _run(detector, dataset.test, name) for name, detector in detectors.items()}
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured: the model in both precisions, as it ships, and what it has seen."""
+
+    detectors: dict[str, Detector]
+    threshold: float
+    calibration: Calibration
+    seen: Collection[str]  # first hex digits of the sha256 of images
+
+
+def _evaluate(subject: Subject, dataset: Dataset, json_path: Path | None) -> dict[str, Any]:
+    if problems := mask_problems(dataset.root):
+        raise EvaluateError("\n".join(problems))
+    samples, left_out = unseen(dataset, subject.seen)
+    if not both_kinds(samples):
+        raise EvaluateError(_one_kind(dataset, samples, left_out))
+    empty = check_masks(samples)
+    results = {name: _run(detector, samples, name) for name, detector in subject.detectors.items()}
+    defective = [sample.label != GOOD for sample in samples]
+    images = [_image(result, dataset, subject.calibration) for result in results["int8"]]
+    stated = [at_share(image["probability"], subject.calibration, float(np.mean(defective))) for image in images]
     facts: dict[str, Any] = {
-        "data": dataset.root.name,
+        "data": dataset.root.resolve().name,
         "cpu_tier": cpu_tier(),
-        "n_good": sum(sample.label == GOOD for sample in dataset.test),
-        "n_defective": sum(sample.label != GOOD for sample in dataset.test),
-        "threshold": threshold,
-        **{name: _measures(found, threshold) for name, found in results.items()},
-        "images": [
-            {"file": r.sample.path.relative_to(dataset.root).as_posix(), "label": r.sample.label, "score": r.score}
-            for r in results["int8"]
-        ],
+        "n_good": len(samples) - sum(defective),
+        "n_defective": sum(defective),
+        "left_out": [_name(sample, dataset) for sample in left_out],
+        "empty_masks": [_name(sample, dataset) for sample in empty],
+        "threshold": subject.threshold,
+        **{name: measures(found, subject.threshold) for name, found in results.items()},
+        "reliability": asdict(reliability(stated, defective)),
+        "images": images,
     }
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,78 +119,42 @@ def _evaluate(
     return facts
 
 
+def _one_kind(dataset: Dataset, samples: Sequence[Sample], left_out: Sequence[Sample]) -> str:
+    n_good = sum(sample.label == GOOD for sample in samples)
+    trained = f", after {len(left_out)} that the model was trained on" if left_out else ""
+    return (
+        f"{dataset.root / 'test'}: {n_good} good and {len(samples) - n_good} defective images to measure on{trained}; "
+        f"measuring needs good images and at least one type of defect, in test/{GOOD} and test/<type>"
+    )
+
+
+def _name(sample: Sample, dataset: Dataset) -> str:
+    return sample.path.relative_to(dataset.root).as_posix()
+
+
+def _image(result: Result, dataset: Dataset, calibration: Calibration) -> dict[str, Any]:
+    return {
+        "file": _name(result.sample, dataset),
+        "label": result.sample.label,
+        "score": result.score,
+        "named": result.defect_type,
+        "probability": probability(result.score, calibration),
+    }
+
+
 def _run(detector: Detector, samples: Sequence[Sample], name: str) -> list[Result]:
     results = []
     for sample in progress(samples, f"test images, {name}"):
         image = load_image(sample.path)
         box = inspected_box(image.shape, detector.spec)
         found = detector.predict(image)
+        if not (math.isfinite(found.score) and np.isfinite(found.anomaly_map).all()):
+            raise EvaluateError(
+                f"{sample.path}: the {name} model answers {found.score}, or a map that is not finite; "
+                "do not ship it, train it again"
+            )
         height, width = image.shape[:2]
-        results.append(Result(sample, (height, width), box, found.score, found.anomaly_map, found.infer_ms))
-    return results
-
-
-def _measures(results: list[Result], threshold: float) -> dict[str, Any]:
-    scores = [result.score for result in results]
-    defective = [result.sample.label != GOOD for result in results]
-    types = sorted({result.sample.label for result in results} - {GOOD})
-    pixels = pixel_metrics(_pairs(results), top=max(float(result.anomaly_map.max()) for result in results))
-    return {
-        "image": asdict(image_metrics(scores, defective)),
-        "pixel": None if pixels is None else asdict(pixels),
-        "intervals": {
-            "auroc": asdict(auroc_interval(scores, defective)),
-            "sensitivity": asdict(_caught(results, threshold, good=False)),
-            "specificity": asdict(_caught(results, threshold, good=True)),
-        },
-        "per_type": {name: _per_type(results, name, threshold) for name in types},
-        "at_threshold": {
-            "escapes": sum(bad and score < threshold for score, bad in zip(scores, defective, strict=True)),
-            "overkill": sum(not bad and score >= threshold for score, bad in zip(scores, defective, strict=True)),
-        },
-        "infer_ms_p50": float(np.median([result.infer_ms for result in results])),
-    }
-
-
-def _caught(results: list[Result], threshold: float, good: bool) -> Interval:
-    """Share of the good parts judged OK, or of the defective ones judged NG."""
-    chosen = [result.score < threshold for result in results if (result.sample.label == GOOD) == good]
-    return share_interval(sum(passed == good for passed in chosen), len(chosen))
-
-
-def _per_type(results: list[Result], name: str, threshold: float) -> dict[str, Any]:
-    chosen = [result for result in results if result.sample.label in (GOOD, name)]
-    found = [result.score >= threshold for result in chosen if result.sample.label == name]
-    measures = image_metrics([r.score for r in chosen], [r.sample.label == name for r in chosen])
-    return {"n": len(found), "auroc": measures.auroc, "found_at_threshold": sum(found)}
-
-
-def _pairs(results: list[Result]) -> Any:
-    """(map, mask) of what can be judged by place: goods, and defective images whose mask marks something."""
-    for result in results:
-        x, y, width, height = result.box
-        if result.sample.label == GOOD:
-            yield result.anomaly_map, np.zeros((height, width), dtype=np.bool_)
-        elif result.sample.mask is not None:
-            mask = load_mask(result.sample.mask, result.shape)[y : y + height, x : x + width]
-            if mask.any():
-                yield result.anomaly_map, mask
-
-
-def table(facts: dict[str, Any]) -> str:
-    """The figures a person looks for first."""
-    lines = [
-        f"evaluate: {facts['data']}, {facts['n_good']} good and {facts['n_defective']} defective test images",
-        "        image AUROC  FPR@95%rec  rec@2%FPR  pixel AUROC  AU-PRO  escapes  overkill  infer p50",
-    ]
-    for name in ("fp32", "int8"):
-        found = facts[name]
-        image, pixel, at = found["image"], found["pixel"], found["at_threshold"]
-        place = f"{pixel['auroc']:11.3f}  {pixel['au_pro']:6.3f}" if pixel else f"{'-':>11}  {'-':>6}"
-        lines.append(
-            f"  {name}  {image['auroc']:11.3f}  {image['fpr_at_95_recall']:10.3f}  {image['recall_at_2_fpr']:9.3f}  "
-            f"{place}  {at['escapes']:7d}  {at['overkill']:8d}  {found['infer_ms_p50']:6.1f} ms"
+        results.append(
+            Result(sample, (height, width), box, found.score, found.anomaly_map, found.infer_ms, found.defect_type)
         )
-    for name, found in facts["int8"]["per_type"].items():
-        lines.append(f"    {name}: AUROC {found['auroc']:.3f}, {found['found_at_threshold']} of {found['n']} found")
-    return "\n".join(lines)
+    return results

@@ -1,39 +1,17 @@
-"""The field's measures of an inspection model; pure functions over scores, labels and maps."""
+"""The field's measures of an inspection model, from the scores and labels of images; pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.metrics import roc_auc_score, roc_curve
 
 Floats = NDArray[np.float64]
-BINS = 8192
-PRO_LIMIT = 0.3  # AU-PRO is integrated over pixel false-positive rates 0..0.3 (Bergmann et al. 2021)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageMetrics:
-    """How well scores tell defective parts from good ones; no threshold involved."""
-
-    auroc: float
-    fpr_at_95_recall: float
-    recall_at_2_fpr: float
-
-
-def image_metrics(scores: Sequence[float], defective: Sequence[bool]) -> ImageMetrics:
-    """From image scores and labels; both kinds must be present."""
-    fpr, recall, _ = roc_curve(defective, scores, drop_intermediate=False)
-    return ImageMetrics(
-        auroc=float(roc_auc_score(defective, scores)),
-        fpr_at_95_recall=float(fpr[recall >= 0.95].min()),
-        recall_at_2_fpr=float(recall[fpr <= 0.02].max()),
-    )
+SAMPLES = 1000  # of the bootstrap
+BINS = 10  # of the reliability diagram
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,70 +23,141 @@ class Interval:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What is flagged as the threshold falls from above every level (nothing) to the lowest one (everything)."""
+
+    false_alarms: Floats  # (L + 1,) good things flagged
+    hits: Floats  # (L + 1,) defective things flagged
+
+    @classmethod
+    def of(cls, good: Floats, bad: Floats) -> Curve:
+        """From the (L,) numbers of good and of defective things at each level, in ascending order."""
+        return cls(*(np.concatenate([[0.0], np.cumsum(counts[::-1])]) for counts in (good, bad)))
+
+    @property
+    def fpr(self) -> Floats:
+        return self.false_alarms / self.false_alarms[-1]
+
+    @property
+    def recall(self) -> Floats:
+        return self.hits / self.hits[-1]
+
+    def auroc(self) -> float:
+        return float(np.trapezoid(self.recall, self.fpr))
+
+    def average_precision(self) -> float:
+        """Sum of precision times gain in recall, without interpolation."""
+        precision = self.hits[1:] / np.maximum(self.hits[1:] + self.false_alarms[1:], 1e-12)
+        return float(np.sum(np.diff(self.recall) * precision))
+
+    def best_f1(self) -> float:
+        """Over pixels this is the Dice coefficient."""
+        return float(np.max(2.0 * self.hits / (self.hits + self.false_alarms + self.hits[-1])))
+
+    def best_iou(self) -> float:
+        return float(np.max(self.hits / (self.false_alarms + self.hits[-1])))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMetrics:
+    """How well scores tell defective parts from good ones; each is over all thresholds, none of them shipped."""
+
+    auroc: float
+    average_precision: float
+    f1_max: float
+    fpr_at_95_recall: float
+    recall_at_2_fpr: float
+
+
+def image_metrics(scores: Sequence[float], defective: Sequence[bool]) -> ImageMetrics:
+    """From image scores and labels; both kinds must be present."""
+    return _of_curve(Curve.of(*_levels(scores, defective)))
+
+
+def image_intervals(
+    scores: Sequence[float], defective: Sequence[bool], seed: int = 0, samples: int = SAMPLES
+) -> dict[str, Interval]:
+    """Each of the image metrics with its percentile bootstrap interval; good and defective images are drawn apart.
+
+    Where nothing is confused the bootstrap cannot doubt (it draws perfect sets only) and the limit is the exact one
+    (Clopper and Pearson 1934): of a share of the images of one kind, and for AUROC of disjoint pairs, of which there
+    are as many as images of the rarer kind.
+    """
+    good, bad = _levels(scores, defective)
+    n_good, n_bad = int(good.sum()), int(bad.sum())
+    rng = np.random.default_rng(seed)
+    drawn = zip(
+        rng.multinomial(n_good, good / n_good, samples), rng.multinomial(n_bad, bad / n_bad, samples), strict=True
+    )
+    found = intervals(
+        asdict(_of_curve(Curve.of(good, bad))),
+        [asdict(_of_curve(Curve.of(g.astype(np.float64), b.astype(np.float64)))) for g, b in drawn],
+    )
+    for name, n in (("auroc", min(n_good, n_bad)), ("recall_at_2_fpr", n_bad), ("fpr_at_95_recall", n_good)):
+        if found[name].value in (0.0, 1.0):
+            found[name] = share_interval(round(found[name].value * n), n)
+    return found
+
+
+def intervals(values: dict[str, float], drawn: Sequence[dict[str, float]]) -> dict[str, Interval]:
+    """Percentile bootstrap: the middle 95 % of what the drawn samples measure."""
+    limits = {name: np.quantile([sample[name] for sample in drawn], [0.025, 0.975]) for name in values}
+    return {name: Interval(value, float(limits[name][0]), float(limits[name][1])) for name, value in values.items()}
+
+
 def share_interval(found: int, of: int) -> Interval:
     """A share with its exact (Clopper and Pearson 1934) interval; `of` must be positive."""
     interval = binomtest(found, of).proportion_ci(0.95, method="exact")
     return Interval(found / of, float(interval.low), float(interval.high))
 
 
-def auroc_interval(scores: Sequence[float], defective: Sequence[bool], seed: int = 0, samples: int = 1000) -> Interval:
-    """Image AUROC with its percentile bootstrap interval; good and defective parts are drawn apart."""
-    values, bad = np.asarray(scores), np.asarray(defective)
-    above = (values[bad][:, None] > values[~bad]) + 0.5 * (values[bad][:, None] == values[~bad])
-    rng = np.random.default_rng(seed)
-    drawn = [
-        above[rng.integers(0, above.shape[0], above.shape[0])][
-            :, rng.integers(0, above.shape[1], above.shape[1])
-        ].mean()
-        for _ in range(samples)
-    ]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(float(above.mean()), float(low), float(high))
+def _levels(scores: Sequence[float], defective: Sequence[bool]) -> tuple[Floats, Floats]:
+    """Good and defective images at each distinct score, ascending."""
+    labels = np.asarray(defective, dtype=np.bool_)
+    values, level = np.unique(np.asarray(scores, dtype=np.float64), return_inverse=True)
+    good, bad = (np.bincount(level[kind], minlength=len(values)).astype(np.float64) for kind in (~labels, labels))
+    return good, bad
+
+
+def _of_curve(curve: Curve) -> ImageMetrics:
+    fpr, recall = curve.fpr, curve.recall
+    return ImageMetrics(
+        auroc=curve.auroc(),
+        average_precision=curve.average_precision(),
+        f1_max=curve.best_f1(),
+        fpr_at_95_recall=float(fpr[recall >= 0.95].min()),
+        recall_at_2_fpr=float(recall[fpr <= 0.02].max()),
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class PixelMetrics:
-    """How well the map finds the place: over all pixels, and over defects alike whatever their size."""
+class ReliabilityBin:
+    """Images whose stated defect probability is alike, and how many of them are defective."""
 
-    auroc: float
-    au_pro: float
-    images: int
-
-
-def pixel_metrics(pairs: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]], top: float) -> PixelMetrics | None:
-    """From (anomaly map (h, w), mask (H, W)) pairs; maps are enlarged bilinearly to their masks.
-
-    Curves are over 8192 steps of the anomaly from 0 to `top`, so that any number of pixels fits in memory.
-    None when there is no defective pixel or no good one.
-    """
-    good, bad = np.zeros(BINS), np.zeros(BINS)
-    overlap, regions, images = np.zeros(BINS), 0, 0
-    for anomaly_map, mask in pairs:
-        images += 1
-        level = cv2.resize(anomaly_map, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        steps = np.clip(level * (BINS / max(top, 1e-9)), 0, BINS - 1).astype(np.int32)
-        good += np.bincount(steps[~mask], minlength=BINS)
-        count, labels = cv2.connectedComponents(mask.astype(np.uint8))
-        for index in range(1, count):
-            inside = np.bincount(steps[labels == index], minlength=BINS).astype(np.float64)
-            bad += inside
-            overlap += inside / inside.sum()
-            regions += 1
-    if regions == 0 or good.sum() == 0:
-        return None
-    fpr, recall, pro = (_from_top(counts) / counts.sum() for counts in (good, bad, overlap))
-    return PixelMetrics(float(np.trapezoid(recall, fpr)), _limited_area(fpr, pro), images)
+    stated: float  # mean of their probabilities
+    defective: Interval
+    n: int
 
 
-def _from_top(counts: Floats) -> Floats:
-    """Cumulative from the highest bin down, starting at 0."""
-    return np.concatenate([[0.0], np.cumsum(counts[::-1])])
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Do parts that are stated to be defective with p turn out to be so in a share p of the cases?"""
+
+    brier: float  # mean squared error (Brier 1950); 0.25 for someone who always says one half
+    ece: float  # expected calibration error over ten bins of equal width (Guo et al. 2017)
+    n: int
+    bins: list[ReliabilityBin]  # those that hold an image
 
 
-def _limited_area(fpr: Floats, pro: Floats) -> float:
-    """Area under pro over fpr in 0..PRO_LIMIT, divided by PRO_LIMIT."""
-    inside = fpr < PRO_LIMIT
-    edge = float(np.interp(PRO_LIMIT, fpr, pro))
-    x: Any = np.append(fpr[inside], PRO_LIMIT)
-    y: Any = np.append(pro[inside], edge)
-    return float(np.trapezoid(y, x)) / PRO_LIMIT
+def reliability(probabilities: Sequence[float], defective: Sequence[bool]) -> Reliability:
+    """From defect probabilities (0..1) and labels."""
+    stated, bad = np.asarray(probabilities, dtype=np.float64), np.asarray(defective, dtype=np.bool_)
+    place = np.minimum((stated * BINS).astype(int), BINS - 1)
+    chosen = [place == index for index in range(BINS) if (place == index).any()]
+    bins = [
+        ReliabilityBin(float(stated[c].mean()), share_interval(int(bad[c].sum()), int(c.sum())), int(c.sum()))
+        for c in chosen
+    ]
+    ece = sum(b.n * abs(b.stated - b.defective.value) for b in bins) / len(stated)
+    return Reliability(float(np.mean((stated - bad) ** 2)), ece, len(stated), bins)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import math
+import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +14,14 @@ import cv2
 import numpy as np
 
 from edge.arguments import OneLineParser
-from edge.bundle import FP32_ONNX, INT8_IR, MODELS, Bundle, open_bundle, write_bundle
+from edge.bundle import FP32_ONNX, INT8_IR, MODELS, Bundle, Threshold, open_bundle, write_bundle
 from edge.detector import RUNTIMES, Detector, check_references
 from edge.preprocess import inspected_box, load_image
 from edge.types import Image
+from train.calibrate import goods_needed
 from train.errors import TrainError
 from train.quantize import INT8_TOLERANCE
+from train.unseen import image_sha256
 from train.work import FitReport, Work
 
 
@@ -28,14 +33,42 @@ def main(argv: list[str]) -> None:
     parser = OneLineParser(prog="python -m train pack", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
     parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
+    add_promise_option(parser)
     args = parser.parse_args(argv)
-    pack(Work(args.work), args.out or Path("models") / args.work.resolve().name)
+    pack(Work(args.work), args.out or Path("models") / args.work.resolve().name, args.promise)
 
 
-def pack(work: Work, target: Path) -> Bundle:
-    """Write the bundle; an older one of the same name steps aside to NAME-VERSION, it is never changed."""
+def add_promise_option(parser: argparse.ArgumentParser) -> None:
+    """--promise SHARE."""
+    parser.add_argument(
+        "--promise",
+        type=_share,
+        metavar="SHARE",
+        help="refuse to pack unless no more than this share of good parts is rejected, guaranteed (e.g. 0.01)",
+    )
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; use a number between 0 and 1, e.g. 0.01")
+    return share
+
+
+def pack(work: Work, target: Path, promise: float | None = None) -> Bundle:
+    """Write the bundle; an older one of the same name steps aside to NAME-VERSION, it is never changed.
+
+    The new one is complete, verified and has been run before the old one moves. Raises PackError when a promise is
+    asked for that the held-out goods do not support.
+    """
     report = work.fit_report()
     calibration = work.read_report("calibration.json", "calibrate")
+    if promise is not None:
+        check_promise(Threshold.model_validate(calibration["threshold"]), promise)
+    aside = _aside(target)
     files = {name: work.need(name, "export" if name == FP32_ONNX else "quantize") for name in MODELS}
     with tempfile.TemporaryDirectory() as scratch:
         references = _write_references(work, report, calibration, Path(scratch))
@@ -55,6 +88,9 @@ def pack(work: Work, target: Path) -> Bundle:
                 "recipe": report.recipe.model_dump(mode="json"),
                 "fit_images": len(report.fit_images),
                 "holdout_images": len(report.holdout_images),
+                "defect_images": len(report.defect_images),
+                "validation_images": len(report.validation_images),
+                "image_sha256": image_sha256(report.data / name for name in report.seen_images),
                 "seconds": report.seconds,
                 "versions": report.versions,
                 "quantize": work.read_report("quantize.json", "quantize"),
@@ -65,9 +101,8 @@ def pack(work: Work, target: Path) -> Bundle:
                 for name, score in references.items()
             ],
         }
-        _step_aside(target)
-        bundle = write_bundle(target, facts, files)
-    _check_runtimes(bundle)
+        draft = write_bundle(target.with_name(f"{target.name}-{facts['version']}.new"), facts, files)
+    bundle = _put_in_place(draft, target, aside)
     size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
     work.write_report("pack.json", {"bundle": target.name, "digest": bundle.digest, "bytes": size})
     print(f"pack: {target} ({bundle.title}), {size / 1e6:.1f} MB")
@@ -108,13 +143,53 @@ def _metrics(work: Work) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if key != "images"}
 
 
-def _step_aside(target: Path) -> None:
-    if target.exists():
-        old = target.with_name(f"{target.name}-{open_bundle(target).manifest.version}")
-        if old.exists():
-            raise PackError(f"{old}: exists already; move it away")
-        target.rename(old)
-        print(f"pack: the bundle that was there is now {old}")
+def need_goods(n: int, promise: float) -> None:
+    """Raises PackError when n held-out goods cannot guarantee the share, and says how many can."""
+    if n < goods_needed(promise):
+        raise PackError(
+            f"{n} held-out goods cannot guarantee that at most {promise:.2%} of good parts are rejected: "
+            f"{goods_needed(promise)} are needed; add good images, raise --holdout-share, or promise less"
+        )
+
+
+def check_promise(threshold: Threshold, promise: float) -> None:
+    """Raises PackError, with what is missing, unless the threshold guarantees the promised share of rejected goods."""
+    need_goods(threshold.n, promise)
+    if threshold.bound is None or threshold.bound > promise:
+        raise PackError(
+            f"the threshold was set for {threshold.alpha:.2%} of good parts rejected, not for the promised "
+            f"{promise:.2%}; train with --alpha {promise:g}"
+        )
+
+
+def _aside(target: Path) -> Path | None:
+    """Where the bundle that is there will go; None when there is none. Raises PackError when that place is taken."""
+    if not target.exists():
+        return None
+    old = target.with_name(f"{target.name}-{open_bundle(target).manifest.version}")
+    if old.exists():
+        raise PackError(f"{old}: exists already; move it away")
+    return old
+
+
+def _put_in_place(draft: Bundle, target: Path, aside: Path | None) -> Bundle:
+    """Two renames, after everything that can fail; the old bundle comes back should the second one fail."""
+    try:
+        _check_runtimes(draft)
+        if aside is not None:
+            target.rename(aside)
+        try:
+            draft.path.rename(target)
+        except OSError:
+            if aside is not None:
+                aside.rename(target)
+            raise
+    except BaseException:
+        shutil.rmtree(draft.path, ignore_errors=True)
+        raise
+    if aside is not None:
+        print(f"pack: the bundle that was there is now {aside}")
+    return open_bundle(target)
 
 
 def _check_runtimes(bundle: Bundle) -> None:

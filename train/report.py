@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
 
 from edge.arguments import OneLineParser
-from edge.bundle import INT8_IR
-from edge.decision import overlay
+from edge.bundle import INT8_IR, Threshold
 from edge.detector import Detector
-from edge.preprocess import inspected_box, load_image
-from edge.types import Image
-from train.data import GOOD, Dataset, Sample, load_mask, read_dataset
-from train.work import Work
+from train import charts
+from train.calibrate import promise
+from train.data import GOOD, read_dataset
+from train.errors import TrainError
+from train.measures import rows
+from train.metrics import Interval
+from train.origin import origin
+from train.page import card, chart, definitions, document, table
+from train.panels import best_catches, panels, worst_escapes, worst_overkill
+from train.work import FitReport, Work
 
-PANELS = 6  # images of each kind of mistake
-PANEL_WIDTH = 300  # pixels
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
-table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .3rem .9rem; text-align: right }
-th:first-child, td:first-child { text-align: left } thead { border-bottom: 2px solid #888 }
-figure { display: inline-block; margin: .4rem } figcaption { font-size: 14px; max-width: 920px }
-img, svg { max-width: 100%; height: auto } .facts td { text-align: left }
-"""
+SCALE = (
+    '<div class="scale"><i></i><div><span>0</span><span>threshold</span><span>2 x threshold</span></div>'
+    "The heatmap's colours, the same for every part; outlined is what reaches the threshold. "
+    "Each row shows the photo, the heatmap and, where somebody drew one, the mask.</div>"
+)
+WORDS = (
+    ("Escape, overkill", "A defective part judged OK; a good part judged NG."),
+    (
+        "Score",
+        "What the model answers for a part: 0 and above, higher is more anomalous; NG from the threshold on.",
+    ),
+    ("[low, high]", "95 % confidence interval: how far chance in the choice of test images may have moved the figure."),
+    ("AUROC", "The chance that a defective part scores above a good one. No threshold is involved; 0.5 is guessing."),
+    ("FPR, recall", "The share of good parts rejected; the share of defective parts found."),
+    ("F1-max, average precision", "How well precision and recall go together: at the best threshold, and over all."),
+    ("AU-PRO", "How much of each single defect the map covers, large or small, at up to 30 % of good pixels marked."),
+    ("IoU, Dice", "Overlap of the marked area and the drawn mask; all defective images with a mask taken together."),
+    ("Brier score, ECE", "Mean squared error of the stated probability; its mean distance from what really happened."),
+)
+
+
+class ReportError(TrainError):
+    """A run whose reports do not fit together."""
 
 
 def main(argv: list[str]) -> None:
@@ -44,179 +56,153 @@ def main(argv: list[str]) -> None:
 
 
 def report(work: Work, out: Path | None = None) -> Path:
-    """Write the page for a process engineer; raises WorkError when the run was not evaluated."""
+    """Write the page for a process engineer; raises WorkError or ReportError when the run was not evaluated."""
     facts = work.read_report("evaluate.json", "evaluate")
+    if "reliability" not in facts:
+        raise ReportError(f"{work.file('evaluate.json')}: is of another version; run `python -m train evaluate` again")
+    run = work.fit_report()
+    name = work.folder.resolve().name
     path = out or work.file("report.html")
+    path.parent.mkdir(parents=True, exist_ok=True)
     sections = [
-        f"<h1>{html.escape(work.folder.resolve().name)}: how well it inspects</h1>",
-        _summary(facts),
-        _plots(facts),
-        _per_type(facts),
-        _mistakes(work, facts),
-        _data_card(work, facts),
+        f"<h1>{html.escape(name)}: how well it inspects</h1>",
+        *_summary(work, facts),
+        _scores(facts),
+        _types(facts),
+        _pictures(work, run, facts),
+        _measures(facts),
+        _probability(work, facts),
+        *origin(work, run, facts),
+        f"<h2>What the words mean</h2>{definitions(WORDS)}",
     ]
-    page = "\n".join(sections)
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
-    title = html.escape(f"Linewatch report: {facts['data']}")
-    path.write_text(
-        f'<!doctype html><html lang="en"><head>{head}<title>{title}</title></head>\n<body>{page}</body></html>\n'
-    )
+    path.write_text(document(f"Linewatch report: {name}", sections), encoding="utf-8")
     print(f"report: {path}")
     return path
 
 
-def _summary(facts: dict[str, Any]) -> str:
-    rows = []
-    for name, words in (("int8", "INT8, what the station runs"), ("fp32", "FP32, for comparison")):
-        image, pixel, at = facts[name]["image"], facts[name]["pixel"], facts[name]["at_threshold"]
-        rows.append(
-            [
-                words,
-                _with_interval(image["auroc"], facts[name]["intervals"]["auroc"]),
-                f"{image['fpr_at_95_recall']:.3f}",
-                f"{image['recall_at_2_fpr']:.3f}",
-                f"{pixel['auroc']:.3f}" if pixel else "-",
-                f"{pixel['au_pro']:.3f}" if pixel else "-",
-                f"{at['escapes']} of {facts['n_defective']}",
-                f"{at['overkill']} of {facts['n_good']}",
-            ]
-        )
-    at = facts["int8"]["intervals"]
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _range(facts: dict[str, float]) -> str:
+    return f"95 % confidence: {100 * facts['low']:.1f} to {100 * facts['high']:.1f} %"
+
+
+def _with_interval(found: Interval) -> str:
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _summary(work: Work, facts: dict[str, Any]) -> list[str]:
+    int8, limits = facts["int8"], facts["int8"]["intervals"]
+    n_good, n_bad, at = facts["n_good"], facts["n_defective"], int8["at_threshold"]
+    threshold = Threshold.model_validate(work.read_report("calibration.json", "calibrate")["threshold"])
+    least = sorted(int8["per_type"].items(), key=lambda item: item[1]["intervals"]["found"]["value"])
+    missed = [
+        f"{name} ({f['found_at_threshold']} of {f['n']})" for name, f in least if f["found_at_threshold"] < f["n"]
+    ]
+    found = n_bad - at["escapes"]
     words = (
-        f"At the shipped threshold {facts['threshold']:.4g} the station finds "
-        f"{_with_interval(at['sensitivity']['value'], at['sensitivity'])} of the defective parts and passes "
-        f"{_with_interval(at['specificity']['value'], at['specificity'])} of the good ones "
-        f"(in brackets: 95 % confidence, exact binomial; for AUROC from 1000 bootstrap samples). "
-        f"{facts['n_good']} good and {facts['n_defective']} defective test images, none of them used in training."
+        f"As shipped, it finds {found} of {n_bad} defective test parts and passes {n_good - at['overkill']} of "
+        f"{n_good} good ones. None of these images was used in training or to set the threshold. "
+        + (f"Found least: {', '.join(missed[:3])}." if missed else "No type of defect escapes.")
     )
-    head = [
-        "",
-        "image AUROC",
-        "FPR at 95 % recall",
-        "recall at 2 % FPR",
-        "pixel AUROC",
-        "AU-PRO",
-        "escapes",
-        "overkill",
+    auroc = limits["image"]["auroc"]
+    cards = [
+        card(_percent(limits["sensitivity"]["value"]), "of defective parts found", _range(limits["sensitivity"])),
+        card(_percent(limits["specificity"]["value"]), "of good parts passed", _range(limits["specificity"])),
+        card(f"{auroc['value']:.3f}", "image AUROC", f"95 % confidence: {auroc['low']:.3f} to {auroc['high']:.3f}"),
+        card(f"{int8['infer_ms_p50']:.1f} ms", "inference, median", f"{facts['cpu_tier']}, INT8"),
     ]
-    return f"<p>{words}</p>{_table(head, rows)}"
-
-
-def _with_interval(value: float, interval: dict[str, float]) -> str:
-    return f"{value:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    def cells(values: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in values) + "</tr>"
-
-    body = "".join(cells(row, "td") for row in rows)
-    return f'<table class="{kind}"><thead>{cells(head, "th")}</thead><tbody>{body}</tbody></table>'
-
-
-def _plots(facts: dict[str, Any]) -> str:
-    scores = np.array([image["score"] for image in facts["images"]])
-    bad = np.array([image["label"] != GOOD for image in facts["images"]])
-    mpl.rcParams["svg.fonttype"] = "none"
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    bins = np.linspace(scores.min(), scores.max(), 40).tolist()
-    left.hist(
-        [scores[~bad], scores[bad]], bins, stacked=True, color=["#3b6fb6", "#e08214"], label=["good", "defective"]
-    )
-    left.axvline(facts["threshold"], color="black", linestyle="--", label="threshold")
-    left.set(xlabel="score", ylabel="test images", title="Scores")
-    left.legend()
-    fpr, recall, _ = roc_curve(bad, scores)
-    right.plot(fpr, recall, color="#3b6fb6")
-    right.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    right.plot(
-        [np.mean(scores[~bad] >= facts["threshold"])],
-        [np.mean(scores[bad] >= facts["threshold"])],
-        "ko",
-        label="shipped",
-    )
-    right.set(
-        xlabel="good parts rejected", ylabel="defective parts found", title="ROC", xlim=(-0.01, 1), ylim=(0, 1.01)
-    )
-    right.legend(loc="lower right")
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg")
-    return stream.getvalue()[stream.getvalue().index("<svg") :]
-
-
-def _per_type(facts: dict[str, Any]) -> str:
-    rows = [
-        [name, str(found["n"]), f"{found['auroc']:.3f}", f"{found['found_at_threshold']} of {found['n']}"]
-        for name, found in facts["int8"]["per_type"].items()
+    return [
+        f'<p class="soft">{html.escape(facts["data"])}: {n_good} good and {n_bad} defective test images, judged by the '
+        f'INT8 model that ships, through the station\'s own code</p><p class="lead">{html.escape(words)}</p>',
+        f'<div class="cards">{"".join(cards)}</div>',
+        f"<p>Threshold {threshold.value:.4g}, from {threshold.n} held-out good parts: "
+        f"{html.escape(promise(threshold))}.</p>",
     ]
-    return "<h2>Types of defect</h2>" + _table(["type", "images", "image AUROC", "found at the threshold"], rows)
 
 
-def _mistakes(work: Work, facts: dict[str, Any]) -> str:
-    """The escapes with the lowest scores and the overkill with the highest: image, mask, heatmap."""
-    run = work.fit_report()
+def _arrays(facts: dict[str, Any]) -> tuple[Any, Any, list[str]]:
+    labels = [image["label"] for image in facts["images"]]
+    return np.array([image["score"] for image in facts["images"]]), np.array([x != GOOD for x in labels]), labels
+
+
+def _scores(facts: dict[str, Any]) -> str:
+    scores, bad, _ = _arrays(facts)
+    at = facts["threshold"]
+    drawn = [
+        chart(charts.histogram(scores, bad, at), "Scores: right of the dashed line a part is rejected."),
+        chart(charts.roc(scores, bad, at), "ROC: what finding more defective parts costs in good ones."),
+        chart(charts.precision_recall(scores, bad, at), "Precision and recall at this set's share of defects."),
+    ]
+    return f'<h2>Scores and the threshold</h2><div class="charts">{"".join(drawn)}</div>'
+
+
+def _types(facts: dict[str, Any]) -> str:
+    scores, _, labels = _arrays(facts)
+    shown = []
+    for name, found in facts["int8"]["per_type"].items():
+        share, auroc = (Interval(**found["intervals"][key]) for key in ("found", "auroc"))
+        caught = f"{found['found_at_threshold']} of {found['n']}"
+        right = "–" if found["named_right"] is None else f"{found['named_right']} of {found['found_at_threshold']}"
+        shown.append([name, caught, _with_interval(share), _with_interval(auroc), right])
+    dots = charts.by_type(scores, labels, GOOD, facts["threshold"])
+    counts = table(["type", "found", "share found", "image AUROC", "named right"], shown)
+    picture = chart(dots, "Each dot is a part; right of the dashed line it is rejected.")
+    return f'<h2>Types of defect</h2><div class="pair"><div>{counts}</div>{picture}</div>'
+
+
+def _pictures(work: Work, run: FitReport, facts: dict[str, Any]) -> str:
+    """Escapes, overkill and catches as pictures; only words where the images are not those of the run."""
+    if run.data.name != facts["data"] or not run.data.is_dir():
+        return "<h2>Pictures</h2><p>The images were measured from another folder; no pictures here.</p>"
     dataset = read_dataset(run.data)
-    if dataset.root.name != facts["data"]:
-        return "<p>The images were measured from another folder; no pictures here.</p>"
-    threshold = facts["threshold"]
-    samples = {_name(sample, dataset): sample for sample in dataset.test}
-    ranked = sorted((image for image in facts["images"] if image["file"] in samples), key=lambda image: image["score"])
-    escapes = [i for i in ranked if i["label"] != GOOD and i["score"] < threshold][:PANELS]
-    overkill = [i for i in reversed(ranked) if i["label"] == GOOD and i["score"] >= threshold][:PANELS]
+    samples = {sample.path.relative_to(dataset.root).as_posix(): sample for sample in dataset.test}
+    images = [image for image in facts["images"] if image["file"] in samples]
     detector = Detector(work.need(INT8_IR, "quantize"), run.input)
-    parts = []
-    for title, chosen in (
-        ("Worst escapes: defective, judged OK", escapes),
-        ("Worst overkill: good, judged NG", overkill),
+    parts = [f"<h2>Pictures</h2>{SCALE}"]
+    for title, none, chosen in (
+        ("Worst escapes: defective, judged OK", "None: every defective test part is found.", worst_escapes),
+        ("Worst overkill: good, judged NG", "None: every good test part passes.", worst_overkill),
+        ("Best catches: defective, judged NG", "None.", best_catches),
     ):
-        figures = "".join(_panel(detector, samples[i["file"]], i, threshold) for i in chosen)
-        parts.append(f"<h2>{title}</h2>{figures or '<p>None.</p>'}")
+        found = [(samples[image["file"]], image) for image in chosen(images, facts["threshold"])]
+        shown = panels(detector, found, facts["threshold"]) if found else f"<p>{none}</p>"
+        parts.append(f"<h3>{title}</h3>{shown}")
     return "".join(parts)
 
 
-def _name(sample: Sample, dataset: Dataset) -> str:
-    return sample.path.relative_to(dataset.root).as_posix()
-
-
-def _panel(detector: Detector, sample: Sample, image: dict[str, Any], threshold: float) -> str:
-    frame = load_image(sample.path)
-    box = inspected_box(frame.shape, detector.spec)
-    heat = overlay(frame, detector.predict(frame).anomaly_map, threshold, box)
-    marked = frame.copy()
-    if sample.mask is not None:
-        marked[load_mask(sample.mask, (frame.shape[0], frame.shape[1]))] = (20, 130, 224)
-    row = np.hstack([_thumbnail(picture) for picture in (frame, marked, heat)])
-    data = base64.b64encode(cv2.imencode(".jpg", row, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()).decode()
-    words = html.escape(
-        f"{image['file']}: score {image['score']:.4g}, threshold {threshold:.4g} (photo, mask, heatmap)"
-    )
-    return f'<figure><img src="data:image/jpeg;base64,{data}" alt="{words}"><figcaption>{words}</figcaption></figure>'
-
-
-def _thumbnail(image: Image) -> Image:
-    height = max(1, round(image.shape[0] * PANEL_WIDTH / image.shape[1]))
-    return np.asarray(cv2.resize(image, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _data_card(work: Work, facts: dict[str, Any]) -> str:
-    run = work.fit_report()
-    quantised = work.read_report("quantize.json", "quantize")
-    threshold = work.read_report("calibration.json", "calibrate")["threshold"]
-    promise = f"at most {threshold['bound']:.2%}" if threshold["bound"] else "none: too few held-out goods for one"
-    rows = [
-        [
-            "photos",
-            f"{len(run.fit_images)} good to train on, {len(run.holdout_images)} good held out for the threshold",
-        ],
-        ["data set sha256", run.dataset_sha256],
-        ["input", f"{run.input.width}x{run.input.height}"],
-        ["backbone, memory bank", f"{run.recipe.backbone}, {run.bank_rows} x {run.feature_channels}"],
-        ["threshold", f"{threshold['method']}, n = {threshold['n']}, wanted false rejects {threshold['alpha']:.1%}"],
-        ["guaranteed false rejects", promise],
-        ["convolutions in INT8", f"{quantised['convolutions']['int8']} of {quantised['convolutions']['all']}"],
-        ["inference, p50", f"{facts['int8']['infer_ms_p50']:.1f} ms on {facts['cpu_tier']}"],
-        ["seed, commit", f"{run.recipe.seed}, {run.git_commit}"],
-        ["versions", ", ".join(f"{name} {found}" for name, found in run.versions.items())],
+def _measures(facts: dict[str, Any]) -> str:
+    shown = [
+        [words, _with_interval(int8), f"{fp32.value:.3f}"]
+        for (words, int8), (_, fp32) in zip(rows(facts, "int8"), rows(facts, "fp32"), strict=True)
     ]
-    return "<h2>Data card</h2>" + _table(["", ""], rows, "facts")
+    pixel = facts["int8"]["pixel"]
+    words = (
+        f"Pixel figures are over {pixel['images']} images, IoU and Dice over the {pixel['with_defects']} with a mask. "
+        if pixel
+        else "No pixel figures: no test image has a mask that marks anything. "
+    )
+    words += (
+        "“Best” and “max” are at the threshold that suits this very set, and flatter; "
+        "only the last rows are about the threshold that ships."
+    )
+    return f"<h2>All measures</h2><p>{words}</p>" + table(["", "INT8, as shipped [95 %]", "FP32"], shown)
+
+
+def _probability(work: Work, facts: dict[str, Any]) -> str:
+    calibration = work.read_report("calibration.json", "calibrate")["calibration"]
+    found = facts["reliability"]
+    if calibration["method"] == "platt":
+        words = (
+            f"Fitted to {calibration['n']} labelled parts that training did not see, {calibration['defective']:.0%} of "
+            f"them defective; moved here to the {facts['n_defective'] / found['n']:.0%} of this test set."
+        )
+    else:
+        words = (
+            "No labelled defect was kept to fit it to: it orders parts and reads 50 % at the threshold, "
+            "but it is not a frequency, and is not expected to lie on the diagonal."
+        )
+    plot = chart(charts.reliability_plot(found), "On the diagonal, as many parts are defective as was stated.")
+    measured = f"Brier score {found['brier']:.3f}, expected calibration error {found['ece']:.3f}, n = {found['n']}."
+    return f'<h2>The defect probability</h2><p>{words} {measured}</p><div class="charts">{plot}</div>'

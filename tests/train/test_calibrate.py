@@ -4,9 +4,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+from scipy.special import expit, logit
 
+from edge.bundle import Calibration
 from edge.detector import probability
-from train.calibrate import CalibrateError, goods_logistic, set_threshold
+from train.calibrate import (
+    CalibrateError,
+    at_share,
+    defect_probability,
+    goods_logistic,
+    goods_needed,
+    platt,
+    set_threshold,
+)
 
 positive = st.floats(0.1, 10.0)
 
@@ -33,10 +44,38 @@ def test_a_conformal_threshold_keeps_its_promise_on_new_goods() -> None:
     assert 0.04 < np.mean(shares) <= 0.052
 
 
+def test_the_upper_bound_holds_for_95_of_100_draws_of_goods() -> None:
+    """The share of new goods above the threshold is known exactly for a known distribution."""
+    rng = np.random.default_rng(1)
+    realised = []
+    for _ in range(2000):
+        threshold = set_threshold(rng.lognormal(size=199), alpha=0.02)
+        realised.append(stats.lognorm.sf(threshold.value, 1.0))
+    assert threshold.upper_95 is not None
+    assert 0.93 < np.mean(np.array(realised) <= threshold.upper_95) < 0.97
+
+
+def test_one_allowed_good_of_99_may_mean_three_percent() -> None:
+    """Closed form of Beta(1, 99): 1 - 0.05 ** (1 / 99)."""
+    threshold = set_threshold(np.arange(1.0, 100.0).tolist(), alpha=0.01)
+    assert threshold.bound == pytest.approx(0.01)
+    assert threshold.upper_95 == pytest.approx(1 - 0.05 ** (1 / 99))
+
+
+@settings(deadline=None)
+@given(st.floats(0.001, 0.4))
+def test_as_many_goods_as_are_needed_carry_a_guarantee_and_one_less_does_not(alpha: float) -> None:
+    needed = goods_needed(alpha)
+    for n, kept in ((needed, True), (needed - 1, False)):
+        if n >= 4:
+            threshold = set_threshold(np.arange(1.0, n + 1.0).tolist(), alpha)
+            assert (threshold.bound is not None) == kept
+
+
 def test_few_goods_promise_nothing() -> None:
     threshold = set_threshold([1.0, 1.1, 1.2, 1.3, 1.25, 1.15, 1.05, 1.22], alpha=0.01)
     assert threshold.method == "normal_limit"
-    assert threshold.bound is None
+    assert threshold.bound is threshold.upper_95 is None
     assert threshold.value > 1.3
 
 
@@ -65,3 +104,60 @@ def test_the_probability_is_half_at_the_threshold_and_two_percent_at_the_middle_
     calibration = goods_logistic(scores, threshold)
     assert probability(threshold.value, calibration) == pytest.approx(0.5)
     assert probability(1.2, calibration) == pytest.approx(0.02)
+
+
+def gaussians(seed: int, n_good: int, n_bad: int) -> tuple[list[float], list[float]]:
+    """Good and defective scores of unit spread around 4 and 6: the true log odds are 2 x - 10 + log(n_bad / n_good)."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(4, 1, n_good).tolist(), rng.normal(6, 1, n_bad).tolist()
+
+
+def test_platt_finds_the_true_probability() -> None:
+    goods, defects = gaussians(0, 4000, 1000)
+    calibration = platt(goods, defects)
+    assert calibration is not None
+    assert calibration.defective == 0.2
+    for score in (4.0, 5.0, 6.0):
+        assert probability(score, calibration) == pytest.approx(expit(2 * score - 10 + math.log(0.25)), abs=0.02)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.integers(5, 60), st.integers(5, 60))
+def test_no_other_logistic_makes_the_labels_likelier(seed: int, n_good: int, n_bad: int) -> None:
+    """The gradient of Platt's likelihood vanishes at what was fitted."""
+    goods, defects = gaussians(seed, n_good, n_bad)
+    calibration = platt(goods, defects)
+    assert calibration is not None
+    targets = np.array([1 / (n_good + 2)] * n_good + [(n_bad + 1) / (n_bad + 2)] * n_bad)
+    scores = np.array(goods + defects)
+    residual = np.array([probability(score, calibration) for score in scores]) - targets
+    assert abs(residual.sum()) < 1e-3
+    assert abs((residual * scores).sum()) < 1e-2
+
+
+def test_parts_told_apart_perfectly_are_still_not_certain() -> None:
+    calibration = platt([1.0, 1.1, 1.2, 1.3] * 10, [5.0, 6.0, 7.0, 8.0, 9.0])
+    assert calibration is not None
+    assert 0.5 < probability(5.0, calibration) < 0.99
+    assert probability(1.3, calibration) > 1e-4
+
+
+def test_defects_that_score_like_goods_leave_the_goods_own_probability() -> None:
+    goods = np.linspace(1.0, 2.0, 40).tolist()
+    threshold = set_threshold(goods, 0.05)
+    for defects in ([], [5.0] * 4, [0.5, 0.6, 0.7, 0.8, 0.9]):
+        assert defect_probability(goods, defects, threshold) == goods_logistic(goods, threshold)
+    assert defect_probability(goods, [5.0] * 5, threshold).method == "platt"
+
+
+def test_a_defect_without_a_score_is_refused() -> None:
+    with pytest.raises(CalibrateError, match="not finite"):
+        platt([1.0, 2.0], [math.nan] * 5)
+
+
+@given(st.floats(0.001, 0.999), st.floats(0.01, 0.99))
+def test_another_share_of_defects_shifts_the_odds_and_the_same_share_nothing(stated: float, share: float) -> None:
+    calibration = Calibration(method="platt", midpoint=1.0, scale=1.0, n=80, defective=0.25)
+    assert at_share(stated, calibration, 0.25) == pytest.approx(stated)
+    shift = logit(at_share(stated, calibration, share)) - logit(stated)
+    assert shift == pytest.approx(logit(share) - logit(0.25), abs=1e-6)

@@ -15,7 +15,6 @@ from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, open_bundle
 from edge.detector import RUNTIMES, Detector, check_references
 from edge.preprocess import load_image
 from train.evaluate import EvaluateError, evaluate_bundle
-from train.pack import pack
 from train.profile import runtime_nodes
 from train.quantize import QuantizeError, int8_convolutions, parity
 from train.work import Work
@@ -152,14 +151,6 @@ def test_a_test_set_of_one_kind_is_refused(station: Path, bundle: Bundle, tmp_pa
         evaluate_bundle(bundle.path, tmp_path / "set", None)
 
 
-def test_packing_again_leaves_the_old_bundle_whole(work: Work, tmp_path: Path) -> None:
-    first = pack(work, tmp_path / "models/flange")
-    second = pack(work, tmp_path / "models/flange")
-    aside = tmp_path / f"models/flange-{first.manifest.version}"
-    assert open_bundle(aside).digest == first.digest
-    assert open_bundle(tmp_path / "models/flange").digest == second.digest
-
-
 @pytest.mark.parametrize(
     ("stage", "needed"), [("export", "fit"), ("quantize", "fit"), ("calibrate", "fit"), ("pack", "fit")]
 )
@@ -243,15 +234,3 @@ def test_the_report_is_one_file_with_plots_and_the_data_hash(work: Work, tmp_pat
     assert work.fit_report().dataset_sha256 in page
     assert "<svg" in page
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
-
-
-def test_every_mistake_at_the_threshold_is_pictured(work: Work, tmp_path: Path) -> None:
-    """With the threshold moved above all scores, every defective image is an escape; six are shown."""
-    from train.report import report
-
-    copy = Work(tmp_path / "run")
-    shutil.copytree(work.folder, copy.folder)
-    facts = copy.read_report("evaluate.json", "evaluate")
-    copy.write_report("evaluate.json", facts | {"threshold": 99.0})
-    page = report(copy).read_text(encoding="utf-8")
-    assert page.count("data:image/jpeg;base64,") == 6
