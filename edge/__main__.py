@@ -8,10 +8,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge import __version__
 from edge.arguments import OneLineParser
 from edge.types import EdgeError
+
+if TYPE_CHECKING:
+    from edge.evidence import Evidence
 
 AddVerb = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 
@@ -246,16 +250,16 @@ def _soak(arguments: argparse.Namespace) -> int:
     return _proof(lambda: soak(arguments.bundle, arguments.frames, arguments.page, _say), arguments.page)
 
 
-def _proof(prove: Callable[[], bool], page: Path) -> int:
+def _proof(prove: Callable[[], Evidence], page: Path) -> int:
     from edge.proof import ProofError
 
     try:
-        held = prove()
+        evidence = prove()
     except OSError as error:
         raise ProofError(f"{error.filename or page}: {error.strerror or error}; check the path") from error
-    if not held:
+    if not evidence.held:
         raise ProofError(f"a property failed; the evidence is in {page}")
-    print(f"every property held; the evidence is in {page}")
+    print(f"{evidence.verdict}; the evidence is in {page}")
     return 0
 
 

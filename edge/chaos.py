@@ -20,8 +20,8 @@ LONGEST_LIFE_S = 1.5  # of an engine after READY, until it is killed
 STARTING_S = 1.0  # of one that is killed while it starts
 
 
-def chaos(bundle_path: Path, kills: int, page: Path, say: Callable[[str], None], seed: int = 0) -> bool:
-    """Run every attack and write the evidence; True when every property held.
+def chaos(bundle_path: Path, kills: int, page: Path, say: Callable[[str], None], seed: int = 0) -> Evidence:
+    """Run every attack and write the evidence, which is returned.
 
     Raises BundleError for the bundle, ProofError when the engine does not start at all, OSError for the page.
     """
@@ -34,11 +34,11 @@ def chaos(bundle_path: Path, kills: int, page: Path, say: Callable[[str], None],
         for name, attack in ATTACKS.items():
             say(name)
             try:
-                attack(evidence, bundle, Path(folder) / attack.__name__.strip("_"))
+                attack(evidence, bundle, Path(folder) / attack.__name__)
             except ProofError as error:  # the page still tells of the others
                 evidence.hold(name, False, str(error))
     evidence.write(page)
-    return evidence.held
+    return evidence
 
 
 def _kills(evidence: Evidence, bundle: Bundle, folder: Path, kills: int, chance: random.Random) -> None:
@@ -60,7 +60,7 @@ def _kills(evidence: Evidence, bundle: Bundle, folder: Path, kills: int, chance:
             return
     with EngineProcess(subject) as engine:
         engine.ready()
-        answers += [answer for answer in (subject.trigger() for _ in range(10)) if answer is not None]
+        answers += subject.triggers(10)
         status = engine.stop()
     _judge_kills(evidence, subject, answers, kills, unready, status)
     evidence.plots.append(Plot("Start until READY, by kill", "s", starts_s))

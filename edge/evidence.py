@@ -26,10 +26,10 @@ STYLE = (
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """One thing that must hold, and what was seen."""
+    """One thing that must hold, and what was seen; held is None when this machine could not try it."""
 
     name: str
-    held: bool
+    held: bool | None
     seen: str
 
 
@@ -76,10 +76,23 @@ class Evidence:
     def hold(self, name: str, held: bool, seen: str) -> None:
         self.properties.append(Property(name, held, seen))
 
+    def skip(self, name: str, why: str) -> None:
+        """Say on the page that it was not tried, and why."""
+        self.properties.append(Property(name, None, why))
+
     @property
     def held(self) -> bool:
-        """True when every property did; an empty page proves nothing."""
-        return bool(self.properties) and all(one.held for one in self.properties)
+        """True when every property that was tried did; an empty page proves nothing."""
+        tried = [one.held for one in self.properties if one.held is not None]
+        return bool(tried) and all(tried)
+
+    @property
+    def verdict(self) -> str:
+        """One line for a person."""
+        if not self.held:
+            return "AT LEAST ONE PROPERTY FAILED"
+        untried = sum(one.held is None for one in self.properties)
+        return f"every property held, {untried} untried" if untried else "every property held"
 
     def write(self, path: Path) -> None:
         """Write the page; raises OSError."""
@@ -88,7 +101,7 @@ class Evidence:
 
     def page(self) -> str:
         facts = {
-            "verdict": "every property held" if self.held else "AT LEAST ONE PROPERTY FAILED",
+            "verdict": self.verdict,
             "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             "linewatch": __version__,
             "bundle": self.bundle,
@@ -108,8 +121,10 @@ class Evidence:
 
 
 def _row(one: Property) -> str:
-    word = "held" if one.held else "failed"
-    return f"<tr><td>{_text(one.name)}</td><td class='{word}'>{word}</td><td>{_text(one.seen)}</td></tr>"
+    word = "not tried" if one.held is None else "held" if one.held else "failed"
+    return (
+        f"<tr><td>{_text(one.name)}</td><td class='{word.replace(' ', '-')}'>{word}</td><td>{_text(one.seen)}</td></tr>"
+    )
 
 
 def _figure(plot: Plot) -> str:

@@ -66,6 +66,12 @@ class FakePlc:
             time.sleep(0.001)
         return found
 
+    def start(self) -> None:
+        """What a PLC does when it comes up: its coils fall, and a result that nobody read is acknowledged."""
+        self.write(Coil.TRIGGER, False)
+        self.write(Coil.RESULTS_ACK, True)
+        self.write(Coil.RESULTS_ACK, False)
+
     def part(self) -> dict[str, Any]:
         """One part by the book: what the station said while its result was valid. Raises PlcError."""
         self.wait(lambda now: bool(now["ready"]), "ready")

@@ -12,19 +12,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edge.bundle import Bundle
 from edge.config import StationConfig, load_config
 from edge.eventlog import EventLog
-from edge.health import Health, HealthError, read_health
+from edge.health import Health, HealthError, State, read_health
 from edge.softtrigger import SoftTriggerError, TriggerAnswer, ask_trigger
 from edge.types import EdgeError, Inspection, Reason, Verdict
 
-STARTS_WITHIN_S = 60.0
-HAPPENS_WITHIN_S = 60.0
+STARTS_WITHIN_S = 180.0  # of a machine that has little time for it
+HAPPENS_WITHIN_S = 120.0
 
 
 class ProofError(EdgeError):
@@ -48,7 +49,7 @@ class Subject:
             "storage": {"max_image_mb": 10, "keep_free_mb": 0},
             **sections,
         }
-        self.file = folder / "station.toml"
+        self.file, self.log = folder / "station.toml", folder / "engine.log"
         head = {"name": "Proof", "bundle": str(bundle.path.resolve()), "state_dir": "state", "run_dir": "run"}
         self.file.write_text(_toml(head, settings), encoding="utf-8")
         self.config: StationConfig = load_config(self.file)
@@ -59,6 +60,15 @@ class Subject:
             return ask_trigger(self.config.run_dir, HAPPENS_WITHIN_S)
         except (SoftTriggerError, OSError):
             return None
+
+    def triggers(self, count: int) -> list[TriggerAnswer]:
+        """So many triggers, each as soon as the one before is answered; the answers that came."""
+        return [answer for answer in (self.trigger() for _ in range(count)) if answer is not None]
+
+    def reason(self) -> Reason | None:
+        """Of one more part."""
+        answer = self.trigger()
+        return answer.reason if answer else None
 
     def rows(self) -> list[Inspection]:
         """The whole history, oldest first."""
@@ -88,6 +98,19 @@ class Subject:
         except HealthError:
             return None
 
+    def state(self) -> State | None:
+        health = self.health()
+        return health.state if health else None
+
+    def waiting(self) -> int:
+        """Messages that are on the disk, and not yet with their receiver."""
+        health = self.health()
+        return sum(output.waiting for output in health.outputs) if health else 0
+
+    def said(self) -> str:
+        """Everything that its engines logged so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
 
 def _toml(head: dict[str, str], sections: dict[str, dict[str, Any]]) -> str:
     """JSON's strings, numbers and booleans are TOML's too."""
@@ -101,22 +124,22 @@ def _toml(head: dict[str, str], sections: dict[str, dict[str, Any]]) -> str:
 class EngineProcess:
     """`python -m edge run --no-page`, or the same with a defect put in; killed when a with block ends."""
 
-    def __init__(self, subject: Subject, defect: str | None = None) -> None:
-        """defect: Python that is run in the child before its engine starts."""
+    def __init__(self, subject: Subject, defect: str = "", environment: dict[str, str] | None = None) -> None:
+        """defect: Python that is run in the child before its engine starts; environment: what is added to its own."""
         self.subject = subject
         address = (
             f"linewatch-proof-{secrets.token_hex(8)}"  # in the abstract name space: no path, however long, is in it
         )
         self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notified.bind(f"\0{address}")
-        self._log = subject.file.with_name("engine.log").open("ab")
+        self._log = subject.log.open("ab")
         arguments = ["run", "--config", str(subject.file), "--no-page"]
-        start = f"import sys\nfrom edge.__main__ import main\n{defect or ''}\nsys.exit(main({arguments!r}))"
+        start = f"import sys\nfrom edge.__main__ import main\n{defect}\nsys.exit(main({arguments!r}))"
         self.process = subprocess.Popen(
             [sys.executable, "-c", start],
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, "NOTIFY_SOCKET": f"@{address}"},
+            env={**os.environ, "NOTIFY_SOCKET": f"@{address}", **(environment or {})},
             cwd=Path(__file__).parents[1],
             start_new_session=True,
         )
@@ -143,8 +166,7 @@ class EngineProcess:
             if not selector.select(within_s):
                 return False
         if not self.process.stdout.readline().startswith(b"READY"):
-            last = (self.subject.file.with_name("engine.log").read_text(errors="replace").splitlines() or [""])[-1]
-            raise ProofError(f"the engine does not start: {last}")
+            raise ProofError(f"the engine does not start: {(self.subject.said().splitlines() or [''])[-1]}")
         return True
 
     def kill(self) -> None:
@@ -177,6 +199,17 @@ class EngineProcess:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
         raise ProofError("the engine has ended; see its engine.log")
+
+
+@contextmanager
+def inspecting(
+    subject: Subject, defect: str = "", environment: dict[str, str] | None = None
+) -> Iterator[EngineProcess]:
+    """An engine that is READY; killed at the end when it still runs."""
+    with EngineProcess(subject, defect, environment) as engine:
+        if not engine.ready():
+            raise ProofError("the engine is not READY within the time; see `edge check` for the bundle")
+        yield engine
 
 
 def happens(what: Callable[[], object], within_s: float = HAPPENS_WITHIN_S) -> bool:

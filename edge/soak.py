@@ -17,7 +17,7 @@ import numpy as np
 from edge.bundle import Bundle, open_bundle
 from edge.evidence import Evidence, Plot
 from edge.health import Health
-from edge.proof import EngineProcess, ProofError, Subject, broken_sequence, unrecorded
+from edge.proof import EngineProcess, ProofError, Subject, broken_sequence, inspecting, unrecorded
 from edge.softtrigger import TriggerAnswer
 from edge.types import Inspection, Verdict
 
@@ -43,8 +43,8 @@ class Run:
     health: Health | None = None  # its last words
 
 
-def soak(bundle_path: Path, frames: int, page: Path, say: Callable[[str], None]) -> bool:
-    """Trigger so many parts, one as soon as the one before is answered; True when every property held.
+def soak(bundle_path: Path, frames: int, page: Path, say: Callable[[str], None]) -> Evidence:
+    """Trigger so many parts, one as soon as the one before is answered; returns the evidence.
 
     Ctrl-C ends it earlier: the parts until then are judged. Raises BundleError for the bundle, ProofError
     when the engine does not start, OSError for the page.
@@ -55,11 +55,8 @@ def soak(bundle_path: Path, frames: int, page: Path, say: Callable[[str], None])
         subject = Subject(Path(folder) / "station", bundle, camera=CAMERA, storage=STORAGE)
         _mostly_good(subject, bundle)
         run = Run(frames)
-        with EngineProcess(subject) as engine:
-            if not engine.ready():
-                raise ProofError("the engine is not READY within the time; see `edge check` for the bundle")
-            with _asked_to_end() as ended:
-                _drive(subject, engine, run, say, ended)
+        with inspecting(subject) as engine, _asked_to_end() as ended:
+            _drive(subject, engine, run, say, ended)
             run.status = engine.stop()
             run.health = subject.health()
         say("reading the history")
@@ -68,7 +65,7 @@ def soak(bundle_path: Path, frames: int, page: Path, say: Callable[[str], None])
     _hold_memory(evidence, run.memory, len(run.answers))
     _hold_latency(evidence, rows)
     evidence.write(page)
-    return evidence.held
+    return evidence
 
 
 def _mostly_good(subject: Subject, bundle: Bundle) -> None:

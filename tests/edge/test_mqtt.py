@@ -1,83 +1,26 @@
 """A real broker: mosquitto, as a child process, stopped and started in the middle."""
 
-import json
 import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
+from edge.attacks.broker import MISSING, MOSQUITTO, Broker, Listener
 from edge.lineconfig import MqttOutputConfig
 from edge.outbox import Outbox
 from edge.outputs import OutputError
 from edge.outputs.mqtt import MqttCarrier, topic_level
 from edge.outputs.report import Report
 from tests.edge.parts import inspection, wait_for
-from tests.system.station import free_port
 
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 HANG_S = 60.0
-pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed; run: apt-get install mosquitto")
-
-
-class Broker:
-    """mosquitto on a port of its own; what it took for a subscriber outlives it."""
-
-    def __init__(self, folder: Path, settings: str = "allow_anonymous true\n") -> None:
-        self.port = free_port()
-        self.file = folder / "mosquitto.conf"
-        kept = f"persistence true\npersistence_location {folder}/\n"
-        self.file.write_text(f"listener {self.port} 127.0.0.1\nuser root\n{kept}{settings}")
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        assert MOSQUITTO is not None
-        command = [MOSQUITTO, "-c", str(self.file)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def stop(self) -> None:
-        """As an administrator does: what its subscribers have not had is stored."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(HANG_S)
-
-
-class Listener:
-    """A subscriber that comes back when the broker does; from its first subscription on the broker keeps for it."""
-
-    def __init__(self, port: int, name: str = "listener") -> None:
-        self.parts: list[dict[str, Any]] = []
-        self.statuses: list[str] = []
-        self.subscribed = threading.Event()
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
-        self.client.reconnect_delay_set(0.05, 0.2)
-        self.client.on_connect = lambda client, *_: client.subscribe("cell/#", qos=1)
-        self.client.on_subscribe = lambda *_: self.subscribed.set()
-        self.client.on_message = self._message
-        self.client.connect_async("127.0.0.1", port)
-        self.client.loop_start()
-
-    def _message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        content = json.loads(message.payload)
-        if message.topic == "cell/status":
-            self.statuses.append(content["state"])
-        else:
-            self.parts.append(content)
-
-    def sequences(self) -> list[int]:
-        return [part["sequence"] for part in self.parts]
-
-    def close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
+pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason=MISSING)
 
 
 @pytest.fixture
@@ -89,7 +32,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def listener(broker: Broker) -> Iterator[Listener]:
-    listener = Listener(broker.port)
+    listener = Listener(broker.port, "cell")
     yield listener
     listener.close()
 
@@ -97,11 +40,6 @@ def listener(broker: Broker) -> Iterator[Listener]:
 def output(broker: Broker, folder: Path, **keys: Any) -> Report:
     config = MqttOutputConfig(type="mqtt", host="127.0.0.1", port=broker.port, topic="cell", **keys)
     return Report(MqttCarrier(config, "Cell 4"), "Cell 4", Outbox(folder / "outbox"))
-
-
-def once(sequences: list[int]) -> list[int]:
-    """Without what came twice."""
-    return list(dict.fromkeys(sequences))
 
 
 def test_every_part_arrives_in_order_with_its_verdict(broker: Broker, listener: Listener, tmp_path: Path) -> None:
@@ -144,8 +82,8 @@ def test_a_broker_that_is_away_costs_nothing_and_its_return_brings_everything_in
     broker.start()
     for number in range(61, 91):
         mqtt.show(inspection(number))
-    wait_for(lambda: len(once(listener.sequences())) == 90)
-    assert once(listener.sequences()) == list(range(1, 91)), "in order"
+    wait_for(lambda: len(listener.sequences()) == 90)
+    assert listener.sequences() == list(range(1, 91)), "in order"
     wait_for(lambda: mqtt.state().waiting == 0)
     mqtt.close()
 
@@ -180,8 +118,8 @@ def test_what_was_not_delivered_waits_for_the_next_start(broker: Broker, listene
     assert second.state().waiting == 5
     second.show(inspection(6))
     broker.start()
-    wait_for(lambda: len(once(listener.sequences())) == 6)
-    assert once(listener.sequences()) == [1, 2, 3, 4, 5, 6]
+    wait_for(lambda: len(listener.sequences()) == 6)
+    assert listener.sequences() == [1, 2, 3, 4, 5, 6]
     second.close()
 
 
@@ -198,7 +136,7 @@ def test_the_status_is_retained_and_says_safe_inspecting_and_stopped(
     wait_for(lambda: listener.statuses == ["safe", "inspecting", "safe"])
     mqtt.close()
     wait_for(lambda: listener.statuses[-1] == "stopped")
-    late = Listener(broker.port, "late")
+    late = Listener(broker.port, "cell", "late")
     wait_for(lambda: late.statuses == ["stopped"])
     late.close()
 

@@ -23,7 +23,8 @@ from tests.edge.parts import inspection
 def test_the_engine_stands_the_attack(tmp_path: Path, tiny_bundle: Bundle, name: str) -> None:
     evidence = Evidence(name, tiny_bundle.title)
     ATTACKS[name](evidence, tiny_bundle, tmp_path / "station")
-    assert evidence.properties
+    if all(one.held is None for one in evidence.properties):
+        pytest.skip(evidence.properties[0].seen)
     assert [one for one in evidence.properties if not one.held] == []
 
 
@@ -58,7 +59,7 @@ def test_a_soak_that_is_interrupted_judges_the_parts_until_then(
 
     monkeypatch.setattr("edge.soak.SAY_S", 0.2)
     page = tmp_path / "soak.html"
-    assert soak(tiny_bundle.path, 100_000, page, interrupt)
+    assert soak(tiny_bundle.path, 100_000, page, interrupt).held
     assert "of 100000 parts" in said[0]
     assert "min left" in said[0]
     assert "by Ctrl-C, 100000 were asked for" in page.read_text(encoding="utf-8")
@@ -101,5 +102,8 @@ def test_an_empty_page_proves_nothing_and_words_are_escaped() -> None:
     evidence.plots.append(Plot("p", "ms", [(0, 1), (1, 2)]))
     assert "<script>" not in evidence.page()
     assert "<polyline" in evidence.page()
-    evidence.hold("b", False, "")
+    evidence.skip("b", "no broker here")
+    assert (evidence.held, evidence.verdict) == (True, "every property held, 1 untried")
+    assert "no broker here" in evidence.page()
+    evidence.hold("c", False, "")
     assert not evidence.held

@@ -11,11 +11,12 @@ import pytest
 from edge.__main__ import main
 from edge.bundle import Bundle
 from edge.health import REQUESTS, Health, State
+from edge.plc import FakePlc
 from edge.requests import RequestBox, RequestError
 from edge.types import Image, Reason, Verdict
 from tests.edge.parts import wait_for
 from tests.edge.test_recipes import unreproducible, variant
-from tests.system.station import HANG_S, Engine, Station
+from tests.system.station import HANG_S, Engine, Station, free_port
 from tests.tiny import good_image
 
 
@@ -59,6 +60,32 @@ def test_a_recipe_is_switched_between_two_parts_and_kept_over_a_restart(station:
         engine.ready()
         assert health(station).recipe == "second"
         assert engine.stop() == 0
+
+
+def test_a_plc_selects_the_recipe_by_its_number_and_one_that_cannot_be_used_changes_nothing(station: Station) -> None:
+    port = free_port()
+    text = station.file.read_text().replace('type = "free_run"\nrate_hz = 10.0', 'type = "modbus"')
+    station.file.write_text(f'{text}[[output]]\ntype = "modbus"\nport = {port}\n')
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        plc = FakePlc("127.0.0.1", port, HANG_S)
+        assert plc.part()["recipe"] == 0
+        plc.select_recipe(1)
+        plc.wait(lambda now: now["recipe"] == 1, "switched to recipe 1")
+        judged_by_second = [plc.part() for _ in range(3)]
+        for unusable in (2, 9):  # one that fails its self-test, and one that does not exist
+            plc.select_recipe(unusable)
+            wait_for(lambda: unusable == 9 or health(station).recipe_fault)  # noqa: B023
+            assert plc.part()["recipe"] == 1
+        plc.select_recipe(0)
+        plc.wait(lambda now: now["recipe"] == 0, "switched back")
+        plc.part()
+        plc.close()
+        assert engine.stop() == 0
+    rows = station.rows()
+    assert [row.bundle.split()[0] for row in rows] == ["tiny", *["second"] * 5, "tiny"]
+    assert {row.reason for row in rows} == {Reason.SCORE}
+    assert [part["sequence"] for part in judged_by_second] == [2, 3, 4]
 
 
 def test_a_recipe_that_fails_its_self_test_leaves_the_old_one_judging(station: Station) -> None:
