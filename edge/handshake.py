@@ -134,11 +134,11 @@ class Handshake:
         self._busy = False
         self._accepting = True
 
-    def safe(self) -> None:
+    def safe(self, reason: Reason = Reason.OUTPUT_FAILED) -> None:
         """Nothing is released: a result that is out is withdrawn, and stays valid as ERROR until acknowledged."""
         if self._valid:
             self._verdict = VERDICTS[Verdict.ERROR]
-            self._error = self._error or ERROR_CODES[Reason.OUTPUT_FAILED]
+            self._error = self._error or ERROR_CODES[reason]
 
     def stop(self) -> None:
         """Not ready until accept()."""

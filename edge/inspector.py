@@ -125,7 +125,7 @@ class Inspector:
             judgement = Judgement(_error(Reason.NO_FRAME, detail))
         else:
             judgement = judge(self._model, self._threshold, frame.image, lambda _: self._gate.refusal(frame))
-        judged = self._in_time(self._inspection(event, at, frame, judgement, grab_ms), event)
+        judged = self._in_time(self._inspection(event, at, frame, judgement, grab_ms), _ms_since(event.at))
         return self._tell(judged, event, hindered)
 
     def ready(self) -> None:
@@ -172,9 +172,8 @@ class Inspector:
             box=judgement.box,
         )
 
-    def _in_time(self, inspection: Inspection, event: TriggerEvent) -> Inspection:
+    def _in_time(self, inspection: Inspection, taken_ms: float) -> Inspection:
         """A verdict after the deadline is an ERROR: the part may have passed the ejector already."""
-        taken_ms = _ms_since(event.at)
         if taken_ms <= self._deadline_ms or inspection.verdict is Verdict.ERROR:
             return inspection
         detail = f"{inspection.verdict} was found after {taken_ms:.0f} ms, the deadline is {self._deadline_ms:g} ms"
@@ -197,19 +196,19 @@ class Inspector:
 
         What moves parts comes first; what only reports is told the verdict that stands in the end.
         """
-        before = time.monotonic()
+        before = last = time.monotonic()
+        until = math.inf if inspection.verdict is Verdict.ERROR else event.at + self._deadline_ms / 1e3
         judged, failure = inspection, hindered
         for output in self._line:
             inspection = inspection if failure is None else _untold(judged, failure)
-            failure = _attempt(partial(output.show, inspection)) or failure
-        after = time.monotonic()
+            told_at = _attempt(partial(output.show, inspection, until))
+            failure, last = (told_at, last) if isinstance(told_at, Exception) else (failure, told_at)
+        taken_ms = max(0.0, (last - event.at) * 1e3)
         inspection = judged if failure is None else _untold(judged, failure)
-        timings = replace(
-            inspection.timings, output_ms=(after - before) * 1e3, total_ms=max(0.0, (after - event.at) * 1e3)
-        )
+        timings = replace(inspection.timings, output_ms=(last - before) * 1e3, total_ms=taken_ms)
         inspection = told = replace(inspection, timings=timings)
         if failure is None:
-            inspection = self._in_time(told, event)
+            inspection = self._in_time(told, taken_ms)
         if failure is not None or inspection is not told:
             self.safe()
         return self._report(inspection, failure)
@@ -218,7 +217,7 @@ class Inspector:
         reported = inspection
         for output in self._reports:
             failed = _attempt(partial(output.show, inspection))
-            if failed is not None:
+            if isinstance(failed, Exception):
                 failure = failure or failed
                 reported = _untold(inspection, failed)
                 self.safe()

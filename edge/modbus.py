@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from enum import IntEnum
+from math import inf
 from typing import Any
 
 from pymodbus.constants import ExcCodes
@@ -16,7 +17,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edge.handshake import Edge, Handshake
-from edge.types import EdgeError, Inspection
+from edge.types import EdgeError, Inspection, Reason
 from edge.worker import Worker
 
 THREAD = "modbus"
@@ -107,9 +108,14 @@ class ModbusServer:
         with self._lock:
             self._handshake.accept()
 
-    def result(self, inspection: Inspection) -> None:
+    def result(self, inspection: Inspection, until: float = inf) -> float:
+        """Returns when it was set, monotonic s; after `until` no PLC ever reads it but as ERROR."""
         with self._lock:
             self._handshake.result(inspection)
+            set_at = time.monotonic()
+            if set_at > until:
+                self._handshake.safe(Reason.LATE)
+            return set_at
 
     def safe(self) -> None:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from edge.types import EdgeError, Inspection
@@ -33,8 +34,12 @@ class Output(Protocol):
     def ready(self, accepts: bool) -> None:
         """False: a part is being judged. True: the next trigger is accepted."""
 
-    def show(self, inspection: Inspection) -> None:
-        """Tell the verdict of one part, once; only Verdict.OK releases it. Raises OutputError."""
+    def show(self, inspection: Inspection, until: float = inf) -> float:
+        """Tell the verdict of one part, once; only Verdict.OK releases it. Raises OutputError.
+
+        Returns when it was told, monotonic s. What comes after `until` releases nothing, not for a moment: who
+        reads the output sees ERROR, as the row says.
+        """
 
     def last_reported(self) -> int | None:
         """Of a report: the last inspection that it has for certain. What the history has since then is told again."""

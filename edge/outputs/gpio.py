@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from math import inf
 
 from edge.gpio import Chip
 from edge.lineconfig import GpioOutputConfig
@@ -40,14 +41,17 @@ class GpioOutput:
     def ready(self, accepts: bool) -> None:
         """No line for it."""
 
-    def show(self, inspection: Inspection) -> None:
-        """The pulse begins before this returns; one that still ran is cut short."""
+    def show(self, inspection: Inspection, until: float = inf) -> float:
+        """The pulse begins before this returns, unless it would be late; one that still ran is cut short."""
         line = self._lines[inspection.verdict]
-        with self._changed:
-            self._driven.set(() if line is None else (line,))
-            self._ends_at = time.monotonic() + self._pulse_s
-            self._changed.notify()
         self._told += 1
+        with self._changed:
+            late = time.monotonic() > until
+            self._driven.set(() if line is None or late else (line,))
+            told_at = time.monotonic()
+            self._ends_at = told_at + self._pulse_s
+            self._changed.notify()
+        return told_at
 
     def last_reported(self) -> int | None:
         """Nothing is kept."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
+from math import inf
 from typing import Literal
 
 from edge.outputs import OutputState
@@ -28,10 +30,12 @@ class MemoryOutput:
     def ready(self, accepts: bool) -> None:
         """Nobody waits for it."""
 
-    def show(self, inspection: Inspection) -> None:
-        self.line = "release" if inspection.verdict is Verdict.OK else "reject"
+    def show(self, inspection: Inspection, until: float = inf) -> float:
+        told_at = time.monotonic()
+        self.line = "release" if inspection.verdict is Verdict.OK and told_at <= until else "reject"
         self.counts[inspection.verdict] += 1
         self.last_id = inspection.id
+        return told_at
 
     def last_reported(self) -> int | None:
         """Nothing is kept."""

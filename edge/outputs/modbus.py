@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from edge.modbus import ModbusServer
 from edge.outputs import OutputState
 from edge.types import Inspection
@@ -24,9 +26,9 @@ class ModbusOutput:
         else:
             self._server.begin()
 
-    def show(self, inspection: Inspection) -> None:
-        self._server.result(inspection)
+    def show(self, inspection: Inspection, until: float = inf) -> float:
         self._told += 1
+        return self._server.result(inspection, until)
 
     def last_reported(self) -> int | None:
         """Nothing is kept."""

@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 import time
+from math import inf
 from typing import Protocol
 
 from edge.outbox import Outbox, OutboxError
@@ -91,10 +92,11 @@ class Report:
     def ready(self, accepts: bool) -> None:
         self._mail.status = "inspecting"
 
-    def show(self, inspection: Inspection) -> None:
-        """Hand one message over; never waits."""
+    def show(self, inspection: Inspection, until: float = inf) -> float:
+        """Hand one message over; never waits. It tells what stands in the end, so `until` is nothing to it."""
         self._last += 1
         self._handed.put(message(self._station, inspection))
+        return time.monotonic()
 
     def last_reported(self) -> int | None:
         newest = self._mail.outbox.newest()

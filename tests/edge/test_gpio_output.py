@@ -1,5 +1,6 @@
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,14 @@ def test_each_verdict_is_one_pulse_on_its_own_line(chip: FakeChip, verdict: Verd
     assert chip.history[before] == {**OFF, line: True}, "it begins before show() returns"
     wait_for(lambda: len(chip.history) == before + 2)
     assert chip.history[-1] == OFF
+    output.close()
+
+
+def test_a_pulse_that_would_be_late_does_not_begin(chip: FakeChip) -> None:
+    output = made(chip)
+    before = len(chip.history)
+    output.show(inspection(1, verdict=Verdict.OK), until=time.monotonic() - 0.001)
+    assert not any(any(levels.values()) for levels in chip.history[before:])
     output.close()
 
 

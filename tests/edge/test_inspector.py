@@ -32,11 +32,11 @@ class FailingOutput(MemoryOutput):
         self.failures = failures
         self.safes = 0
 
-    def show(self, inspection: Inspection) -> None:
+    def show(self, inspection: Inspection, until: float = math.inf) -> float:
         if self.failures > 0:
             self.failures -= 1
             raise self.error
-        super().show(inspection)
+        return super().show(inspection, until)
 
     def safe(self) -> None:
         self.safes += 1
@@ -149,14 +149,27 @@ def test_a_verdict_after_the_deadline_is_an_error_and_rejects(score: float) -> N
 
 def test_an_ok_that_the_output_delays_past_the_deadline_does_not_stand() -> None:
     class Slow(MemoryOutput):
-        def show(self, inspection: Inspection) -> None:
+        def show(self, inspection: Inspection, until: float = math.inf) -> float:
             time.sleep(0.12)
-            super().show(inspection)
+            return super().show(inspection, until)
 
     output = Slow()
     found = Bench(outputs=[output], deadline_ms=100.0).inspect()
     assert (found.verdict, found.reason) == (Verdict.ERROR, Reason.LATE)
     assert output.line == "reject"
+
+
+def test_an_ok_that_the_line_had_in_time_stands_though_the_engine_was_held_up_after_it() -> None:
+    class HeldUp(MemoryOutput):
+        def show(self, inspection: Inspection, until: float = math.inf) -> float:
+            told_at = super().show(inspection, until)
+            time.sleep(0.3)
+            return told_at
+
+    output = HeldUp()
+    found = Bench(outputs=[output], deadline_ms=250.0).inspect()
+    assert (found.verdict, output.line) == (Verdict.OK, "release"), "the row says what the line saw"
+    assert found.timings.total_ms < 250.0
 
 
 @pytest.mark.parametrize("error", [OutputError("no answer from the PLC"), OSError("bus"), KeyError("a defect")])
@@ -185,8 +198,9 @@ class Reporting(MemoryOutput):
         if self.full:
             raise OutputError("1000 messages cannot be stored")
 
-    def show(self, inspection: Inspection) -> None:
+    def show(self, inspection: Inspection, until: float = math.inf) -> float:
         self.told.append(inspection)
+        return time.monotonic()
 
 
 def test_a_report_is_told_what_stands_in_the_end_wherever_it_is_listed() -> None:
@@ -200,8 +214,9 @@ def test_outputs_after_one_that_failed_are_told_an_error_with_the_same_id() -> N
     shown: list[Inspection] = []
 
     class Watching(MemoryOutput):
-        def show(self, inspection: Inspection) -> None:
+        def show(self, inspection: Inspection, until: float = math.inf) -> float:
             shown.append(inspection)
+            return time.monotonic()
 
     found = Bench(outputs=[FailingOutput(OutputError("x")), Watching()]).inspect()
     assert [(one.id, one.verdict, one.reason) for one in shown] == [(found.id, Verdict.ERROR, Reason.OUTPUT_FAILED)]
@@ -222,8 +237,9 @@ def test_the_line_hears_that_a_part_is_judged_and_that_the_next_one_may_come() -
         def ready(self, accepts: bool) -> None:
             heard.append(accepts)
 
-        def show(self, inspection: Inspection) -> None:
+        def show(self, inspection: Inspection, until: float = math.inf) -> float:
             heard.append(inspection.verdict)
+            return time.monotonic()
 
         def beat(self, overruns: int) -> None:
             heard.append(overruns)
@@ -303,11 +319,11 @@ def test_any_mixture_of_failures_gives_one_inspection_one_output_action_and_no_f
             super().__init__()
             self.number, self.error = number, error
 
-        def show(self, inspection: Inspection) -> None:
+        def show(self, inspection: Inspection, until: float = math.inf) -> float:
             shown.append(self.number)
             if self.error is not None:
                 raise self.error
-            super().show(inspection)
+            return super().show(inspection, until)
 
     outputs: list[MemoryOutput] = [Counting(n, ERRORS[fault]) for n, fault in enumerate(faults)]
     deadline_ms = 20.0 if picture == "none" else 5_000.0

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -132,6 +133,17 @@ def test_safe_takes_the_release_away_and_stopping_the_readiness_and_the_connecti
         plc.read()
     with pytest.raises(PlcError, match="no Modbus server answers"):
         wired.plc()
+
+
+def test_a_late_ok_is_never_read_but_as_an_error(wired: Wired) -> None:
+    wired.open()
+    plc = wired.plc()
+    plc.write(Coil.TRIGGER, True)
+    wired.accept()
+    wired.output.show(inspection(1, verdict=Verdict.OK), until=time.monotonic() - 0.001)
+    seen = plc.read()
+    assert (seen["verdict"], seen["release"], seen["results_valid"], seen["error"]) == ("ERROR", False, True, 4)
+    plc.close()
 
 
 def test_the_heartbeat_counts_with_the_loop_and_stands_still_without_it(wired: Wired) -> None:
