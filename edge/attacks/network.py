@@ -14,7 +14,7 @@ from edge.evidence import Evidence
 from edge.modbus import Coil
 from edge.plc import FakePlc, PlcError
 from edge.proof import Subject, broken_sequence, happens, inspecting
-from edge.types import Verdict
+from edge.types import Reason, Verdict
 
 PREFIX = "proof"
 PARTS = 20
@@ -126,15 +126,20 @@ def plc(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
         third.close()
         status = engine.stop()
     rows = {row.id: row for row in subject.rows()}
-    wrong = [part["sequence"] for part in seen if part["verdict"] != rows[part["sequence"]].verdict.value]
+    died = {row.id for row in rows.values() if row.reason is Reason.ENGINE_DIED}  # read, and not yet stored at the kill
+    wrong = [
+        part["sequence"]
+        for part in seen
+        if part["sequence"] not in died and part["verdict"] != rows[part["sequence"]].verdict.value
+    ]
     released = [part["sequence"] for part in seen if part["release"] != (part["verdict"] == Verdict.OK.value)]
     ids = [part["sequence"] for part in seen]
     evidence.hold(
         "PLC away in the middle of a part, engine killed under it: each result it read is a row, ids go on",
         judged and noticed and len(others) == 5 and status == 0 and not (wrong or released)
         and ids == sorted(set(ids)) and not broken_sequence(list(rows.values())),
-        f"{len(seen)} results read, {len(rows)} rows, {len(wrong)} differ; the end of the engine was "
-        f"{'seen' if noticed else 'NOT seen'}",
+        f"{len(seen)} results read, {len(rows)} rows, {len(wrong)} differ, {len(died)} accounted for as "
+        f"ERROR/engine_died; the end of the engine was {'seen' if noticed else 'NOT seen'}",
     )  # fmt: skip
 
 
