@@ -13,26 +13,26 @@ from edge.types import Reason
 WATCHDOG_S = 2.5  # the loop beats at least every second
 RAISES = """
 from edge.detector import Detector
-def broken(self, tensor):
-    raise ZeroDivisionError("a defect that was put in")
-serve, count = Detector.infer, 0
-def infer(self, tensor):
+predict, count = Detector.predict, 0
+def broken(self, image):
     global count
     count += 1
-    return broken(self, tensor) if count > 40 and count % 3 == 0 else serve(self, tensor)
-Detector.infer = infer
+    if count > 40 and count % 3 == 0:
+        raise ZeroDivisionError("a defect that was put in")
+    return predict(self, image)
+Detector.predict = broken
 """
 HANGS = """
 import time
 from edge.detector import Detector
-serve, count = Detector.infer, 0
-def infer(self, tensor):
+predict, count = Detector.predict, 0
+def hanging(self, image):
     global count
     count += 1
     while count > 60:
         time.sleep(1)
-    return serve(self, tensor)
-Detector.infer = infer
+    return predict(self, image)
+Detector.predict = hanging
 """
 
 
