@@ -3,7 +3,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-readonly here
+readonly here unused=$here/firmware_scripts/unused.txt
 wheel="" root=/ bundle="" wheels="" dry_run=false
 
 usage() {
@@ -62,7 +62,7 @@ check_arguments() {
 # A release is a folder named after what is in it, so that a failed installation leaves the running one alone.
 install_engine() {
     local lock=$here/requirements/base.lock digest release
-    digest=$(cat -- "$wheel" "$lock" | sha256sum | cut -c1-12)
+    digest=$(cat -- "$wheel" "$lock" "$unused" | sha256sum | cut -c1-12)
     release=$root/opt/linewatch/releases/$digest
     if [[ -f $release/complete ]]; then
         echo "engine: release $digest is already installed"
@@ -74,9 +74,20 @@ install_engine() {
         run python3 -m venv --clear "$release"
         run "${pip[@]}" "${source[@]}" --only-binary :all: --require-hashes -r "$lock"
         run "${pip[@]}" --no-index --no-deps "$wheel"
+        remove_unused "$release"
         run touch "$release/complete"
     fi
     run ln -sfn "releases/$digest" "$root/opt/linewatch/current"
+}
+
+# A station's disk is small. What is left must still load, in the same Python that will run it.
+remove_unused() { # remove_unused RELEASE
+    local pattern
+    while read -r pattern; do
+        # shellcheck disable=SC2086 # the pattern is meant to be one
+        [[ -z $pattern || $pattern == \#* ]] || run rm -rf "$1"/lib/python3*/site-packages/$pattern
+    done <"$unused"
+    run "$1/bin/python" -P -c 'import edge.daemon, edge.web, onnxruntime'
 }
 
 # A bundle of the same name and other content goes beside the old one: a bundle is never changed.

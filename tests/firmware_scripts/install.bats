@@ -88,6 +88,22 @@ one_line_refusal() { # STATUS WORDS COMMAND...
     diff -r -x __pycache__ "$REPO/edge/web" "$installed"
 }
 
+@test "what a station never loads is gone, and every runtime and format still works" {
+    local site libs kept
+    site=$(echo "$ROOT"/opt/linewatch/current/lib/python3*/site-packages)
+    libs=$site/openvino/libs
+    [ -e "$libs/libopenvino_intel_cpu_plugin.so" ]
+    [ ! -e "$libs/libopenvino_intel_gpu_plugin.so" ]
+    [ ! -e "$site/numpy/tests" ]
+    kept=$(du -sm --apparent-size "$ROOT/opt/linewatch/releases" | cut -f1)
+    echo "$kept MB"
+    [ "$kept" -le 450 ]
+    run engine bench --bundle "$BUNDLE" --n 10 --quick --budget-ms 60000
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *"ONNX Runtime"*"FP32"* ]]
+}
+
 @test "units, camera rule and configuration are in place" {
     [ -f "$ROOT/etc/systemd/system/linewatch-engine.service" ]
     [ -f "$ROOT/etc/systemd/system/linewatch-page.service" ]
