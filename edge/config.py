@@ -53,6 +53,33 @@ class VideoCameraConfig(Section):
         return self
 
 
+class GenicamCameraConfig(Section):
+    """A GigE Vision or USB3 Vision camera, through Aravis (Debian: libaravis-0.8-0)."""
+
+    type: Literal["genicam"]
+    device: str = Field(
+        min_length=1
+    )  # Vendor-Model-Serial as arv-tool-0.8 lists it, or an address; "Fake_1" for trials
+    width: PositiveInt | None = None
+    height: PositiveInt | None = None
+    fps: PositiveFloat | None = None
+    pixel_format: Literal["Mono8", "BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8", "BGR8"] | None = None
+    exposure_us: PositiveFloat | None = None  # set when opened, and read back
+    gain_db: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _a_region_has_two_sides(self) -> Self:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height belong together; give both or neither")
+        return self
+
+
+CameraConfig = Annotated[
+    FolderCameraConfig | VideoCameraConfig | GenicamCameraConfig,
+    Field(discriminator="type"),
+]
+
+
 class InspectionConfig(Section):
     # At most 2 s: with a lost camera the loop waits so long for each part, and must still report in time.
     deadline_ms: Annotated[float, Field(ge=10, le=2000)] = 100.0
@@ -98,7 +125,7 @@ class StationConfig(Section):
     bundle: Path  # the recipe "default"
     state_dir: Path  # events.db and images/: must survive a restart
     run_dir: Path  # latest.jpg, health.json, requests/: a tmpfs
-    camera: Annotated[FolderCameraConfig | VideoCameraConfig, Field(discriminator="type")]
+    camera: CameraConfig
     trigger: TriggerConfig
     output: tuple[OutputConfig, ...] = ()  # none: the station only watches
     inspection: InspectionConfig = InspectionConfig()
@@ -183,7 +210,7 @@ def check_files(config: StationConfig) -> None:
 def _first_error(error: ValidationError) -> str:
     """One line: the key, what it holds, what it should."""
     first = error.errors()[0]
-    tags = TAGS | {"folder", "video"}
+    tags = TAGS | {"folder", "video", "genicam"}
     key = ".".join(str(part) for part in first["loc"] if part not in tags) or "the file"
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key; remove it or correct its spelling"
@@ -201,7 +228,7 @@ def _absolute(config: StationConfig, base: Path) -> StationConfig:
     camera = config.camera
     if isinstance(camera, FolderCameraConfig):
         camera = camera.model_copy(update={"path": base / camera.path})
-    elif "://" not in camera.source and not camera.source.isdigit():
+    elif isinstance(camera, VideoCameraConfig) and "://" not in camera.source and not camera.source.isdigit():
         camera = camera.model_copy(update={"source": str(base / camera.source)})
     paths = {key: base / getattr(config, key) for key in ("bundle", "state_dir", "run_dir")}
     output = tuple(with_base(one, base) for one in config.output)

@@ -222,6 +222,13 @@ def happens(what: Callable[[], object], within_s: float = HAPPENS_WITHIN_S) -> b
     return True
 
 
+def free_port() -> int:
+    """Of the loopback; nobody listens there now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def broken_sequence(rows: Sequence[Inspection]) -> str:
     """Empty when ids are 1, 2, 3 ... without a hole, else the first that is not."""
     wrong = next((row.id for number, row in enumerate(rows, 1) if row.id != number), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge.proof import ProofError
+from edge.proof import ProofError, free_port
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 MISSING = "mosquitto is not installed; Debian: apt-get install mosquitto"
@@ -24,9 +23,7 @@ class Broker:
     """mosquitto on a port of its own; what it took for a subscriber outlives it."""
 
     def __init__(self, folder: Path, settings: str = "allow_anonymous true\n") -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._file = folder / "mosquitto.conf"
         kept = f"persistence true\npersistence_location {folder}/\n"
         self._file.write_text(f"listener {self.port} 127.0.0.1\nuser root\n{kept}{settings}", encoding="utf-8")

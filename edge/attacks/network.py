@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import http.server
 import json
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from edge.attacks.broker import MISSING, MOSQUITTO, Broker, Listener
 from edge.bundle import Bundle
 from edge.evidence import Evidence
 from edge.modbus import Coil
 from edge.plc import FakePlc, PlcError
-from edge.proof import Subject, broken_sequence, happens, inspecting
+from edge.proof import Subject, broken_sequence, free_port, happens, inspecting
 from edge.types import Reason, Verdict
 
 PREFIX = "proof"
@@ -102,9 +102,7 @@ def _without(server: Broker, subject: Subject) -> bool:
 
 def plc(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     """The PLC dies in the middle of a part and comes back; then the engine is killed under it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     trigger = {"type": "modbus", "page_button": True}
     subject = Subject(folder, bundle, trigger=trigger, output={"type": "modbus", "port": port})
     with inspecting(subject) as engine:
@@ -125,22 +123,24 @@ def plc(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
         seen += [third.part() for _ in range(5)]
         third.close()
         status = engine.stop()
-    rows = {row.id: row for row in subject.rows()}
-    died = {row.id for row in rows.values() if row.reason is Reason.ENGINE_DIED}  # read, and not yet stored at the kill
-    wrong = [
-        part["sequence"]
-        for part in seen
-        if part["sequence"] not in died and part["verdict"] != rows[part["sequence"]].verdict.value
-    ]
-    released = [part["sequence"] for part in seen if part["release"] != (part["verdict"] == Verdict.OK.value)]
-    ids = [part["sequence"] for part in seen]
+    _hold_results(evidence, subject, seen, judged and noticed and len(others) == 5 and status == 0)
+
+
+def _hold_results(evidence: Evidence, subject: Subject, seen: list[dict[str, Any]], went_on: bool) -> None:
+    """seen: what the PLCs read, in order."""
+    rows = subject.rows()
+    died = {row.id for row in rows if row.reason is Reason.ENGINE_DIED}  # read, and not yet stored at the kill
+    recorded = {row.id: row.verdict.value for row in rows}
+    wrong = [one for one in seen if one["sequence"] not in died and one["verdict"] != recorded[one["sequence"]]]
+    released = [one for one in seen if one["release"] != (one["verdict"] == Verdict.OK.value)]
+    ids = [one["sequence"] for one in seen]
+    in_order = ids == sorted(set(ids)) and not broken_sequence(rows)
     evidence.hold(
         "PLC away in the middle of a part, engine killed under it: each result it read is a row, ids go on",
-        judged and noticed and len(others) == 5 and status == 0 and not (wrong or released)
-        and ids == sorted(set(ids)) and not broken_sequence(list(rows.values())),
-        f"{len(seen)} results read, {len(rows)} rows, {len(wrong)} differ, {len(died)} accounted for as "
-        f"ERROR/engine_died; the end of the engine was {'seen' if noticed else 'NOT seen'}",
-    )  # fmt: skip
+        went_on and in_order and not wrong and not released,
+        f"{len(seen)} results read, {len(rows)} rows, {len(wrong)} differ, {len(died)} are ERROR/engine_died"
+        + ("" if went_on else "; it did NOT go on as it should"),
+    )
 
 
 def _gone(plc: FakePlc) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge.config import FolderCameraConfig, VideoCameraConfig
+from edge.config import CameraConfig, FolderCameraConfig, GenicamCameraConfig
 from edge.types import EdgeError, Image
 
 
@@ -28,21 +28,26 @@ class Camera(Protocol):
         """One line for a person, without passwords."""
 
 
-def repeats_mean_frozen(config: FolderCameraConfig | VideoCameraConfig) -> bool:
+def repeats_mean_frozen(config: CameraConfig) -> bool:
     """Whether byte-identical frames in a row mean a fault.
 
     A real sensor has noise; a folder holds each image in view, and a video file may stand still.
     """
     if isinstance(config, FolderCameraConfig):
         return False
+    if isinstance(config, GenicamCameraConfig):
+        return True
     return config.is_device or "://" in config.source
 
 
-def make_camera(config: FolderCameraConfig | VideoCameraConfig) -> Camera:
+def make_camera(config: CameraConfig) -> Camera:
     """The camera of a [camera] section; nothing is opened yet."""
     from edge.cameras.folder import FolderCamera
+    from edge.cameras.genicam import GenicamCamera
     from edge.cameras.video import VideoCamera
 
     if isinstance(config, FolderCameraConfig):
         return FolderCamera(config)
+    if isinstance(config, GenicamCameraConfig):
+        return GenicamCamera(config)
     return VideoCamera(config)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from edge.config import (
     FolderCameraConfig,
+    GenicamCameraConfig,
     InspectionConfig,
     PageConfig,
     QualityConfig,
@@ -89,7 +90,7 @@ def test_every_module_of_the_tree_exists() -> None:
 
 def keys() -> set[str]:
     sections: dict[str, tuple[type[BaseModel], ...]] = {
-        "camera": (FolderCameraConfig, VideoCameraConfig),
+        "camera": (FolderCameraConfig, VideoCameraConfig, GenicamCameraConfig),
         "trigger": get_args(Trigger),
         "inspection": (InspectionConfig,),
         "quality": (QualityConfig,),

@@ -18,7 +18,14 @@ SHIPPED = sorted(
 
 def test_the_examples_are_found() -> None:
     names = {path.name for path in SHIPPED}
-    assert {"demo.toml", "station.toml", "two-cameras-left.toml", "two-cameras-right.toml", "plc.toml"} <= names
+    assert {
+        "demo.toml",
+        "station.toml",
+        "two-cameras-left.toml",
+        "two-cameras-right.toml",
+        "plc.toml",
+        "gige.toml",
+    } <= names
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

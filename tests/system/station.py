@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,17 +16,12 @@ from edge.bundle import Bundle
 from edge.config import load_config
 from edge.eventlog import EventLog
 from edge.health import Health, HealthError, read_health
+from edge.proof import free_port
 from edge.types import Inspection
 from tests.tiny import bad_image, good_image
 
 HANG_S = 120.0
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Station:
