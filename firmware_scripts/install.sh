@@ -4,7 +4,9 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly here unused=$here/firmware_scripts/unused.txt
-wheel="" root=/ bundle="" wheels="" dry_run=false
+# shellcheck source=firmware_scripts/steps.sh
+source "$here/firmware_scripts/steps.sh"
+wheel="" root=/ bundle="" wheels=""
 
 usage() {
     cat <<'END'
@@ -18,19 +20,6 @@ Usage: install.sh --wheel FILE [--root DIR] [--bundle DIR] [--wheels DIR] [--dry
 
 What a person owns is never overwritten: etc/linewatch/station.toml, models, the history.
 END
-}
-
-fail() { # fail CODE MESSAGE
-    printf 'linewatch: install: %s\n' "$2" >&2
-    exit "$1"
-}
-
-run() { # carry a command out, or only name it
-    if $dry_run; then
-        printf 'would run: %s\n' "$*"
-    else
-        "$@"
-    fi
 }
 
 parse_arguments() {

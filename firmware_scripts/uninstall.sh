@@ -2,7 +2,9 @@
 # Remove the engine and its units; the configuration, the models and the history stay.
 set -euo pipefail
 
-root=/ dry_run=false
+# shellcheck source=firmware_scripts/steps.sh
+source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+root=/
 
 usage() {
     cat <<'END'
@@ -11,19 +13,6 @@ Usage: uninstall.sh [--root DIR] [--dry-run]
 Removes opt/linewatch, the systemd units and the udev rule. etc/linewatch and var/lib/linewatch stay:
 what a person configured and what was inspected is theirs to delete.
 END
-}
-
-fail() { # fail CODE MESSAGE
-    printf 'linewatch: uninstall: %s\n' "$2" >&2
-    exit "$1"
-}
-
-run() { # carry a command out, or only name it
-    if $dry_run; then
-        printf 'would run: %s\n' "$*"
-    else
-        "$@"
-    fi
 }
 
 parse_arguments() {
