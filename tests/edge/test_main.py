@@ -11,9 +11,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
-from edge.bundle import Bundle, write_bundle
+from edge.bundle import INT8_ONNX, Bundle, write_bundle
 from edge.eventlog import EventLog
 from tests.edge.parts import inspection
 from tests.tiny import bad_image, good_image
@@ -77,6 +78,19 @@ def test_check_finds_scores_that_this_cpu_does_not_reproduce(tiny_bundle: Bundle
     line = complained(edge("check", tmp_path / "other"))
     assert "references/good.png" in line
     assert "expected 40" in line
+
+
+def test_check_finds_a_second_runtime_that_answers_otherwise(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """The INT8 file of ONNX Runtime is not what OpenVINO runs: its middle grey is moved, so every score is."""
+    model = onnx.load(tiny_bundle.file(INT8_ONNX))
+    (middle,) = [constant for constant in model.graph.initializer if constant.name == "mid"]
+    middle.CopyFrom(onnx.helper.make_tensor("mid", onnx.TensorProto.FLOAT, [], [100.0]))
+    onnx.save(model, tmp_path / INT8_ONNX)
+    facts = tiny_bundle.manifest.model_dump(mode="json", exclude={"format", "files"})
+    files = {name: tiny_bundle.file(name) for name in tiny_bundle.manifest.files} | {INT8_ONNX: tmp_path / INT8_ONNX}
+    write_bundle(tmp_path / "other", facts, files)
+    line = complained(edge("check", tmp_path / "other"))
+    assert "with onnxruntime on this CPU" in line
 
 
 def test_inspect_json_has_exactly_the_promised_keys(tiny_bundle: Bundle, images: Path) -> None:
