@@ -199,10 +199,11 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
-    from edge.config import check_files, load_config
+    from edge.config import check_camera, check_files, load_config
 
     config = load_config(arguments.file)
     check_files(config)
+    check_camera(config)
     outputs = ", ".join(output.type for output in config.output) or "none"
     facts = f"{config.camera.type} camera, {config.trigger.type} trigger, outputs: {outputs}"
     print(f"{arguments.file}: {config.name}, {facts}: valid")

@@ -45,6 +45,11 @@ class VideoCameraConfig(Section):
         """Whether source is a V4L2 device, not a stream or a file."""
         return self.source.isdigit() or self.source.startswith("/dev/")
 
+    @property
+    def is_file(self) -> bool:
+        """Whether source is a video file."""
+        return not self.is_device and "://" not in self.source
+
     @model_validator(mode="after")
     def _controls_need_a_device(self) -> Self:
         for key in ("exposure", "gain", "white_balance_k"):
@@ -196,8 +201,24 @@ def load_config(path: Path) -> StationConfig:
     return _absolute(config, path.resolve().parent)
 
 
+def check_camera(config: StationConfig) -> None:
+    """Raise ConfigError when what a folder or file camera shows is not there; a device may come later."""
+    camera = config.camera
+    if isinstance(camera, FolderCameraConfig) and not camera.path.is_dir():
+        raise ConfigError(f"camera.path: {camera.path} is no folder; put images there, or correct the path")
+    if isinstance(camera, VideoCameraConfig) and camera.is_file and not Path(camera.source).is_file():
+        raise ConfigError(f"camera.source: {camera.source} is no file; correct the path")
+
+
 def check_files(config: StationConfig) -> None:
-    """Raise ConfigError when a file that an output needs cannot be read."""
+    """Raise ConfigError when a bundle, another station's file, or a file that an output needs is not there."""
+    for name, bundle in config.bundles.items():
+        key = "bundle" if name == DEFAULT_RECIPE else f"recipes.{name}"
+        if not bundle.is_dir():
+            raise ConfigError(f"{key}: {bundle}: no such bundle folder; copy the bundle there, or correct the path")
+    for number, other in enumerate(config.page.stations):
+        if not other.is_file():
+            raise ConfigError(f"page.stations.{number}: {other} is no file; correct the path, or remove it")
     for number, output in enumerate(config.output):
         for key in FILES:
             path = getattr(output, key, None)
@@ -228,7 +249,7 @@ def _absolute(config: StationConfig, base: Path) -> StationConfig:
     camera = config.camera
     if isinstance(camera, FolderCameraConfig):
         camera = camera.model_copy(update={"path": base / camera.path})
-    elif isinstance(camera, VideoCameraConfig) and "://" not in camera.source and not camera.source.isdigit():
+    elif isinstance(camera, VideoCameraConfig) and camera.is_file:
         camera = camera.model_copy(update={"source": str(base / camera.source)})
     paths = {key: base / getattr(config, key) for key in ("bundle", "state_dir", "run_dir")}
     output = tuple(with_base(one, base) for one in config.output)

@@ -96,8 +96,48 @@ def test_a_secret_that_is_not_there_is_found_by_check_config(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load(tmp_path, FREE_RUN + HOOK)
+    for folder in ("bundle", "samples"):
+        (tmp_path / folder).mkdir()
     assert main(["check-config", str(tmp_path / "station.toml")]) == 2
     assert "output.0.secret_file" in capsys.readouterr().err
     (tmp_path / "secret").write_text("s" * 16)
     assert main(["check-config", str(tmp_path / "station.toml")]) == 0
     assert "webhook" in capsys.readouterr().out
+
+
+VIDEO = BASE.replace('type = "folder"\npath = "samples"', 'type = "video"\nsource = "SOURCE"')
+
+
+@pytest.mark.parametrize(
+    ("text", "there", "words"),
+    [
+        (BASE + FREE_RUN, (), "bundle: {0}/bundle: no such bundle folder"),
+        (BASE + FREE_RUN + '[recipes]\nother = "other"\n', ("bundle", "samples"), "recipes.other: {0}/other: no such"),
+        (BASE + FREE_RUN, ("bundle",), "camera.path: {0}/samples is no folder"),
+        (VIDEO.replace("SOURCE", "part.mp4") + FREE_RUN, ("bundle",), "camera.source: {0}/part.mp4 is no file"),
+        (
+            BASE + FREE_RUN + '[page]\nstations = ["b.toml"]\n',
+            ("bundle", "samples"),
+            "page.stations.0: {0}/b.toml is no",
+        ),
+    ],
+)
+def test_a_file_that_is_not_there_is_named_with_its_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, there: tuple[str, ...], words: str
+) -> None:
+    file = tmp_path / "station.toml"
+    file.write_text(text)
+    for folder in there:
+        (tmp_path / folder).mkdir()
+    assert main(["check-config", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert words.format(tmp_path) in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("source", ["/dev/video9", "rtsp://camera/stream"])
+def test_a_camera_that_may_come_later_is_no_fault_of_the_file(tmp_path: Path, source: str) -> None:
+    file = tmp_path / "station.toml"
+    file.write_text(VIDEO.replace("SOURCE", source) + FREE_RUN)
+    (tmp_path / "bundle").mkdir()
+    assert main(["check-config", str(file)]) == 0

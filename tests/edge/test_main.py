@@ -214,6 +214,7 @@ def test_log_shows_the_last_rows_as_a_table_and_as_csv(tiny_bundle: Bundle, tmp_
 
 def test_check_config_says_valid_or_names_the_key(tiny_bundle: Bundle, tmp_path: Path) -> None:
     file = station(tmp_path, tiny_bundle.path)
+    (tmp_path / "camera").mkdir()
     assert edge("check-config", file).stdout.endswith("valid\n")
     file.write_text(file.read_text().replace("rate_hz = 1", "rate_hz = -1"))
     assert "trigger.rate_hz" in complained(edge("check-config", file), status=2)

@@ -255,14 +255,14 @@ def test_a_missing_bundle_a_bad_key_and_an_unusable_folder_are_one_line_each(
     text = station.file.read_text()
     (tmp_path / "file").write_text("")
     for old, new, wanted, words in (
-        (str(tiny_bundle.path), "nowhere", 1, "no such bundle folder"),
+        (str(tiny_bundle.path), "nowhere", 2, "bundle: {0}/nowhere: no such bundle folder"),
         ("rate_hz", "rate", 2, "trigger.rate"),
         ('state_dir = "state"', 'state_dir = "file/state"', 1, "file"),
     ):
         station.file.write_text(text.replace(old, new))
         status, line = refused(station, "--no-page")
         assert status == wanted
-        assert words in line
+        assert words.format(tmp_path) in line
 
 
 def test_a_damaged_history_is_refused_and_left_as_it_is(tmp_path: Path, tiny_bundle: Bundle) -> None:
