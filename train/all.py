@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     if fitted is None:
         return  # another process of a torchrun goes on
     if args.promise is not None:
-        need_goods(len(held_out_goods(fitted)), args.promise)
+        need_goods(len(set(held_out_goods(fitted).values())), args.promise)
     export(work)
     quantize(work)
     calibrate(work)

@@ -14,8 +14,9 @@ from edge.arguments import OneLineParser
 from edge.bundle import INT8_IR, Calibration, Threshold
 from edge.detector import Detector
 from edge.preprocess import load_image
-from train.data import GOOD
+from train.data import GOOD, part_names, read_dataset
 from train.errors import TrainError
+from train.metrics import Floats
 from train.work import FitReport, Work, progress
 
 MIN_HOLDOUT = 4
@@ -37,10 +38,11 @@ def calibrate(work: Work) -> None:
     """Score the held-out parts with the INT8 IR through the device's code and write calibration.json."""
     report = work.fit_report()
     detector = Detector(work.need(INT8_IR, "quantize"), report.input)
-    goods = _scores(detector, report, held_out_goods(report), "held-out goods")
+    held_out = held_out_goods(report)
+    goods = _scores(detector, report, list(held_out), "held-out goods")
     names = [name for name in report.validation_images if PurePosixPath(name).parent.name != GOOD]
     defects = _scores(detector, report, names, "validation defects")
-    threshold = set_threshold(list(goods.values()), report.recipe.alpha)
+    threshold = set_threshold(list(goods.values()), report.recipe.alpha, list(held_out.values()))
     calibration = defect_probability(list(goods.values()), list(defects.values()), threshold)
     work.write_report(
         "calibration.json",
@@ -51,14 +53,21 @@ def calibrate(work: Work) -> None:
             "defects": defects,
         },
     )
-    print(f"calibrate: threshold {threshold.value:.4g} from {threshold.n} held-out goods: {promise(threshold)}")
+    parts = f"{threshold.n} held-out good parts" + (f" in {len(goods)} images" if threshold.n < len(goods) else "")
+    print(f"calibrate: threshold {threshold.value:.4g} from {parts}: {promise(threshold)}")
     print(f"calibrate: defect probability: {calibration.method}, {len(goods)} goods and {len(defects)} defects")
 
 
-def held_out_goods(report: FitReport) -> list[str]:
-    """The goods that set the threshold: none that training has looked at, be it only to know when to stop."""
-    looked_at = set(report.validation_images)
-    return [name for name in report.holdout_images if name not in looked_at]
+def held_out_goods(report: FitReport) -> dict[str, str]:
+    """Image -> part of the goods that set the threshold: none that told training when to stop."""
+    dataset = read_dataset(report.data)
+    wanted = set(report.holdout_images) - set(report.validation_images)
+    named = {sample.path.relative_to(dataset.root).as_posix(): sample for sample in dataset.train_good}
+    if missing := sorted(wanted - set(named)):
+        raise CalibrateError(f"{report.data / missing[0]}: was held out and is gone; put it back, or run fit again")
+    chosen = {name: named[name] for name in report.holdout_images if name in wanted}
+    parts = part_names(list(chosen.values()), report.recipe.group_regex, report.recipe.group_gap)
+    return dict(zip(chosen, parts, strict=True))
 
 
 def _scores(detector: Detector, report: FitReport, names: Sequence[str], what: str) -> dict[str, float]:
@@ -70,39 +79,42 @@ def promise(threshold: Threshold) -> str:
     if threshold.bound is None:
         return (
             f"an estimate of {threshold.alpha:.1%} rejected, no guarantee; "
-            f"one needs {goods_needed(threshold.alpha)} held-out goods"
+            f"one needs {goods_needed(threshold.alpha)} held-out good parts"
         )
     upper = "" if threshold.upper_95 is None else f", {threshold.upper_95:.1%} with 95 % confidence"
     return f"at most {threshold.bound:.1%} of good parts rejected in expectation{upper}"
 
 
 def goods_needed(alpha: float) -> int:
-    """Held-out goods from which on a share alpha of rejected goods can be guaranteed."""
+    """Held-out good parts from which on a share alpha of rejected goods can be guaranteed."""
     return math.ceil(1.0 / alpha - 1.0 - 1e-9)
 
 
-def set_threshold(scores: Sequence[float], alpha: float) -> Threshold:
+def set_threshold(scores: Sequence[float], alpha: float, parts: Sequence[str] = ()) -> Threshold:
     """The score from which a part is NG, from n held-out good parts and the wanted false-reject share alpha.
+
+    parts: the physical part that each score is of; empty: each is one of its own. Only parts are independent, so
+    n counts them, and a guarantee is about the highest score of each: several photos of one add no certainty.
 
     With n + 1 >= 1 / alpha: split conformal (Vovk 2005; Lei et al. 2018). A new good part exceeds the k-th smallest
     of n scores with probability at most 1 - k / (n + 1), whatever their distribution: on average over draws of n.
     For the n at hand the share rejected is itself random, Beta(n + 1 - k, k) (Vovk 2012, equality for continuous
-    scores): upper_95 is its 95 % quantile. With fewer parts nothing can
-    be guaranteed, and the threshold is the normal quantile of the log scores around their median, with the spread of
-    the upper half only: an unusually calm part must not raise the threshold. It is not widened for small n: what few
-    parts leave in doubt is rejected.
+    scores): upper_95 is its 95 % quantile. With fewer parts nothing can be guaranteed, and the threshold is the
+    normal quantile of all the log scores around their median, with the spread of the upper half only: an unusually
+    calm part must not raise the threshold. It is not widened for small n: what few parts leave in doubt is rejected.
     Raises CalibrateError with fewer than 4 scores, or when they are all equal or not positive.
     """
-    values = np.sort(np.asarray(scores, dtype=np.float64))
-    n = len(values)
-    if n < MIN_HOLDOUT:
-        raise CalibrateError(f"{n} held-out good images, at least {MIN_HOLDOUT} are needed; add good images")
-    if not (np.isfinite(values).all() and values[0] > 0 and values[-1] > values[0]):
+    values = np.asarray(scores, dtype=np.float64)
+    if len(values) < MIN_HOLDOUT:
+        raise CalibrateError(f"{len(values)} held-out good images, at least {MIN_HOLDOUT} are needed; add good images")
+    if not (np.isfinite(values).all() and values.min() > 0 and values.max() > values.min()):
         raise CalibrateError("the held-out goods' scores are not usable (equal, zero or not finite); check the images")
+    highest = np.sort(_highest(values, parts)) if parts else np.sort(values)
+    n = len(highest)
     allowed = math.floor(alpha * (n + 1) + 1e-9)
     if allowed >= 1:
         rank = n + 1 - allowed
-        above = float(np.nextafter(values[rank - 1], np.inf))
+        above = float(np.nextafter(highest[rank - 1], np.inf))
         bound, upper_95 = allowed / (n + 1), float(stats.beta.ppf(0.95, allowed, rank))
         return Threshold(value=above, method="conformal", n=n, alpha=alpha, bound=bound, upper_95=upper_95)
     logs = np.log(values)
@@ -111,6 +123,14 @@ def set_threshold(scores: Sequence[float], alpha: float) -> Threshold:
     spread = math.sqrt(float(np.mean(upper**2)))
     value = math.exp(centre + float(stats.norm.ppf(1.0 - alpha)) * spread)
     return Threshold(value=value, method="normal_limit", n=n, alpha=alpha, bound=None)
+
+
+def _highest(values: Floats, parts: Sequence[str]) -> Floats:
+    """The highest score of each part."""
+    names, part = np.unique(np.asarray(parts), return_inverse=True)
+    highest = np.zeros(len(names))
+    np.maximum.at(highest, part, values)
+    return highest
 
 
 def goods_logistic(scores: Sequence[float], threshold: Threshold) -> Calibration:

@@ -143,8 +143,13 @@ def training_curve(epochs: Sequence[Mapping[str, Any]], key: str) -> str:
         points = [(epoch["epoch"], epoch[key]) for epoch in epochs if epoch.get(key) is not None]
         axes.plot(*zip(*points, strict=True), color=GOOD_COLOUR, marker="o", markersize=3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="epoch", ylabel=key.replace("_", " "))
+        axes.set(xlabel="epoch", ylabel=words(key))
     return sheet.svg
+
+
+def words(key: str) -> str:
+    """The name of a figure as people write it."""
+    return key.replace("_", " ").replace("auroc", "AUROC")
 
 
 def _span(scores: Floats, threshold: float) -> tuple[float, float]:

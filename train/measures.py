@@ -128,7 +128,7 @@ def table(facts: dict[str, Any]) -> str:
     """The figures for a person at a terminal."""
     lines = [f"evaluate: {facts['data']}, {facts['n_good']} good and {facts['n_defective']} defective test images"]
     if facts["left_out"]:
-        lines.append(f"  {len(facts['left_out'])} test images left out: the model was trained or set on them")
+        lines.append(f"  {len(facts['left_out'])} test images left out: training used them or their parts")
     if facts["empty_masks"]:
         lines.append(f"  {len(facts['empty_masks'])} masks mark nothing: these images are in no pixel figure")
     lines.append(f"  {'':29}   FP32   INT8  [95 % interval]")

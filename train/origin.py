@@ -25,7 +25,7 @@ def _training(work: Work) -> str:
     epochs = work.read_report(HEADS, "fit").get("epochs") or []
     keys = dict.fromkeys(key for epoch in epochs for key, value in epoch.items() if isinstance(value, int | float))
     drawn = [
-        chart(charts.training_curve(epochs, key), f"{key.replace('_', ' ')} after each epoch")
+        chart(charts.training_curve(epochs, key), f"{charts.words(key)} after each epoch")
         for key in keys
         if key != "epoch"
     ]

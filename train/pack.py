@@ -83,7 +83,7 @@ def pack(work: Work, target: Path, promise: float | None = None) -> Bundle:
             "types": report.types,
             "threshold": calibration["threshold"],
             "calibration": calibration["calibration"],
-            "metrics": _metrics(work),
+            "metrics": _metrics(work, calibration["threshold"]["value"]),
             "training": {
                 "recipe": report.recipe.model_dump(mode="json"),
                 "fit_images": len(report.fit_images),
@@ -135,20 +135,25 @@ def _marked(image: Image, report: FitReport) -> Image:
     return np.ascontiguousarray(marked)
 
 
-def _metrics(work: Work) -> dict[str, Any]:
-    """evaluate.json without its list of images; empty when the run was never evaluated."""
+def _metrics(work: Work, threshold: float) -> dict[str, Any]:
+    """evaluate.json without its list of images; empty when never evaluated. Raises PackError when it is outdated."""
     if not work.file("evaluate.json").is_file():
         return {}
     facts = work.read_report("evaluate.json", "evaluate")
+    if facts.get("threshold") != threshold:
+        raise PackError(
+            f"{work.file('evaluate.json')}: was measured at another threshold than the one to ship; "
+            "run `python -m train evaluate` again, or remove it"
+        )
     return {key: value for key, value in facts.items() if key != "images"}
 
 
 def need_goods(n: int, promise: float) -> None:
-    """Raises PackError when n held-out goods cannot guarantee the share, and says how many can."""
+    """Raises PackError when n held-out good parts cannot guarantee the share, and says how many can."""
     if n < goods_needed(promise):
         raise PackError(
-            f"{n} held-out goods cannot guarantee that at most {promise:.2%} of good parts are rejected: "
-            f"{goods_needed(promise)} are needed; add good images, raise --holdout-share, or promise less"
+            f"{n} held-out good parts cannot guarantee that at most {promise:.2%} of good parts are rejected: "
+            f"{goods_needed(promise)} are needed; add good parts, raise --holdout-share, or promise less"
         )
 
 

@@ -25,14 +25,14 @@ figure { margin: 0; min-width: 0 } figcaption { font-size: .8125rem; line-height
 svg { width: 100%; height: auto; display: block } svg text { font-family: inherit !important }
 .wide { overflow-x: auto } table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums }
 th, td { padding: .35rem .9rem .35rem 0; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line) }
-th { font-weight: 600; font-size: .875rem; color: var(--soft) } td { white-space: nowrap }
+th { font-weight: 600; font-size: .875rem; color: var(--soft) } th, td { white-space: nowrap }
 th:first-child, td:first-child, .facts td { text-align: left }
 .facts td { white-space: normal; overflow-wrap: anywhere }
 .facts td:first-child { color: var(--soft); min-width: 8.5rem }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 0 2rem }
+@media (min-width: 64rem) { .pair { display: grid; grid-template-columns: auto minmax(20rem, 1fr); gap: 0 2rem } }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); gap: 1.25rem }
 .trio { display: grid; grid-template-columns: repeat(3, 1fr); gap: .25rem; margin-bottom: .25rem }
-.trio img { width: 100%; display: block; border-radius: .2rem }
+.trio img { width: 100%; max-height: 17rem; object-fit: contain; display: block; background: var(--wash) }
 .scale { max-width: 22rem; margin: .75rem 0; font-size: .8125rem }
 .scale i { display: block; height: .7rem; border-radius: .2rem; background:
   linear-gradient(90deg, #00224e, #35456c, #666970, #948e77, #c8b866, #fee838) }

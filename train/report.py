@@ -60,6 +60,11 @@ def report(work: Work, out: Path | None = None) -> Path:
     facts = work.read_report("evaluate.json", "evaluate")
     if "reliability" not in facts:
         raise ReportError(f"{work.file('evaluate.json')}: is of another version; run `python -m train evaluate` again")
+    if facts["threshold"] != work.read_report("calibration.json", "calibrate")["threshold"]["value"]:
+        raise ReportError(
+            f"{work.file('evaluate.json')}: is of another threshold than calibration.json; "
+            "run `python -m train evaluate` again"
+        )
     run = work.fit_report()
     name = work.folder.resolve().name
     path = out or work.file("report.html")
@@ -145,9 +150,10 @@ def _types(facts: dict[str, Any]) -> str:
         share, auroc = (Interval(**found["intervals"][key]) for key in ("found", "auroc"))
         caught = f"{found['found_at_threshold']} of {found['n']}"
         right = "–" if found["named_right"] is None else f"{found['named_right']} of {found['found_at_threshold']}"
-        shown.append([name, caught, _with_interval(share), _with_interval(auroc), right])
+        sure = f"{100 * share.low:.0f} to {100 * share.high:.0f} %"
+        shown.append([name, caught, sure, _with_interval(auroc), right])
     dots = charts.by_type(scores, labels, GOOD, facts["threshold"])
-    counts = table(["type", "found", "share found", "image AUROC", "named right"], shown)
+    counts = table(["type", "found", "95 %", "image AUROC [95 %]", "named right"], shown)
     picture = chart(dots, "Each dot is a part; right of the dashed line it is rejected.")
     return f'<h2>Types of defect</h2><div class="pair"><div>{counts}</div>{picture}</div>'
 

@@ -72,6 +72,38 @@ def test_as_many_goods_as_are_needed_carry_a_guarantee_and_one_less_does_not(alp
             assert (threshold.bound is not None) == kept
 
 
+def test_many_photos_of_few_parts_promise_nothing() -> None:
+    scores = np.linspace(1.0, 2.0, 120).tolist()
+    parts = [f"tile {index // 6}" for index in range(120)]
+    alone, grouped = set_threshold(scores, 0.01), set_threshold(scores, 0.01, parts)
+    assert (alone.n, alone.method) == (120, "conformal")
+    assert (grouped.n, grouped.method, grouped.bound) == (20, "normal_limit", None)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(positive, min_size=60, max_size=90, unique=True), st.integers(2, 4))
+def test_a_guarantee_counts_a_part_as_rejected_if_any_of_its_photos_is(scores: list[float], photos: int) -> None:
+    parts = [str(index // photos) for index in range(len(scores))]
+    threshold = set_threshold(scores, 0.1, parts)
+    assert threshold.bound is not None
+    rejected = {part for part, score in zip(parts, scores, strict=True) if score >= threshold.value}
+    assert threshold.n == len(set(parts))
+    assert len(rejected) <= threshold.bound * (threshold.n + 1) - 1 + 1e-9
+
+
+def test_a_guarantee_holds_when_the_photos_of_a_part_are_alike() -> None:
+    """Six photos of each of 40 parts, almost the same score: as 240 independent goods they would promise too much."""
+    rng = np.random.default_rng(2)
+    shares = []
+    for _ in range(400):
+        scores = (rng.lognormal(size=40)[:, None] * np.exp(0.01 * rng.normal(size=(40, 6)))).ravel()
+        threshold = set_threshold(scores.tolist(), 0.05, np.repeat(np.arange(40), 6).astype(str).tolist())
+        shares.append(stats.lognorm.sf(threshold.value, 1.0))
+    assert threshold.upper_95 is not None
+    assert np.mean(shares) <= 0.055
+    assert np.mean(np.array(shares) <= threshold.upper_95) > 0.93
+
+
 def test_few_goods_promise_nothing() -> None:
     threshold = set_threshold([1.0, 1.1, 1.2, 1.3, 1.25, 1.15, 1.05, 1.22], alpha=0.01)
     assert threshold.method == "normal_limit"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from edge.bundle import INT8_ONNX, open_bundle
 from edge.types import EdgeError
 from train.calibrate import set_threshold
+from train.evaluate import evaluate_work
 from train.pack import PackError, check_promise, main, pack
 from train.work import Work
 
@@ -45,6 +46,15 @@ def test_a_folder_that_is_no_bundle_is_not_moved(tiny_run: Work, tmp_path: Path)
     assert names(tmp_path / "models/tiny") == ["notes.txt"]
 
 
+def test_figures_of_another_threshold_are_not_packed(tiny_run: Work, tmp_path: Path) -> None:
+    evaluate_work(tiny_run)
+    assert pack(tiny_run, tmp_path / "models/tiny").manifest.metrics["n_good"] == 8
+    facts = tiny_run.read_report("evaluate.json", "evaluate")
+    tiny_run.write_report("evaluate.json", facts | {"threshold": 999.0})
+    with pytest.raises(PackError, match="another threshold than the one to ship; run `python -m train evaluate` again"):
+        pack(tiny_run, tmp_path / "models/other")
+
+
 def test_a_promise_the_goods_support_is_packed_with_its_confidence(tiny_run: Work, tmp_path: Path) -> None:
     """Ten held-out goods, one of them allowed above: 1/11 on average, and 26 % in the worst twentieth."""
     threshold = pack(tiny_run, tmp_path / "models/tiny", promise=0.1).manifest.threshold
@@ -54,7 +64,9 @@ def test_a_promise_the_goods_support_is_packed_with_its_confidence(tiny_run: Wor
 
 def test_a_promise_without_the_goods_for_it_is_refused_with_their_number(tiny_run: Work, tmp_path: Path) -> None:
     out = tmp_path / "models/tiny"
-    with pytest.raises(PackError, match=r"10 held-out goods cannot guarantee .* 1\.00% .*: 99 are needed") as found:
+    with pytest.raises(
+        PackError, match=r"10 held-out good parts cannot guarantee .* 1\.00% .*: 99 are needed"
+    ) as found:
         main(["--work", str(tiny_run.folder), "--out", str(out), "--promise", "0.01"])
     assert "\n" not in str(found.value)
     assert not out.parent.exists()
@@ -75,7 +87,7 @@ def test_a_promise_is_made_only_where_the_threshold_guarantees_it(n: int, alpha:
     if threshold.bound is not None and threshold.bound <= promise:
         check_promise(threshold, promise)
     else:
-        with pytest.raises(PackError, match=r"are needed; add good images|train with --alpha"):
+        with pytest.raises(PackError, match=r"are needed; add good parts|train with --alpha"):
             check_promise(threshold, promise)
 
 

@@ -52,6 +52,8 @@ def test_the_data_card_counts_what_was_used_and_what_was_left_out(evaluated: Wor
 def test_every_mistake_at_the_threshold_is_pictured(evaluated: Work) -> None:
     """With the threshold above all scores every defective part is an escape, and six are shown, three pictures each."""
     changed(evaluated, "evaluate.json", threshold=999.0)
+    threshold = evaluated.read_report("calibration.json", "calibrate")["threshold"]
+    changed(evaluated, "calibration.json", threshold=threshold | {"value": 999.0})
     page = page_of(evaluated)
     assert page.count("data:image/jpeg;base64,") == 18
     assert "None: every good test part passes." in page
@@ -62,7 +64,7 @@ def test_the_guarantee_is_told_with_its_confidence_and_an_estimate_as_one(evalua
     threshold = evaluated.read_report("calibration.json", "calibrate")["threshold"]
     few = threshold | {"bound": None, "upper_95": None, "method": "normal_limit", "alpha": 0.01}
     changed(evaluated, "calibration.json", threshold=few)
-    assert "no guarantee; one needs 99 held-out goods" in page_of(evaluated)
+    assert "no guarantee; one needs 99 held-out good parts" in page_of(evaluated)
 
 
 def test_what_other_stages_left_is_shown_and_its_absence_is_no_fault(evaluated: Work) -> None:
@@ -73,7 +75,7 @@ def test_what_other_stages_left_is_shown_and_its_absence_is_no_fault(evaluated: 
     evaluated.write_report("heads.json", {"epochs": epochs})
     changed(evaluated, "quantize.json", trials=[{"method": "minmax", "auroc": 0.91}, {"method": "kl", "kept": True}])
     page = page_of(evaluated)
-    assert "validation auroc after each epoch" in page
+    assert "validation AUROC after each epoch" in page
     assert "<td>kl</td><td>–</td><td>yes</td>" in page
 
 
@@ -88,6 +90,12 @@ def test_names_from_folders_cannot_bring_markup(evaluated: Work) -> None:
 def test_a_report_of_another_version_is_one_line(evaluated: Work) -> None:
     evaluated.write_report("evaluate.json", {"data": "photos"})
     with pytest.raises(ReportError, match="run `python -m train evaluate` again"):
+        report(evaluated)
+
+
+def test_figures_of_another_threshold_are_not_shown(evaluated: Work) -> None:
+    changed(evaluated, "evaluate.json", threshold=999.0)
+    with pytest.raises(ReportError, match=r"another threshold than calibration\.json; run `python -m train evaluate`"):
         report(evaluated)
 
 
