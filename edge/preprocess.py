@@ -37,7 +37,7 @@ class InputSpec(BaseModel):
     width: PositiveInt
     height: PositiveInt
     colour: Literal["RGB"] = "RGB"
-    interpolation: Literal["area"] = "area"
+    interpolation: Literal["area", "linear"] = "area"  # how it is shrunk; enlarging is bilinear either way
 
 
 def decode_image(data: bytes, name: str = "image") -> Image:
@@ -95,7 +95,8 @@ def prepare(image: Image, spec: InputSpec) -> Image:
     """Crop, resize and reorder (H, W, 3) uint8 BGR into the model's input (1, height, width, 3) uint8 RGB.
 
     Pixel values are never rescaled here: normalisation is part of the model's graph. Shrinking averages
-    over areas (no aliasing); enlarging is bilinear.
+    over areas (no aliasing) unless the bundle says "linear", which takes a fifth of the time and is for frames
+    less than twice as large; enlarging is bilinear.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ImageError(f"expected an (H, W, 3) uint8 image, got {image.shape} {image.dtype}")
@@ -103,6 +104,6 @@ def prepare(image: Image, spec: InputSpec) -> Image:
     part = image[y : y + height, x : x + width]
     if (width, height) != (spec.width, spec.height):
         shrinks = spec.width <= width and spec.height <= height
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        interpolation = cv2.INTER_AREA if shrinks and spec.interpolation == "area" else cv2.INTER_LINEAR
         part = np.asarray(cv2.resize(part, (spec.width, spec.height), interpolation=interpolation), dtype=np.uint8)
     return np.asarray(cv2.cvtColor(part, cv2.COLOR_BGR2RGB), dtype=np.uint8)[np.newaxis]

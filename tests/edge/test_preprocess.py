@@ -62,6 +62,14 @@ def test_shrinking_averages_over_areas() -> None:
     assert (prepare(stripes, SQUARE) == 100).all()
 
 
+def test_a_bundle_that_says_linear_takes_the_pixels_between_and_averages_nothing_else() -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::4] = 255
+    area, linear = (prepare(stripes, InputSpec(width=16, height=16, interpolation=how)) for how in ("area", "linear"))
+    assert set(area.flatten().tolist()) == {64}
+    assert set(linear.flatten().tolist()) == {0}
+
+
 def test_prepare_leaves_the_frame_alone() -> None:
     frame = painted(1, 2, 3)
     tensor = prepare(frame, SQUARE)
