@@ -26,7 +26,7 @@ INT8_ONNX = "model_int8.onnx"
 FP32_ONNX = "model_fp32.onnx"
 MODELS = (INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, FP32_ONNX)
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # of a bundle
-MAX_MANIFEST_BYTES = 8 * 1024 * 1024  # each image it was trained on takes 27
+MAX_MANIFEST_BYTES = 1024 * 1024
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -20,6 +20,7 @@ STAGES = {
     "calibrate": ("train.calibrate", "held-out goods -> threshold and defect probability"),
     "evaluate": ("train.evaluate", "test images -> measures, FP32 and INT8"),
     "profile": ("train.profile", "where the time of an inference goes, node by node"),
+    "yardstick": ("train.yardstick", "the INT8 file beside the one NNCF makes of the same graph (development only)"),
     "report": ("train.report", "measures and pictures -> one HTML page"),
     "pack": ("train.pack", "run -> bundle"),
     "all": ("train.all", "the whole chain"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from train.errors import TrainError
 
 OPSET = 21
+INT8_ENDING = "_int8"
 
 
 class GraphError(TrainError):
@@ -70,32 +72,89 @@ def _byte(graph: onnx.GraphProto, name: str) -> NDArray[np.uint8]:
     return np.array(value.item(), np.uint8)
 
 
-def fold_weights(model: ModelProto) -> int:
+def operators(model: ModelProto) -> list[str]:
+    """The convolutions of a graph in its order, each by the module its weight comes from."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    names = []
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            weight = node.input[1]
+            while weight in makers:  # DequantizeLinear, Clip, QuantizeLinear
+                weight = makers[weight].input[0]
+            names.append(_operator(weight))
+    return names
+
+
+def _operator(weight: str) -> str:
+    return weight.removesuffix(INT8_ENDING).removesuffix(".weight")
+
+
+def fold_weights(
+    model: ModelProto, kept_float: Collection[str] = (), means: Mapping[str, NDArray[Any]] | None = None
+) -> int:
     """Replace every weight -> QuantizeLinear -> Clip -> DequantizeLinear by int8 weight -> DequantizeLinear.
 
     With the weights left float, OpenVINO runs the convolutions in float. Dense convolutions are stored in 7 bits
     (-64..63): CPUs without VNNI add pairs of u8 x s8 products in 16 bits, and 2 x 255 x 64 still fits there, so
     every CPU computes the same scores (docs/decisions/0003). Depthwise kernels do not use that instruction and keep
-    8 bits. Returns how many were folded.
+    8 bits. Operators in kept_float get their float weight and an input that is not rounded. means: each operator's mean
+    input, (C,); what rounding the weights takes from it is given back by the bias (Nagel et al. 2019, equation 17).
+    Returns how many were folded.
     """
+    unknown = set(kept_float) - set(operators(model))
+    if unknown:
+        raise GraphError(f"no convolution is called {', '.join(sorted(unknown))}")
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    users = _users(graph)
+    weights = [n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] in constants]
+    folded = 0
+    for node in weights:
+        dequantize = _follow(node, users, graph)
+        operator = _operator(node.input[0])
+        if operator in kept_float:
+            _keep_float(graph, dequantize, node.input[0], users)
+            continue
+        weight, scale = (numpy_helper.to_array(constants[name]) for name in node.input[:2])
+        stored, step = _quantised(weight, scale, coarse=weight.shape[1] > 1)
+        name = f"{node.input[0]}{INT8_ENDING}"
+        graph.initializer.append(numpy_helper.from_array(stored, name))
+        graph.initializer.append(numpy_helper.from_array(step, f"{name}_scale"))
+        dequantize.input[0], dequantize.input[1] = name, f"{name}_scale"
+        if means is not None:
+            (convolution,) = users[dequantize.output[0]]
+            lost = weight - stored * step.reshape(-1, 1, 1, 1)
+            _raise_bias(constants[convolution.input[2]], lost, means[operator])
+        folded += 1
+    _drop_dead(graph)
+    _drop_unused(model)
+    return folded
+
+
+def _users(graph: onnx.GraphProto) -> dict[str, list[NodeProto]]:
     users: dict[str, list[NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             users.setdefault(name, []).append(node)
-    weights = [n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] in constants]
-    for node in weights:
-        dequantize = _follow(node, users, graph)
-        weight, scale = (numpy_helper.to_array(constants[name]) for name in node.input[:2])
-        stored, step = _quantised(weight, scale, coarse=weight.shape[1] > 1)
-        name = f"{node.input[0]}_int8"
-        graph.initializer.append(numpy_helper.from_array(stored, name))
-        graph.initializer.append(numpy_helper.from_array(step, f"{name}_scale"))
-        dequantize.input[0], dequantize.input[1] = name, f"{name}_scale"
-        graph.node.remove(node)
-    _drop_unused(model)
-    return len(weights)
+    return users
+
+
+def _keep_float(graph: onnx.GraphProto, weight_back: NodeProto, weight: str, users: dict[str, list[NodeProto]]) -> None:
+    """Give a convolution its float weight, and its input as it is before QuantizeLinear -> DequantizeLinear."""
+    makers = {output: node for node in graph.node for output in node.output}
+    (convolution,) = users[weight_back.output[0]]
+    convolution.input[1] = weight
+    back = makers.get(convolution.input[0])
+    if back is not None and back.op_type == "DequantizeLinear":
+        convolution.input[0] = makers[back.input[0]].input[0]
+
+
+def _raise_bias(bias: TensorProto, lost: NDArray[Any], mean: NDArray[Any]) -> None:
+    """Add what an (O, I, kh, kw) weight error takes from the mean input (C,), C = groups x I, to the bias (O,)."""
+    groups = len(mean) // lost.shape[1]
+    by_group = lost.sum(axis=(2, 3)).reshape(groups, -1, lost.shape[1])
+    more = np.einsum("goi,gi->go", by_group, mean.reshape(groups, -1)).reshape(-1)
+    bias.CopyFrom(numpy_helper.from_array((numpy_helper.to_array(bias) + more).astype(np.float32), bias.name))
 
 
 def _quantised(weight: NDArray[Any], scale: NDArray[Any], coarse: bool) -> tuple[NDArray[np.int8], NDArray[Any]]:
@@ -120,6 +179,17 @@ def _follow(quantize: NodeProto, users: dict[str, list[NodeProto]], graph: onnx.
     return following
 
 
+def _drop_dead(graph: onnx.GraphProto) -> None:
+    """Remove nodes whose output nobody reads, and then those that only they read."""
+    while True:
+        read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+        dead = [node for node in graph.node if not read.intersection(node.output)]
+        if not dead:
+            return
+        for node in dead:
+            graph.node.remove(node)
+
+
 def _drop_unused(model: ModelProto) -> None:
     used = {name for node in model.graph.node for name in node.input}
     for tensor in [t for t in model.graph.initializer if t.name not in used]:
@@ -128,6 +198,9 @@ def _drop_unused(model: ModelProto) -> None:
 
 def finish(model: ModelProto, height: int, width: int) -> None:
     """Give the graph its byte input, check it, and drop what only a debugger would read."""
+    names = operators(model)
+    for node, name in zip((n for n in model.graph.node if n.op_type == "Conv"), names, strict=True):
+        node.name = name  # the compiled graph and its profile then speak of the network's modules
     take_bytes(model, height, width)
     _drop_unused(model)
     del model.graph.value_info[:]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,20 @@ from edge.preprocess import InputSpec, load_image, prepare
 from train.errors import TrainError
 from train.export import example, outputs, quiet, to_onnx
 from train.fit import chosen_patches, collect_patches, image_tensor, load_features, load_network, statistics
-from train.graph import finish, fold_weights
+from train.graph import finish, fold_weights, operators
 from train.model import InspectionNet, NormalityHead, PatchFeatures
+from train.observers import Observer, observe
 from train.profile import runtime_nodes
+from train.sensitivity import Block, input_means, most_sensitive
+from train.trials import HeldOut, Settings, Trial, choose, compare, held_out, plan
 from train.work import FitReport, Work, progress
 
 FP32_TOLERANCE = 1e-3  # relative, torch = ONNX Runtime = OpenVINO on the float graph
 INT8_TOLERANCE = 0.03  # relative, ONNX Runtime against OpenVINO on the INT8 file: they round at different places
 PARITY_IMAGES = 8
+SENSITIVITY_IMAGES = 6
+BIAS_IMAGES = 16
+MOST_SECONDS = 300  # after this no further way is tried
 
 
 class QuantizeError(TrainError):
@@ -45,26 +53,62 @@ def quantize(work: Work) -> None:
     """Write the INT8 model, prove that it is INT8 and that all runtimes agree on it, and report what was measured."""
     report = work.fit_report()
     work.need(FP32_ONNX, "export")
-    features = load_features(work)
-    head = int8_head(features, chosen_patches(work), report)
-    network = load_network(work, head)
-    _write_int8(network, report, outputs(report), work.file(INT8_ONNX), work.file(INT8_IR))
-    convolutions = int8_convolutions(work.file(INT8_IR))
+    with tempfile.TemporaryDirectory() as scratch:
+        images = held_out(report)
+        tried = _attempts(work, report, images, Path(scratch))
+        chosen = choose([trial for trial, _ in tried])
+        folder = next(folder for trial, folder in tried if trial is chosen)
+        for path in folder.iterdir():
+            shutil.copy(path, work.file(path.name))
+    settings = chosen.settings
+    convolutions = int8_convolutions(work.file(INT8_IR), settings.float_operators)
     facts: dict[str, Any] = {
         "tool": "neural_compressor PT2E static, activations u8 per tensor, weights s8 per channel (dense: 7 bits)",
-        "calibration_images": len(_calibration_files(report)),
+        "calibration_images": len(_calibration_files(report, settings)),
         "convolutions": {"all": len(convolutions), "int8": sum(convolutions.values())},
+        "trials": [trial.facts(trial is chosen) for trial, _ in tried],
+        "measured_on": images.source,
+        "within_limits": chosen.passed,
         "parity": parity(work, load_network(work), report),
         "bytes": work.file(INT8_ONNX).stat().st_size,
     }
     work.write_report("quantize.json", facts)
     print(
-        f"quantize: {len(convolutions)} of {len(convolutions)} convolutions in INT8, {facts['bytes'] / 1e6:.1f} MB; "
-        f"INT8 against FP32 score {facts['parity']['int8_against_fp32']:.2%} apart at most"
+        f"quantize: {sum(convolutions.values())} of {len(convolutions)} convolutions in INT8, "
+        f"{facts['bytes'] / 1e6:.1f} MB; {chosen.words} ({images.source})"
     )
 
 
-def int8_head(features: PatchFeatures, chosen: torch.Tensor, report: FitReport) -> NormalityHead:
+def _attempts(work: Work, report: FitReport, images: HeldOut, scratch: Path) -> list[tuple[Trial, Path]]:
+    """Quantise until the limits are kept or nothing is left to try; each trial with the folder of its files."""
+
+    def sensitive(settings: Settings) -> list[Block]:
+        model = _exported(load_network(work), report, settings, outputs(report))
+        return [block for block, _ in most_sensitive(model, images.tensors[:SENSITIVITY_IMAGES], report.input)]
+
+    fp32 = images.scores(work.file(FP32_ONNX), report.input)
+    start = time.monotonic()
+    trials: list[Trial] = []
+    folders: list[Path] = []
+    for settings in plan(report.recipe.calibration_images, trials, sensitive):
+        folders.append(scratch / str(len(trials)))
+        folders[-1].mkdir()
+        build(work, report, settings, folders[-1])
+        trials.append(compare(settings, images, images.scores(folders[-1] / INT8_IR, report.input), fp32))
+        if trials[-1].passed or time.monotonic() - start > MOST_SECONDS:
+            break
+        print(f"quantize: over the limits, trying on. {trials[-1].words}")
+    return list(zip(trials, folders, strict=True))
+
+
+def build(work: Work, report: FitReport, settings: Settings, folder: Path) -> None:
+    """Quantise a run's network in one way: INT8_ONNX and INT8_IR, in the folder."""
+    features = load_features(work)
+    head = int8_head(features, chosen_patches(work), report, settings)
+    _write_int8(load_network(work, head), report, settings, outputs(report), folder / INT8_ONNX)
+
+
+def int8_head(features: PatchFeatures, chosen: torch.Tensor, report: FitReport, settings: Settings) -> NormalityHead:
     """The memory bank again, from the same patches, but as the INT8 features see them.
 
     A bank of float features would measure rounding as if it were wear: on parts that hardly vary, that costs more
@@ -72,9 +116,9 @@ def int8_head(features: PatchFeatures, chosen: torch.Tensor, report: FitReport) 
     """
     files = [report.data / name for name in report.fit_images]
     with tempfile.TemporaryDirectory() as scratch:
-        ir = Path(scratch) / "features.xml"
-        _write_int8(features, report, ["features"], ir.with_suffix(".onnx"), ir)
-        patches = collect_patches(_extractor(ir, report.input), files, report.recipe)
+        path = Path(scratch) / "features.onnx"
+        _write_int8(features, report, settings, ["features"], path)
+        patches = collect_patches(_extractor(path.with_suffix(".xml"), report.input), files, report.recipe)
     mean, std = statistics(patches, features.fine_channels, report.recipe)
     return NormalityHead(mean, std, (patches[chosen] - mean) / std)
 
@@ -91,67 +135,64 @@ def _extractor(ir: Path, spec: InputSpec) -> Callable[[Path], torch.Tensor]:
     return extract
 
 
-def _write_int8(network: nn.Module, report: FitReport, names: Sequence[str], onnx_file: Path, ir: Path) -> None:
-    """Quantise a network, store its weights as int8 and write both files."""
+def _write_int8(
+    network: nn.Module, report: FitReport, settings: Settings, names: Sequence[str], onnx_file: Path
+) -> None:
+    """Quantise a network, store its weights as int8 and write it as ONNX and, beside it, as OpenVINO IR."""
+    model = _exported(network, report, settings, names)
+    files = _calibration_files(report, settings)[:BIAS_IMAGES]
+    tensors = [prepare(load_image(path), report.input) for path in files]
+    means = input_means(model, tensors, report.input) if settings.correct_bias else None
+    fold_weights(model, set(settings.float_operators) & set(operators(model)), means)
+    finish(model, report.input.height, report.input.width)
+    onnx.save(model, onnx_file)
+    openvino.save_model(openvino.convert_model(onnx_file), onnx_file.with_suffix(".xml"), compress_to_fp16=False)
+
+
+def _exported(network: nn.Module, report: FitReport, settings: Settings, names: Sequence[str]) -> onnx.ModelProto:
+    """The network's ONNX graph with Q/DQ pairs and float weights."""
     spec = report.input
     with quiet():
-        quantised = _quantised(network, _calibration_files(report), spec)
-        model = to_onnx(torch.export.export(quantised, (example(spec),)), spec, names)
-    fold_weights(model)
-    finish(model, spec.height, spec.width)
-    onnx.save(model, onnx_file)
-    openvino.save_model(openvino.convert_model(onnx_file), ir, compress_to_fp16=False)
+        quantised = _quantised(network, _calibration_files(report, settings), spec, settings.observer)
+        return to_onnx(torch.export.export(quantised, (example(spec),)), spec, names)
 
 
-def _calibration_files(report: FitReport) -> list[Path]:
+def _calibration_files(report: FitReport, settings: Settings) -> list[Path]:
     """Good images the ranges are measured on, spread evenly over those the model was fitted to."""
     files = [report.data / name for name in report.fit_images]
-    step = max(1, len(files) // report.recipe.calibration_images)
-    return files[::step][: report.recipe.calibration_images]
+    step = max(1, len(files) // settings.images)
+    return files[::step][: settings.images]
 
 
-def _quantised(network: nn.Module, files: Sequence[Path], spec: InputSpec) -> GraphModule:
+def _quantised(network: nn.Module, files: Sequence[Path], spec: InputSpec, observer: Observer) -> GraphModule:
     """Neural Compressor's post-training static quantisation on the exported graph (PT2E)."""
     # Imported here, inside quiet(): the packages write to the log while they are imported.
     from neural_compressor.torch.export import export as export_graph
     from neural_compressor.torch.quantization import INT8StaticQuantConfig, convert
-    from neural_compressor.torch.quantization import prepare as observe
+    from neural_compressor.torch.quantization import prepare as prepare_graph
 
     exported = export_graph(network, (example(spec),))
-    prepared = observe(exported, INT8StaticQuantConfig())
-    _observe_extremes(prepared)
+    prepared = prepare_graph(exported, INT8StaticQuantConfig(act_algo="kl" if observer == "kl" else "minmax"))
+    observe(prepared, observer)
     with torch.no_grad():
         for path in progress(files, "INT8 ranges"):
             prepared(image_tensor(path, spec))
     return convert(prepared)
 
 
-def _observe_extremes(prepared: GraphModule) -> None:
-    """Let every activation's range be the smallest and largest value seen.
+def int8_convolutions(model: Path, kept_float: Collection[str] = ()) -> dict[str, bool]:
+    """Operator -> computed in 8 bits, for every convolution of the compiled graph.
 
-    The default is a moving average that forgets slowly: after a hundred images its range is still almost that of
-    the first one, and what lies outside it is clipped, which is where defects are.
+    Raises QuantizeError when any but those kept in float is not, or one of those is.
     """
-    from torchao.quantization.pt2e.observer import MinMaxObserver, MovingAverageMinMaxObserver
-
-    for name, observer in list(prepared.named_children()):
-        if isinstance(observer, MovingAverageMinMaxObserver):
-            extremes = MinMaxObserver(
-                dtype=observer.dtype,
-                qscheme=observer.qscheme,
-                quant_min=observer.quant_min,
-                quant_max=observer.quant_max,
-            )
-            setattr(prepared, name, extremes)
-
-
-def int8_convolutions(model: Path) -> dict[str, bool]:
-    """Name -> computed in 8 bits, for every convolution of the compiled graph; raises QuantizeError if one is not."""
     nodes = [node for node in runtime_nodes(model) if node.kind == "Convolution"]
-    found = {node.name: node.precision in ("u8", "i8") for node in nodes}
-    slow = [name for name, int8 in found.items() if not int8]
-    if slow or not found:
-        raise QuantizeError(f"{model.name}: {len(slow)} of {len(found)} convolutions run in float: {', '.join(slow)}")
+    found = {node.name.partition("/")[0]: node.precision in ("u8", "i8") for node in nodes}
+    slow = {name for name, int8 in found.items() if not int8}
+    if slow != set(kept_float) or not found:
+        raise QuantizeError(
+            f"{model.name}: {len(slow)} of {len(found)} convolutions run in float: {', '.join(sorted(slow))}; "
+            f"kept in float on purpose: {', '.join(sorted(kept_float)) or 'none'}"
+        )
     return found
 
 
