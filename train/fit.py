@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +31,7 @@ from train.work import FitReport, Work, git_commit, progress, versions
 MODEL = "model.pt"
 CHECKPOINT = "heads_checkpoint.pt"
 PROJECTED = 48  # dimensions in which the bank is chosen
+MAX_NATIVE = 2048  # pixels a side
 MULTIPLE = 16  # sides are multiples of the coarsest stride, so that the two feature grids fit each other
 
 
@@ -196,12 +198,15 @@ def input_spec(samples: list[Sample], recipe: Recipe) -> InputSpec:
     """The model's input: the images' aspect ratio, about side^2 pixels, sides multiples of 16.
 
     Without a wanted side it is 0.4 of the images' own, between 320 and 640: larger parts need more cells
-    (a 2000x1334 board set: AUROC .87 at 320, .95 at 640), smaller images do not get better by enlarging.
+    (a 2000x1334 board set: AUROC .87 at 320, .95 at 640), smaller images do not get better by enlarging. Native: the
+    images' own, with sides up to 15 pixels longer, so that nothing is averaged away.
     """
     shapes = [load_image(sample.path).shape for sample in samples[:: max(1, len(samples) // 25)]]
     height, width = (float(np.median([shape[axis] for shape in shapes])) for axis in (0, 1))
     if recipe.crop is not None:
         height, width = float(recipe.crop.height), float(recipe.crop.width)
+    if recipe.native:
+        return InputSpec(crop=recipe.crop, width=_whole(width), height=_whole(height), interpolation="linear")
     side = recipe.side or min(max(0.4 * (height * width) ** 0.5, 320.0), 640.0)
     scale = side / (height * width) ** 0.5
     # Below a factor of two bilinear sees every pixel, too, and takes a fifth of the time.
@@ -212,6 +217,13 @@ def input_spec(samples: list[Sample], recipe: Recipe) -> InputSpec:
 
 def _rounded(pixels: float) -> int:
     return max(4, round(pixels / MULTIPLE)) * MULTIPLE
+
+
+def _whole(pixels: float) -> int:
+    """A side that a grid of MULTIPLE covers; raises FitError when it is longer than the station can judge in time."""
+    if pixels > MAX_NATIVE:
+        raise FitError(f"native: an image side of {pixels:.0f} pixels is over {MAX_NATIVE}; give a crop, or a side")
+    return math.ceil(pixels / MULTIPLE) * MULTIPLE
 
 
 def collect_patches(extract: Callable[[Path], Tensor], files: Sequence[Path], recipe: Recipe) -> Tensor:

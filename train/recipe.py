@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from edge.preprocess import Crop
 from train.errors import TrainError
@@ -25,6 +25,7 @@ class Recipe(BaseModel):
     backbone: str = "tf_efficientnet_lite0"  # any timm network with features at strides 8 and 16
     weights: Path | None = None  # a state dict for it; none: the installed package, else timm's hub
     side: Annotated[int, Field(ge=64, le=2048)] | None = None  # width x height is about side^2; none: from the images
+    native: bool = False  # the images' own resolution: nothing is shrunk, small defects stay as large as they are
     crop: Crop | None = None  # the inspected rectangle, frame pixels
     patch_stride: Literal[8, 16] = 16  # pixels of the model's input from one map cell to the next
     fine_weight: Annotated[float, Field(gt=0, le=2)] = 0.5  # weight of the stride-8 features against the stride-16 ones
@@ -57,6 +58,12 @@ class Recipe(BaseModel):
     )
     seed: Annotated[int, Field(ge=0)] = 0
 
+    @model_validator(mode="after")
+    def _one_size(self) -> Recipe:
+        if self.native and self.side is not None:
+            raise ValueError("side and native = true are two sizes; leave one out")
+        return self
+
 
 OPTIONS: dict[str, type] = {
     "backbone": str,
@@ -78,7 +85,7 @@ OPTIONS: dict[str, type] = {
     "backbone_rate": float,
     "patience": int,
 }
-SWITCHES = ("artificial", "flips", "mixing")
+SWITCHES = ("native", "artificial", "flips", "mixing")
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:

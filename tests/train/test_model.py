@@ -1,11 +1,18 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from train.backbones import Backbone, BackboneError
-from train.fit import k_centre_greedy
+from train.data import Sample
+from train.fit import FitError, input_spec, k_centre_greedy
 from train.model import InspectionNet, NormalityHead, PatchFeatures
+from train.recipe import Recipe
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -156,3 +163,35 @@ def test_k_centre_covers_within_twice_the_best(seed: int, size: int) -> None:
 def test_k_centre_chooses_each_row_once() -> None:
     rows = torch.randn(50, 4)
     assert len(set(k_centre_greedy(rows, 30, 0).tolist())) == 30
+
+
+def test_a_defect_answers_alike_wherever_it_lies(features: PatchFeatures) -> None:
+    """A large input has no seams. Only what the padding at the frame's own border does is seen from far away: 3 %."""
+    head = NormalityHead(torch.zeros(152), torch.ones(152), torch.randn(30, 152, generator=torch.manual_seed(0)))
+    network = InspectionNet(features, head, top_k=5).eval()
+    peaks = []
+    for x, y in ((10, 6), (11, 6), (12, 5), (10, 7), (7, 6)):
+        image = torch.full((1, 3, 208, 336), 90.0)
+        image[..., y * 16 : y * 16 + 11, x * 16 : x * 16 + 13] = 230.0
+        with torch.inference_mode():
+            peaks.append(float(network(image)[1][0, 0, y - 1 : y + 3, x - 1 : x + 3].max()))
+    assert max(peaks) < 1.03 * min(peaks)
+
+
+@pytest.mark.parametrize(("size", "expected"), [((1632, 1224), (1632, 1232)), ((1600, 1200), (1600, 1200))])
+def test_native_shrinks_nothing(tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
+    width, height = size
+    cv2.imwrite(str(tmp_path / "part.png"), np.zeros((height, width, 3), np.uint8))
+    spec = input_spec([Sample(tmp_path / "part.png", "good", None)], Recipe(native=True))
+    assert (spec.width, spec.height) == expected
+
+
+def test_native_refuses_what_no_station_judges_in_time(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "part.png"), np.zeros((16, 2064, 3), np.uint8))
+    with pytest.raises(FitError, match="2064 pixels is over 2048; give a crop"):
+        input_spec([Sample(tmp_path / "part.png", "good", None)], Recipe(native=True))
+
+
+def test_two_sizes_are_refused() -> None:
+    with pytest.raises(ValidationError, match="leave one out"):
+        Recipe(native=True, side=320)
