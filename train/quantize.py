@@ -95,7 +95,7 @@ def _attempts(work: Work, report: FitReport, images: HeldOut, scratch: Path) -> 
         folders[-1].mkdir()
         build(work, report, settings, folders[-1])
         trials.append(compare(settings, images, images.scores(folders[-1] / INT8_IR, report.input), fp32))
-        if trials[-1].passed or time.monotonic() - start > MOST_SECONDS:
+        if trials[-1].passed or not images.enough or time.monotonic() - start > MOST_SECONDS:
             break
         print(f"quantize: over the limits, trying on. {trials[-1].words}")
     return list(zip(trials, folders, strict=True))

@@ -23,6 +23,7 @@ from train.work import FitReport
 
 MAX_AUROC_DROP = 0.002
 MAX_FLIPS = 0.005  # share of images whose verdict INT8 changes, each file with the threshold its own scores set
+MIN_GOODS = 20  # with fewer held-out goods chance decides, and nothing but the first way is tried
 MOST_GOODS = 60  # held-out goods that are marked and scored: bounds the time
 MOST_FLOAT = 4  # blocks of operators that may stay float
 MARKS = (0.5, 0.25, 0.12)  # how far a marked square is turned over: plain, faint, hardly there
@@ -47,15 +48,21 @@ class Trial:
     auroc_drop: float | None  # None: there are no defects to tell from goods
     correlation: float  # Spearman, INT8 scores against float scores
     flips: float
+    images: int
+
+    @property
+    def most_flips(self) -> float:
+        """One image is no evidence, however few there are."""
+        return max(MAX_FLIPS, 1 / self.images)
 
     @property
     def passed(self) -> bool:
-        return (self.auroc_drop or 0.0) <= MAX_AUROC_DROP and self.flips <= MAX_FLIPS
+        return (self.auroc_drop or 0.0) <= MAX_AUROC_DROP and self.flips <= self.most_flips
 
     @property
     def loss(self) -> tuple[float, float]:
         """What is over the limits, in units of them, then the disorder of the scores: lower is better."""
-        over = max(0.0, (self.auroc_drop or 0.0) / MAX_AUROC_DROP - 1) + max(0.0, self.flips / MAX_FLIPS - 1)
+        over = max(0.0, (self.auroc_drop or 0.0) / MAX_AUROC_DROP - 1) + max(0.0, self.flips / self.most_flips - 1)
         return over, 1.0 - self.correlation
 
     @property
@@ -65,7 +72,7 @@ class Trial:
 
     def facts(self, chosen: bool) -> dict[str, Any]:
         """As quantize.json and the report hold it."""
-        numbers = {key: value for key, value in asdict(self).items() if key != "settings"}
+        numbers = {key: value for key, value in asdict(self).items() if key not in ("settings", "images")}
         settings = {"what": self.settings.what, "float_operators": list(self.settings.float_operators)}
         return {**settings, **numbers, "chosen": chosen}
 
@@ -77,6 +84,10 @@ class HeldOut:
     tensors: tuple[Image, ...]
     defective: NDArray[np.bool_]
     source: str
+
+    @property
+    def enough(self) -> bool:
+        return int(np.sum(~self.defective)) >= MIN_GOODS
 
     def scores(self, model: Path, spec: InputSpec) -> NDArray[np.float64]:
         """(N,) scores of a model file through the device's code."""
@@ -117,7 +128,7 @@ def compare(settings: Settings, images: HeldOut, int8: NDArray[np.float64], fp32
     if images.defective.any() and not images.defective.all():
         drop = float(roc_auc_score(images.defective, fp32) - roc_auc_score(images.defective, int8))
     flips = float(np.mean(_rejected(images, int8) != _rejected(images, fp32)))
-    return Trial(settings, drop, float(spearmanr(int8, fp32).statistic), flips)
+    return Trial(settings, drop, float(spearmanr(int8, fp32).statistic), flips, len(int8))
 
 
 def _rejected(images: HeldOut, scores: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ def scores(*parts: np.ndarray) -> np.ndarray:
 
 
 def trial(drop: float | None = 0.0, flips: float = 0.0, correlation: float = 1.0, what: str = "") -> Trial:
-    return Trial(Settings(what), drop, correlation, flips)
+    return Trial(Settings(what), drop, correlation, flips, 400)
 
 
 def test_the_same_scores_cost_nothing() -> None:
@@ -38,6 +38,17 @@ def test_a_defect_that_int8_no_longer_sees_is_a_drop_and_a_flip() -> None:
     assert found.auroc_drop == pytest.approx(0.1)
     assert found.flips == pytest.approx(1 / 30)
     assert not found.passed
+
+
+def test_one_image_whose_verdict_changes_is_no_evidence_and_two_are() -> None:
+    assert Trial(Settings(""), 0.0, 1.0, 1 / 96, 96).passed
+    assert not Trial(Settings(""), 0.0, 1.0, 2 / 96, 96).passed
+    assert not Trial(Settings(""), 0.0, 1.0, 3 / 400, 400).passed
+
+
+def test_with_few_goods_nothing_can_be_told() -> None:
+    assert IMAGES.enough
+    assert not HeldOut((), np.array([False] * 19 + [True] * 57), "few").enough
 
 
 def test_without_defects_there_is_no_drop_to_speak_of() -> None:
@@ -65,7 +76,7 @@ def failing_plan(blocks: list[tuple[str, ...]]) -> list[Settings]:
     """Everything the plan tries when nothing is ever good enough; the first stays the best."""
     tried: list[Trial] = []
     for settings in plan(64, tried, lambda settings: blocks):
-        tried.append(Trial(settings, 0.01 + 0.001 * len(tried), 1.0, 0.0))
+        tried.append(Trial(settings, 0.01 + 0.001 * len(tried), 1.0, 0.0, 400))
     return [one.settings for one in tried]
 
 
