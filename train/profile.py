@@ -98,7 +98,8 @@ def node_times(model: Path, n: int, threads: int) -> tuple[list[tuple[Node, floa
             whole.append((time.perf_counter() - start) * 1e3)
             for fact in requests[0].get_profiling_info():
                 times[fact.node_name].append(fact.real_time.total_seconds() * 1e3)
-    return [(node, float(np.median(times[node.name]))) for node in _nodes(profiled)], float(np.median(whole))
+    # A node that was folded into another was never run and has no times.
+    return [(node, float(np.median(times[node.name] or [0.0]))) for node in _nodes(profiled)], float(np.median(whole))
 
 
 def int8_peak(threads: int = 0, n: int = 30) -> float:

@@ -15,7 +15,7 @@ from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, open_bundle
 from edge.detector import RUNTIMES, Detector, check_references
 from edge.preprocess import load_image
 from train.evaluate import EvaluateError, evaluate_bundle
-from train.profile import runtime_nodes
+from train.profile import node_times, runtime_nodes
 from train.quantize import QuantizeError, int8_convolutions, parity
 from train.work import Work
 
@@ -109,6 +109,12 @@ def test_the_profile_counts_what_the_network_multiplies(work: Work) -> None:
     nodes = [node for node in runtime_nodes(work.file(INT8_IR)) if node.kind == "Convolution"]
     assert nodes[-1].macs == 500 * 152 * 16 * 16
     assert nodes[0].macs == 32 * 3 * 9 * 128 * 128
+
+
+def test_a_node_that_was_folded_into_another_takes_no_time(work: Work) -> None:
+    timed, whole = node_times(work.file(FP32_ONNX), 3, 1)
+    assert {node.kind for node, ms in timed if ms == 0.0} == {"Reorder"}
+    assert 0 < sum(ms for _, ms in timed) < 10 * whole
 
 
 def test_a_float_model_does_not_pass_as_int8(work: Work) -> None:
