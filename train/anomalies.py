@@ -21,8 +21,8 @@ MIN_CHANGE = 6.0  # mean grey levels inside the mask: what differs less nobody c
 def add_anomaly(image: Image, other: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
     """One artificial defect on a copy of an (H, W, 3) uint8 good image; other: a good image of the same shape.
 
-    Returns the image and its (H, W) mask. A defect that can hardly be seen is drawn again, stronger; the mask is
-    never empty.
+    Returns the image and its (H, W) mask. A defect that can hardly be seen is drawn again, stronger, and at last as a
+    black or white patch; the mask is never empty.
     """
     for attempt in range(8):
         painter = PAINTERS[int(rng.integers(len(PAINTERS)))]
@@ -32,10 +32,12 @@ def add_anomaly(image: Image, other: Image, rng: np.random.Generator) -> tuple[I
         mask = soft > 0.5
         if mask.any() and cv2.absdiff(changed, image)[mask].mean() >= MIN_CHANGE:
             return changed, mask
-    soft, _ = _scratch(image, other, rng)
-    mask = soft > 0.5
+    mask = np.zeros(image.shape[:2], np.bool_)
+    height, width = max(1, image.shape[0] // 12), max(1, image.shape[1] // 12)
+    y, x = int(rng.integers(image.shape[0] - height + 1)), int(rng.integers(image.shape[1] - width + 1))
+    mask[y : y + height, x : x + width] = True
     changed = image.copy()
-    changed[mask] = 255 - changed[mask] // 2
+    changed[mask] = np.where(image[mask] < 128, 255, 0)
     return changed, mask
 
 

@@ -83,10 +83,11 @@ def mix(images: Tensor, masks: Tensor, defective: Tensor, rng: np.random.Generat
     seen = masks.sum(dim=(1, 2, 3)), other_masks.sum(dim=(1, 2, 3))
     images[:, :, y : y + h, x : x + w] = others[:, :, y : y + h, x : x + w]
     masks[:, :, y : y + h, x : x + w] = other_masks[:, :, y : y + h, x : x + w]
+    any_left, any_pasted = float(h * w < height * width), float(h * w > 0)
     kept = masks.sum(dim=(1, 2, 3)) - masks[:, :, y : y + h, x : x + w].sum(dim=(1, 2, 3))
     pasted = masks[:, :, y : y + h, x : x + w].sum(dim=(1, 2, 3))
     visible = [
-        torch.where(whole > 0, part / whole.clamp_min(1e-6), 1.0)  # nobody marked where: it counts as seen
-        for part, whole in zip((kept, pasted), seen, strict=True)
+        torch.where(whole > 0, part / whole.clamp_min(1e-6), some)  # nobody marked where: it counts as seen
+        for part, whole, some in zip((kept, pasted), seen, (any_left, any_pasted), strict=True)
     ]
     return images, masks, torch.maximum(visible[0] * defective, visible[1] * other)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Dataset as TorchDataset
 
 from edge.preprocess import InputSpec, inspected_box, load_image, prepare
@@ -58,8 +59,9 @@ class Draws(TorchDataset[Example]):
     def __init__(
         self, photos: Photos, goods: Sequence[Sample], defects: Sequence[Sample], types: Sequence[str], recipe: Recipe
     ) -> None:
-        self._photos, self._goods, self._types, self._recipe = photos, goods, types, recipe
-        self._by_type = [[sample for sample in defects if sample.label == name] for name in types]
+        self._photos, self._goods, self._recipe = photos, goods, recipe
+        names = types or sorted({sample.label for sample in defects})  # a single kind of defect has no name to learn
+        self._by_type = [[sample for sample in defects if sample.label == name] for name in names]
         self._augment = Augment(recipe)
         self.epoch = 0
         self.rank = 0
@@ -74,7 +76,7 @@ class Draws(TorchDataset[Example]):
             image, mask, kind, believed = self._draw(rng)
             pixels, marked = self._augment(image, mask, rng)
         if index // self._recipe.batch % 3 < CROPPED:
-            pixels, marked = _crop(pixels, marked, rng)
+            pixels, marked = _crop(pixels, marked, rng) if believed else _shrunk(pixels, marked)
         # Moved out of the picture, a defect is none; without a mask its label has to do.
         defective = float((marked > MARKED).any()) if believed else float(kind is not None)
         known = -1 if kind is None or not defective else kind
@@ -97,9 +99,21 @@ class Draws(TorchDataset[Example]):
         return image, mask, None, True
 
 
+def _window(shape: Sequence[int]) -> tuple[int, int]:
+    """Half the sides, as multiples of 16."""
+    return max(64, shape[0] // 32 * 16), max(64, shape[1] // 32 * 16)
+
+
+def _shrunk(pixels: Tensor, marked: Tensor) -> tuple[Tensor, Tensor]:
+    """The whole part at the size of a window: a window of a defect that nobody marked might show none."""
+    size = _window(pixels.shape[1:])
+    small, mask = (functional.interpolate(one[None], size, mode="area")[0] for one in (pixels, marked))
+    return small, mask
+
+
 def _crop(pixels: Tensor, marked: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A window of half the sides (multiples of 16): round a marked pixel, if there is one, else anywhere."""
-    size = [max(64, side // 32 * 16) for side in pixels.shape[1:]]
+    """A window round a marked pixel, if there is one, else anywhere."""
+    size = _window(pixels.shape[1:])
     places = (marked[0] > MARKED).nonzero()
     centre = places[int(rng.integers(len(places)))].tolist() if len(places) else [-1, -1]
     start = []

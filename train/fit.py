@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,6 +18,7 @@ from edge.arguments import OneLineParser
 from edge.preprocess import InputSpec, load_image, prepare
 from train.backbones import Backbone
 from train.batches import Photos, validation_examples
+from train.checkpoint import History
 from train.data import Dataset, Sample, dataset_sha256, read_dataset
 from train.errors import TrainError
 from train.fusion import Fusion, fit_fusion
@@ -25,8 +26,8 @@ from train.heads import DefectHeads
 from train.model import InspectionNet, NormalityHead, PatchFeatures, top_mean
 from train.recipe import Recipe, add_recipe_options, recipe_from
 from train.split import Split, split
-from train.tune import History, tune
-from train.work import FitReport, Work, git_commit, progress, versions
+from train.tune import tune
+from train.work import FitReport, Work, git_commit, progress, rank, versions
 
 MODEL = "model.pt"
 CHECKPOINT = "heads_checkpoint.pt"
@@ -61,19 +62,13 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport | None:
     backbone = Backbone.pretrained(recipe.backbone, recipe.weights)
     key = _key(dataset, recipe)
     learned = _learn(backbone, roles, spec, recipe, work, key)
-    if learned is not None and learned.helper:
+    if rank() > 0:
         return None
     features = PatchFeatures(backbone, recipe.patch_stride).eval()
-    with torch.inference_mode():
-        patches = collect_patches(
-            lambda path: features(image_tensor(path, spec))[0], [sample.path for sample in roles.fit], recipe
-        )
-    mean, std = statistics(patches, features.fine_channels, recipe)
-    chosen = k_centre_greedy((patches - mean) / std, recipe.bank, recipe.seed)
-    state: dict[str, Any] = {"patches": patches[chosen], "chosen": chosen, "mean": mean, "std": std}
+    state: dict[str, Any] = {**memory_bank(features, roles.fit, spec, recipe)}
     state["backbone"] = backbone.state_dict()
     if learned is not None:
-        head = NormalityHead(mean, std, (state["patches"] - mean) / std)
+        head = normality_head(state)
         fusion = _fuse(features, head, learned.heads, roles, spec, recipe)
         state |= {"heads": learned.heads.state_dict(), "types": list(learned.types), "fusion": asdict(fusion)}
         facts = {"epochs": learned.history.epochs, "best_epoch": learned.history.best, "fusion": asdict(fusion)}
@@ -94,8 +89,8 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport | None:
         defect_images=_names(roles.defects, dataset),
         left_out_images=_names(roles.left_out, dataset),
         types=() if learned is None else learned.types,
-        feature_channels=patches.shape[1],
-        bank_rows=len(chosen),
+        feature_channels=state["patches"].shape[1],
+        bank_rows=len(state["patches"]),
         seconds=round(time.monotonic() - start, 1),
         git_commit=git_commit(),
         versions=versions(),
@@ -104,7 +99,7 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport | None:
     taught = f", {len(roles.defects)} labelled defects" if roles.defects else ""
     print(
         f"fit: {len(roles.fit)} good images{taught}, {len(roles.holdout)} held out, {spec.width}x{spec.height}, "
-        f"bank {len(chosen)} x {patches.shape[1]}, {report.seconds:.0f} s"
+        f"bank {report.bank_rows} x {report.feature_channels}, {report.seconds:.0f} s"
     )
     return report
 
@@ -114,18 +109,27 @@ class _Learned:
     heads: DefectHeads
     types: tuple[str, ...]
     history: History
-    helper: bool  # of a torchrun: another process writes the results
 
 
 def _learn(backbone: Backbone, roles: Split, spec: InputSpec, recipe: Recipe, work: Work, key: str) -> _Learned | None:
     """Train the heads and, in place, the backbone; None when there is nothing to learn from."""
-    if not roles.defects and not recipe.artificial:
+    if not has_heads(roles, recipe):
         return None
-    named = sorted({sample.label for sample in roles.defects})
-    types = tuple(named) if len(named) > 1 else ()  # one kind of defect needs no name
-    net, history, rank = tune(backbone, roles, types, spec, recipe, work.file(CHECKPOINT), key)
+    types = defect_types(roles)
+    net, history = tune(backbone, roles, types, spec, recipe, work.file(CHECKPOINT), key)
     backbone.load_state_dict(net.backbone.state_dict())
-    return _Learned(net.heads, types, history, rank > 0)
+    return _Learned(net.heads, types, history)
+
+
+def has_heads(roles: Split, recipe: Recipe) -> bool:
+    """Whether there is anything to learn defects from."""
+    return bool(roles.defects) or recipe.artificial
+
+
+def defect_types(roles: Split) -> tuple[str, ...]:
+    """What the classifier names; one kind of defect needs no name."""
+    named = sorted({sample.label for sample in roles.defects})
+    return tuple(named) if len(named) > 1 else ()
 
 
 def _fuse(
@@ -162,7 +166,7 @@ def load_features(work: Work) -> PatchFeatures:
 def load_network(work: Work, head: NormalityHead | None = None) -> InspectionNet:
     """The trained float network of a run, ready to be exported; head: takes the place of its own normality head."""
     state, recipe = _load(work), work.fit_report().recipe
-    own = NormalityHead(state["mean"], state["std"], (state["patches"] - state["mean"]) / state["std"])
+    own = normality_head(state)
     features = _features(state, recipe)
     if "heads" not in state:
         return InspectionNet(features, head or own, recipe.top_k).eval()
@@ -224,6 +228,22 @@ def _whole(pixels: float) -> int:
     if pixels > MAX_NATIVE:
         raise FitError(f"native: an image side of {pixels:.0f} pixels is over {MAX_NATIVE}; give a crop, or a side")
     return math.ceil(pixels / MULTIPLE) * MULTIPLE
+
+
+def memory_bank(features: PatchFeatures, goods: Sequence[Sample], spec: InputSpec, recipe: Recipe) -> dict[str, Tensor]:
+    """The normal patches that are kept, (N, C), which of the candidates they are, and mean and std of all of them."""
+    with torch.inference_mode():
+        patches = collect_patches(
+            lambda path: features(image_tensor(path, spec))[0], [sample.path for sample in goods], recipe
+        )
+    mean, std = statistics(patches, features.fine_channels, recipe)
+    chosen = k_centre_greedy((patches - mean) / std, recipe.bank, recipe.seed)
+    return {"patches": patches[chosen], "chosen": chosen, "mean": mean, "std": std}
+
+
+def normality_head(state: Mapping[str, Tensor]) -> NormalityHead:
+    """The head around a memory bank."""
+    return NormalityHead(state["mean"], state["std"], (state["patches"] - state["mean"]) / state["std"])
 
 
 def collect_patches(extract: Callable[[Path], Tensor], files: Sequence[Path], recipe: Recipe) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from train.data import GOOD, DataError, Dataset, Sample, part_names, split_goods
@@ -21,9 +22,8 @@ class Split:
     holdout: tuple[Sample, ...]  # good: the threshold, and nothing else
     validation: tuple[Sample, ...]  # good and defective: early stopping, fusion, calibration
     defects: tuple[Sample, ...]  # defective: the heads
-    left_out: tuple[
-        Sample, ...
-    ]  # of test/: other images of parts that were trained on; measuring on them would flatter
+    # Of test/: other images of parts whose defects were trained on; measuring on them would flatter.
+    left_out: tuple[Sample, ...]
 
 
 def split(dataset: Dataset, recipe: Recipe) -> Split:
@@ -31,52 +31,71 @@ def split(dataset: Dataset, recipe: Recipe) -> Split:
     goods = len(dataset.train_good)
     share = max(recipe.holdout_share, min(20 / goods, 0.25))  # 20 held-out goods, if that is no more than a quarter
     fit, holdout = split_goods(dataset.train_good, share, recipe.seed, recipe.group_regex, recipe.group_gap)
-    drawn, left_out = _drawn(dataset.test, recipe)
-    labelled = (*dataset.train_defects, *drawn)
+    labelled = (*dataset.train_defects, *_drawn(dataset.test, recipe))
     if not labelled and not recipe.artificial:
         return Split(tuple(fit), tuple(holdout), (), (), ())
     defects, validation = _validation(labelled, recipe)
     wanted = min(VALIDATION_GOODS, max(4, len(fit) // 10))
     fit, kept = split_goods(fit, min(wanted / len(fit), 0.3), recipe.seed + 1, recipe.group_regex, recipe.group_gap)
-    return Split(tuple(fit), tuple(holdout), (*kept[:VALIDATION_GOODS], *validation), tuple(defects), tuple(left_out))
+    left_out = _left_out(dataset, labelled, recipe)
+    return Split(tuple(fit), tuple(holdout), (*kept[:VALIDATION_GOODS], *validation), tuple(defects), left_out)
 
 
-def _drawn(test: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
-    """recipe.labelled defects of test/, alike many of every type, and the other images of their parts."""
+def _drawn(test: Sequence[Sample], recipe: Recipe) -> list[Sample]:
+    """recipe.labelled defects of test/, alike many of every type."""
     if recipe.labelled == 0:
-        return [], []
+        return []
     bad = [sample for sample in test if sample.label != GOOD]
-    types = sorted({sample.label for sample in bad})
     if recipe.labelled >= len(bad):
         raise DataError(
             f"labelled = {recipe.labelled}, but test/ holds {len(bad)} defective images; leave some to measure on"
         )
     drawn: list[Sample] = []
-    left_out: list[Sample] = []
-    quotas = [recipe.labelled * (i + 1) // len(types) - recipe.labelled * i // len(types) for i in range(len(types))]
-    for name, quota in zip(types, quotas, strict=True):
+    for name, quota in _quotas(Counter(sample.label for sample in bad), recipe.labelled).items():
         parts = _shuffled_parts([sample for sample in bad if sample.label == name], recipe)
         # One image of each part before a second one of any: many parts teach more than many views of few.
         ordered = [part[view] for view in range(max(map(len, parts))) for part in parts if view < len(part)]
-        taken = set(ordered[:quota])
         drawn += ordered[:quota]
-        left_out += [s for part in parts if taken & set(part) for s in part if s not in taken]
-    return drawn, left_out
+    return drawn
+
+
+def _quotas(numbers: Mapping[str, int], wanted: int) -> dict[str, int]:
+    """How many of each type, in the order of their names: alike, as far as there are as many."""
+    quotas = dict.fromkeys(sorted(numbers), 0)
+    for _ in range(wanted):
+        quotas[min((name for name in quotas if quotas[name] < numbers[name]), key=quotas.__getitem__)] += 1
+    return quotas
+
+
+def _left_out(dataset: Dataset, labelled: Sequence[Sample], recipe: Recipe) -> tuple[Sample, ...]:
+    """Of test/, good or defective: other images of parts whose defects are trained on."""
+    if not labelled:
+        return ()
+    parts = _part_of((*dataset.train_defects, *dataset.test), recipe)
+    trained = {parts[sample] for sample in labelled}
+    return tuple(sample for sample in dataset.test if parts[sample] in trained and sample not in labelled)
 
 
 def _validation(labelled: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
     """(to train on, to validate on): a share of every type that has at least four images, by part."""
     defects: list[Sample] = []
     validation: list[Sample] = []
+    parts = _part_of(labelled, recipe)
+    sides: dict[str, list[Sample]] = {}  # a part may show defects of several types
     for name in sorted({sample.label for sample in labelled}):
         of_type = [sample for sample in labelled if sample.label == name]
         wanted = math.floor(recipe.validation_share * len(of_type) + 0.5) if len(of_type) >= 4 else 0
         kept = 0
         for part in sorted(_shuffled_parts(of_type, recipe), key=len):
-            chosen = validation if kept < wanted and kept + len(part) <= len(of_type) // 2 else defects
+            fits = kept < wanted and kept + len(part) <= len(of_type) // 2
+            chosen = sides.setdefault(parts[part[0]], validation if fits else defects)
             chosen += part
             kept += len(part) if chosen is validation else 0
     return defects, validation
+
+
+def _part_of(samples: Sequence[Sample], recipe: Recipe) -> dict[Sample, str]:
+    return dict(zip(samples, part_names(samples, recipe.group_regex, recipe.group_gap), strict=True))
 
 
 def _shuffled_parts(samples: Sequence[Sample], recipe: Recipe) -> list[list[Sample]]:

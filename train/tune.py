@@ -6,12 +6,11 @@ interrupted run goes on where it was.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -27,18 +26,20 @@ from edge.preprocess import InputSpec
 from train.augment import mix
 from train.backbones import Backbone
 from train.batches import Draws, Example, Photos, validation_examples
+from train.checkpoint import History, resume, save, weights_of
 from train.errors import TrainError
 from train.heads import DefectHeads
 from train.losses import dice_loss, focal_loss
 from train.recipe import Recipe
 from train.split import Split
-from train.work import progress
+from train.work import progress, rank
 
 WEIGHT_DECAY = 1e-2
 MAX_GRADIENT = 5.0
 PART = 0.5  # weight of a part's loss against its pixels
 AVERAGE = 0.99  # of the weights, from step to step: what is validated and kept is their moving average
 MIXED = 0.5  # share of the batches, with `mixing`
+WARM_UP = 0.1001  # of the steps; with exactly a tenth, torch divides by zero where there are ten
 UPPER = 2  # first of the backbone's groups of blocks that "upper" lets learn: what lies below sees edges and colours
 
 
@@ -65,78 +66,80 @@ class DefectNet(nn.Module):
         return self
 
 
-@dataclass
-class History:
-    """What is shown of a training run, epoch by epoch."""
-
-    epochs: list[dict[str, float]] = field(default_factory=list)
-    best: int = 0
-
-    @property
-    def since_best(self) -> int:
-        return len(self.epochs) - self.best
-
-
 def tune(
     backbone: Backbone, split: Split, types: Sequence[str], spec: InputSpec, recipe: Recipe, checkpoint: Path, key: str
-) -> tuple[DefectNet, History, int]:
-    """Train the heads and the upper blocks; returns the network of the best epoch by validation loss, and the rank.
+) -> tuple[DefectNet, History]:
+    """Train the heads and the upper blocks; returns the network of the best epoch by validation loss.
 
     checkpoint: written after each epoch, and resumed from when it was left by a run with the same key.
     Raises TuneError when the loss is not finite or memory does not suffice.
     """
     torch.manual_seed(recipe.seed)
-    rank, device = _place()
+    device = _place()
     photos = Photos(spec)
     net = DefectNet(backbone, len(types)).to(device).to(memory_format=torch.channels_last)
     # channels_last: in the usual layout the backward pass of depthwise convolutions is 20 times slower on a CPU.
-    groups = _learning(net, recipe)
+    groups = learning(backbone, net.heads, recipe)
     optimiser = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
     rates = [group["lr"] for group in groups]
     total = recipe.epochs * recipe.steps
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=WARM_UP)
     mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
-    state = _resume(checkpoint, key, net, optimiser, schedule, mean) if rank == 0 or checkpoint.exists() else None
-    history, best = state or (History(), _copy(net))
+    state = resume(checkpoint, key, net, optimiser, schedule, mean)
+    history, best = state or (History(), weights_of(net))
     draws = Draws(photos, split.fit, split.defects, types, recipe)
-    draws.rank = rank
+    draws.rank = rank()
     checks = validation_examples(photos, split.validation, types, recipe)
     parallel = DistributedDataParallel(net) if distributed.is_initialized() else net
-    bar = progress(range(len(history.epochs), recipe.epochs), "heads, epochs")
+    left = range(len(history.epochs), recipe.epochs)
     with _memory(recipe, spec):
-        for epoch in bar:
-            draws.epoch = epoch
-            facts = {"epoch": epoch + 1, "loss": _epoch(parallel, draws, (optimiser, schedule, mean), recipe, device)}
-            facts |= _validate(mean.module, checks, recipe, device)
-            history.epochs.append(facts)
-            if facts["validation_loss"] <= min(one["validation_loss"] for one in history.epochs):
-                history.best, best = epoch + 1, _copy(mean.module)
-            if rank == 0:
-                _save(checkpoint, key, history, best, net, optimiser, schedule, mean)
+        for epoch in progress(left, "heads, epochs") if rank() == 0 else left:
             if history.since_best >= recipe.patience:
                 break
+            draws.epoch = epoch
+            facts = {"epoch": epoch + 1, "loss": _epoch(parallel, draws, (optimiser, schedule, mean), recipe, device)}
+            facts |= _shared(_validate(mean.module, checks, recipe, device, epoch), device)
+            history.epochs.append(facts)
+            if facts["validation_loss"] <= min(one["validation_loss"] for one in history.epochs):
+                history.best, best = epoch + 1, weights_of(mean.module)
+            if rank() == 0:
+                save(checkpoint, key, history, best, net, optimiser, schedule, mean)
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
     net.load_state_dict(best)
-    return net.cpu().to(memory_format=torch.contiguous_format).eval(), history, rank
+    return net.cpu().to(memory_format=torch.contiguous_format).eval(), history
 
 
-def _place() -> tuple[int, torch.device]:
-    """(rank, device); joins the process group that torchrun describes."""
+def _place() -> torch.device:
+    """Where this process computes; joins the process group that torchrun describes."""
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local)
     if "LOCAL_RANK" in os.environ and not distributed.is_initialized():
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
-    if not torch.cuda.is_available():
-        return rank, torch.device("cpu")
-    return rank, torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def _learning(net: DefectNet, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameter groups with discriminative rates (Howard and Ruder 2018): the deeper, the faster; others are frozen."""
-    for parameter in net.backbone.parameters():
+def _shared(facts: dict[str, float], device: torch.device) -> dict[str, float]:
+    """The first process's figures in all of them: the others' heads have batch norm statistics of their own, and
+    would otherwise stop after another epoch."""
+    if not distributed.is_initialized():
+        return facts
+    values = torch.tensor(list(facts.values()), dtype=torch.float64, device=device)
+    distributed.broadcast(values, 0)
+    return dict(zip(facts, values.tolist(), strict=True))
+
+
+def learning(backbone: Backbone, new: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameter groups with discriminative rates (Howard and Ruder 2018): what is new learns at `rate`, the backbone's
+    blocks the slower the shallower they are, and the others not at all."""
+    for parameter in backbone.parameters():
         parameter.requires_grad = False
-    groups: list[dict[str, Any]] = [{"params": list(net.heads.parameters()), "lr": recipe.rate}]
+    groups: list[dict[str, Any]] = [{"params": list(new.parameters()), "lr": recipe.rate}]
     if recipe.unfreeze == "none" or recipe.backbone_rate == 0:
         return groups
-    every: Any = net.backbone.stages
+    every: Any = backbone.stages
     blocks = every.blocks if recipe.unfreeze == "all" else every.blocks[UPPER:]  # never the stem: it holds 1 / 255
     for depth, block in enumerate(reversed(blocks)):
         parameters = list(block.parameters())
@@ -152,6 +155,7 @@ def _epoch(
     """One pass over the draws; the mean loss. Raises TuneError when it is not finite."""
     optimiser, schedule, mean = steppers
     net.train()
+    torch.manual_seed(recipe.seed * 1000 + draws.epoch)  # dropout of this epoch, whether or not it was resumed
     workers = (os.cpu_count() or 1) if device.type == "cuda" else 0
     total = 0.0
     rng_of = torch.Generator().manual_seed(recipe.seed * 1000 + draws.epoch)
@@ -167,11 +171,15 @@ def _epoch(
         schedule.step()
         mean.update_parameters(net.module if isinstance(net, DistributedDataParallel) else net)
         total += float(loss.detach())
-        if not total < float("inf"):
-            raise TuneError(
-                f"the loss is {total} in epoch {draws.epoch + 1}; lower `rate` (now {recipe.rate:g}) and start again"
-            )
+        _refuse_overflow(total, "loss", draws.epoch, recipe)
     return total / recipe.steps
+
+
+def _refuse_overflow(loss: float, what: str, epoch: int, recipe: Recipe) -> None:
+    if not math.isfinite(loss):
+        raise TuneError(
+            f"the {what} is {loss} in epoch {epoch + 1}; lower `rate` (now {recipe.rate:g}) and start again"
+        )
 
 
 def _loss(net: nn.Module, batch: Sequence[Tensor], recipe: Recipe, draw: torch.Generator | None = None) -> Tensor:
@@ -198,7 +206,9 @@ def _loss(net: nn.Module, batch: Sequence[Tensor], recipe: Recipe, draw: torch.G
 
 
 @torch.inference_mode()
-def _validate(net: nn.Module, examples: Sequence[Example], recipe: Recipe, device: torch.device) -> dict[str, float]:
+def _validate(
+    net: nn.Module, examples: Sequence[Example], recipe: Recipe, device: torch.device, epoch: int
+) -> dict[str, float]:
     """Loss and image AUROC of the two heads' mean on images that are not trained on."""
     net.eval()
     losses, scores, truth = [], [], []
@@ -208,38 +218,9 @@ def _validate(net: nn.Module, examples: Sequence[Example], recipe: Recipe, devic
         logits, parts = net(batch[0].to(memory_format=torch.channels_last))
         scores += (logits.flatten(1).topk(recipe.top_k).values.mean(dim=1) + parts[:, 0]).tolist()
         truth += batch[2].tolist()
-    return {"validation_loss": sum(losses) / len(examples), "validation_auroc": float(roc_auc_score(truth, scores))}
-
-
-def _copy(net: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
-
-
-def _save(path: Path, key: str, history: History, best: dict[str, Tensor], net: nn.Module, *steppers: Any) -> None:
-    """Under a temporary name first: an interruption leaves the checkpoint before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {"key": key, "epochs": history.epochs, "best_epoch": history.best, "best": best, "net": _copy(net)}
-    draft = path.with_suffix(".draft")
-    torch.save({**state, "steppers": [stepper.state_dict() for stepper in steppers]}, draft)
-    draft.replace(path)
-
-
-def _resume(path: Path, key: str, net: nn.Module, *steppers: Any) -> tuple[History, dict[str, Tensor]] | None:
-    """Take up a checkpoint of the same key; one of another run, or a damaged one, is begun again."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        return None
-    except (RuntimeError, UnpicklingError, EOFError, KeyError):
-        print(f"fit: {path.name} is damaged; the heads are trained from the start")
-        return None
-    if state["key"] != key:
-        return None
-    net.load_state_dict(state["net"])
-    for stepper, saved in zip(steppers, state["steppers"], strict=True):
-        stepper.load_state_dict(saved)
-    print(f"fit: goes on after epoch {len(state['epochs'])} of an interrupted run")
-    return History(state["epochs"], state["best_epoch"]), state["best"]
+    loss = sum(losses) / len(examples)
+    _refuse_overflow(loss, "validation loss", epoch, recipe)
+    return {"validation_loss": loss, "validation_auroc": float(roc_auc_score(truth, scores))}
 
 
 @contextmanager
@@ -248,7 +229,7 @@ def _memory(recipe: Recipe, spec: InputSpec) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's own out-of-memory errors are RuntimeErrors
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not isinstance(error, MemoryError) and "allocate" not in str(error):
             raise
         raise TuneError(
             f"memory does not suffice for batches of {recipe.batch} images of {spec.width}x{spec.height}; "

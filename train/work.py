@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -85,6 +86,11 @@ class Work:
             return dict(json.loads(path.read_text(encoding="utf-8")))
         except ValueError as error:
             raise WorkError(f"{path}: is damaged ({error}); run `python -m train {stage}` again") from None
+
+
+def rank() -> int:
+    """Which of a torchrun's processes this is; 0, the one that writes the results, when there is no other."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
