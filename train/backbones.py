@@ -82,6 +82,14 @@ class Backbone(nn.Module):
             first.weight /= scale
             first.bias += (first.weight * (self.zero - shift)).sum(dim=(1, 2, 3))
 
+    def whole_state(self, weights: Path | None) -> dict[str, Tensor]:
+        """State dict of the whole network, as `weights` reads it, with these blocks in place of the file's own.
+
+        The first convolution, which holds the normalisation here, stays as it is in the file: it must not have learned.
+        """
+        known, own = _whole(self.name, weights).state_dict(), self.stages.state_dict()
+        return {key: own[key] if key.startswith("blocks.") and key in own else known[key] for key in known}
+
     @classmethod
     def from_state(cls, name: str, state: dict[str, Tensor]) -> Backbone:
         """The network of an earlier run, from its own state dict; raises BackboneError for another version's."""
