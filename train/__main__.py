@@ -15,6 +15,7 @@ STAGES = {
     "synth": ("train.synth", "make the synthetic product's pictures"),
     "check": ("train.data", "is this folder of pictures fit to be trained on?"),
     "pretrain": ("train.pretrain", "good images -> weights for fit that have seen the product (optional)"),
+    "budget": ("train.budget", "input size, backbone and bank that fit a latency budget (optional)"),
     "fit": ("train.fit", "good images -> network with memory bank"),
     "export": ("train.export", "network -> ONNX (and TorchScript on request)"),
     "quantize": ("train.quantize", "network -> INT8 ONNX and OpenVINO IR, parity proven"),

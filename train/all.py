@@ -11,6 +11,7 @@ from edge.arguments import OneLineParser
 from edge.bundle import NAME
 from train import data as photos
 from train import synth
+from train.budget import add_budget_options, budget
 from train.calibrate import calibrate, held_out_goods
 from train.evaluate import can_be_measured, evaluate_work
 from train.export import export
@@ -32,7 +33,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
     add_promise_option(parser)
     add_recipe_options(parser)
+    add_budget_options(parser)
     args = parser.parse_args(argv)
+    if args.target is not None and args.latency_budget_ms is None:
+        parser.error("--target is what --latency-budget-ms is measured on; give both")
     if args.config is None and (CONFIGS / f"{args.name}.toml").is_file():
         args.config = CONFIGS / f"{args.name}.toml"
         print(f"recipe: {args.config.name} of train/configs")
@@ -43,6 +47,8 @@ def main(argv: list[str]) -> None:
     data = args.data or SYNTHETIC
     work = Work(Path("runs") / args.name)
     photos.main(["--data", str(data)])
+    if args.latency_budget_ms is not None:
+        recipe = budget(data, recipe, args.latency_budget_ms, args.target, work)
     fitted = fit(data, recipe, work)
     if fitted is None:
         return  # another process of a torchrun goes on

@@ -157,6 +157,12 @@ def _exported(network: nn.Module, report: FitReport, settings: Settings, names: 
         return to_onnx(torch.export.export(quantised, (example(spec),)), spec, names)
 
 
+def write_untrained(network: InspectionNet, report: FitReport, folder: Path) -> Path:
+    """The INT8 IR of a network whose weights may be anything: its latency is that of a trained one of its shape."""
+    _write_int8(network, report, Settings("untrained", images=1), outputs(report), folder / INT8_ONNX)
+    return folder / INT8_IR
+
+
 def _calibration_files(report: FitReport, settings: Settings) -> list[Path]:
     """Good images the ranges are measured on, spread evenly over those the model was fitted to."""
     files = [report.data / name for name in report.fit_images]
