@@ -1,8 +1,9 @@
 """What `make chaos` and `make soak` run at length, briefly; and that both can fail."""
 
-import os
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from edge.bundle import Bundle
 from edge.chaos import _kills
 from edge.evidence import Evidence, Plot
 from edge.proof import broken_sequence, late_releases, unrecorded
-from edge.soak import soak
 from edge.softtrigger import TriggerAnswer
 from edge.types import Reason, Verdict
 from tests.edge.parts import inspection
@@ -47,21 +47,16 @@ def test_soak_writes_its_page_and_exits_0(
     assert "http" not in text.replace("http://www.w3.org", ""), "self-contained"
 
 
-def test_a_soak_that_is_interrupted_judges_the_parts_until_then(
-    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-
-    def interrupt(line: str) -> None:
-        if not said:
-            os.kill(os.getpid(), signal.SIGINT)
-        said.append(line)
-
-    monkeypatch.setattr("edge.soak.SAY_S", 0.2)
+def test_a_soak_that_is_interrupted_judges_the_parts_until_then(tmp_path: Path, tiny_bundle: Bundle) -> None:
     page = tmp_path / "soak.html"
-    assert soak(tiny_bundle.path, 100_000, page, interrupt).held
-    assert "of 100000 parts" in said[0]
-    assert "min left" in said[0]
+    command = [sys.executable, "-m", "edge", "soak", "--bundle", str(tiny_bundle.path), "--frames", "100000"]
+    with subprocess.Popen([*command, "--page", str(page)], stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        said = next(line for line in running.stderr if "of 100000 parts" in line)
+        running.send_signal(signal.SIGINT)
+        running.stderr.read()
+    assert "min left" in said
+    assert running.returncode == 0
     assert "by Ctrl-C, 100000 were asked for" in page.read_text(encoding="utf-8")
 
 
