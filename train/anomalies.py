@@ -1,7 +1,8 @@
 """Artificial defects on photographs of good parts, with their masks: what the heads learn from when labels are few.
 
 Three families: shapes of Perlin noise filled with another texture, darker or brighter (DRAEM, Zavrtanik et al. 2021),
-pieces of a part pasted elsewhere (CutPaste, Li et al. 2021), and scratches. They are drawn at the model's input size.
+pieces of a part pasted elsewhere (CutPaste, Li et al. 2021), and scratches. Labelled defects are also transplanted to
+good parts (Ghiasi et al. 2021). All are drawn at the model's input size.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from edge.types import Image
 
 Mask = NDArray[np.bool_]
+MARKED = 0.3  # share of a pixel that counts as marked
 MIN_CHANGE = 6.0  # mean grey levels inside the mask: what differs less nobody could have drawn round
 
 
@@ -39,6 +41,40 @@ def add_anomaly(image: Image, other: Image, rng: np.random.Generator) -> tuple[I
     changed = image.copy()
     changed[mask] = np.where(image[mask] < 128, 255, 0)
     return changed, mask
+
+
+def transplant(
+    source: Image, marked: NDArray[np.float32], good: Image, rng: np.random.Generator
+) -> tuple[Image, NDArray[np.float32]]:
+    """The defect that (H, W) marked 0..1 shows of source, on a copy of good: turned, resized and, half the time, moved.
+
+    Its grey levels are shifted by what lies round it there and here, so that a bright part's dent stays a dent on a
+    dark one. Something must be marked. Returns the image and its (H, W) mask 0..1; of a defect that ends up outside
+    the picture nothing is left.
+    """
+    height, width = marked.shape
+    ys, xs = np.nonzero(marked > MARKED)
+    centre = np.array([xs.mean(), ys.mean()])
+    turn = cv2.getRotationMatrix2D(
+        (float(centre[0]), float(centre[1])), float(rng.uniform(-30, 30)), float(np.exp(rng.uniform(-0.5, 0.4)))
+    )
+    if rng.random() < 0.5:
+        turn[:, 2] += rng.uniform([0, 0], [width, height]) - centre
+    size = (width, height)
+    around = cv2.dilate(marked, np.ones((3, 3), np.uint8), iterations=max(1, min(height, width) // 100))
+    piece, mask, moved = (
+        np.asarray(cv2.warpAffine(one, turn, size), dtype=np.float32) for one in (source, marked, around)
+    )
+    soft = cv2.GaussianBlur(moved, (0, 0), 1.0)[..., None]
+    shift = _colour_round(good, moved) - _colour_round(source, np.asarray(around, dtype=np.float32))
+    changed = good * (1 - soft) + (piece + shift) * soft
+    return np.clip(changed, 0, 255).astype(np.uint8), mask
+
+
+def _colour_round(image: Image, marked: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(3,) mean colour of a rim round what is marked; of the whole image where there is none."""
+    rim = (cv2.dilate(marked, np.ones((9, 9), np.uint8)) > MARKED) & (marked <= MARKED)
+    return np.asarray(image[rim].mean(axis=0) if rim.any() else image.mean(axis=(0, 1)), dtype=np.float64)
 
 
 def perlin(height: int, width: int, cells: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from edge.preprocess import InputSpec, inspected_box, load_image, prepare
 from edge.types import Image
-from train.anomalies import add_anomaly
+from train.anomalies import MARKED, add_anomaly, transplant
 from train.augment import Augment
 from train.data import GOOD, Sample, load_mask
 from train.recipe import Recipe
@@ -23,9 +23,9 @@ from train.recipe import Recipe
 CACHE_BYTES = 2_000_000_000  # decoded images that stay in memory
 LABELLED, ARTIFICIAL = 0.45, 0.25  # shares of a batch, where both kinds exist; the rest is good
 ONLY_ARTIFICIAL = 0.55  # without labels
+TRANSPLANTED = 0.4  # of the labelled defects that have a mask: seen on another part
 MIN_VALIDATION_DEFECTS = 8  # with fewer, artificial ones are added
 CROPPED = 2  # of three batches show a quarter of each part: more steps in the same time, and small defects weigh more
-MARKED = 0.3  # share of a pixel that counts as marked
 
 Mask = NDArray[np.float32]
 # image (3, H, W), mask (1, H, W), defective 0/1, type index or -1, 1 where the mask may be believed
@@ -91,7 +91,10 @@ class Draws(TorchDataset[Example]):
             kind = int(rng.integers(len(self._by_type)))
             sample = _any(self._by_type[kind], rng)
             image, mask = self._photos.load(sample)
-            return image, mask, kind, bool((mask > MARKED).any())
+            believed = bool((mask > MARKED).any())
+            if believed and rng.random() < TRANSPLANTED:
+                image, mask = transplant(image, mask, self._photos.load(_any(self._goods, rng))[0], rng)
+            return image, mask, kind, believed
         image, mask = self._photos.load(_any(self._goods, rng))
         if chance < labelled + artificial:
             image, drawn = add_anomaly(image, self._photos.load(_any(self._goods, rng))[0], rng)

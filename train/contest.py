@@ -14,9 +14,9 @@ from edge.preprocess import InputSpec
 from edge.types import Image
 from train.anomalies import add_anomaly
 from train.backbones import Backbone
+from train.bank import memory_bank, normality_head
 from train.batches import Photos
 from train.data import GOOD
-from train.fit import memory_bank, normality_head
 from train.model import InspectionNet, PatchFeatures
 from train.recipe import Recipe
 from train.split import Split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from edge.arguments import OneLineParser
-from edge.preprocess import InputSpec, load_image, prepare
+from edge.preprocess import InputSpec, load_image
 from train.backbones import Backbone
+from train.bank import memory_bank, normality_head
 from train.batches import Photos, validation_examples
 from train.checkpoint import History
 from train.data import Dataset, Sample, dataset_sha256, read_dataset
@@ -31,7 +32,6 @@ from train.work import FitReport, Work, git_commit, progress, rank, versions
 
 MODEL = "model.pt"
 CHECKPOINT = "heads_checkpoint.pt"
-PROJECTED = 48  # dimensions in which the bank is chosen
 MAX_NATIVE = 2048  # pixels a side
 MULTIPLE = 16  # sides are multiples of the coarsest stride, so that the two feature grids fit each other
 
@@ -193,11 +193,6 @@ def _load(work: Work) -> dict[str, Any]:
         raise FitError(f"{path}: is damaged ({type(error).__name__}); run `python -m train fit` again") from error
 
 
-def image_tensor(path: Path, spec: InputSpec) -> Tensor:
-    """(1, 3, height, width) float 0..255 RGB, prepared by the device's own code."""
-    return torch.from_numpy(prepare(load_image(path), spec)).permute(0, 3, 1, 2).float()
-
-
 def input_spec(samples: list[Sample], recipe: Recipe) -> InputSpec:
     """The model's input: the images' aspect ratio, about side^2 pixels, sides multiples of 16.
 
@@ -228,70 +223,3 @@ def _whole(pixels: float) -> int:
     if pixels > MAX_NATIVE:
         raise FitError(f"native: an image side of {pixels:.0f} pixels is over {MAX_NATIVE}; give a crop, or a side")
     return math.ceil(pixels / MULTIPLE) * MULTIPLE
-
-
-def memory_bank(features: PatchFeatures, goods: Sequence[Sample], spec: InputSpec, recipe: Recipe) -> dict[str, Tensor]:
-    """The normal patches that are kept, (N, C), which of the candidates they are, and mean and std of all of them."""
-    with torch.inference_mode():
-        patches = collect_patches(
-            lambda path: features(image_tensor(path, spec))[0], [sample.path for sample in goods], recipe
-        )
-    mean, std = statistics(patches, features.fine_channels, recipe)
-    chosen = k_centre_greedy((patches - mean) / std, recipe.bank, recipe.seed)
-    return {"patches": patches[chosen], "chosen": chosen, "mean": mean, "std": std}
-
-
-def normality_head(state: Mapping[str, Tensor]) -> NormalityHead:
-    """The head around a memory bank."""
-    return NormalityHead(state["mean"], state["std"], (state["patches"] - state["mean"]) / state["std"])
-
-
-def collect_patches(extract: Callable[[Path], Tensor], files: Sequence[Path], recipe: Recipe) -> Tensor:
-    """(N, C) float32 patch features, at most recipe.candidates, drawn evenly from each image's (C, h, w) features.
-
-    The same files and recipe draw the same places, whatever network extracts them.
-    """
-    generator = torch.Generator().manual_seed(recipe.seed)
-    per_image = max(1, recipe.candidates // len(files))
-    drawn = []
-    for path in progress(files, "features"):
-        rows = extract(path).flatten(1).T
-        drawn.append(rows[torch.randperm(len(rows), generator=generator)[:per_image]].clone())
-    patches = torch.cat(drawn)
-    if len(patches) <= recipe.bank:
-        raise FitError(
-            f"{len(files)} good images give {len(patches)} patches, a bank of {recipe.bank} needs more; "
-            f"add good images or ask for a smaller --bank"
-        )
-    return patches
-
-
-def statistics(patches: Tensor, fine_channels: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """(C,) mean and (C,) standard deviation of (N, C) patches; the fine stage's is enlarged to weigh it less.
-
-    The stride-8 stage sees texture more than form: at full weight it drowns what the stride-16 stage knows
-    (docs/decisions/0004).
-    """
-    std = patches.std(dim=0).clamp_min(1e-6)
-    std[:fine_channels] /= recipe.fine_weight
-    return patches.mean(dim=0), std
-
-
-def k_centre_greedy(rows: Tensor, size: int, seed: int) -> Tensor:
-    """Indices of the (N, C) rows that cover the rest best: each next one is the farthest from those chosen.
-
-    A 2-approximation of the minimax facility location problem (Gonzalez 1985), as in PatchCore; likewise on a random
-    projection, which keeps distances (Johnson and Lindenstrauss 1984) and is a third of the bytes to walk through.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    start = int(torch.randint(len(rows), (1,), generator=generator))
-    if rows.shape[1] > PROJECTED:
-        rows = rows @ (torch.randn(rows.shape[1], PROJECTED, generator=generator) / PROJECTED**0.5)
-    square = (rows * rows).sum(dim=1)
-    nearest = torch.full((len(rows),), torch.inf)
-    chosen = [start]
-    for _ in progress(range(size - 1), "memory bank"):
-        last = chosen[-1]
-        torch.minimum(nearest, square - 2.0 * (rows @ rows[last]) + square[last], out=nearest)
-        chosen.append(int(nearest.argmax()))
-    return torch.tensor(chosen)

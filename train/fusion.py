@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-EXPECTED = (1.0, 0.5, 0.5)  # log odds a step of each opinion is worth before any defect was seen (see fit_fusion)
+EXPECTED = (0.5, 1.0, 0.5)  # log odds a step of each opinion is worth before any defect was seen (docs/decisions/0007)
 TRUST = 2.0  # how many validation images' worth of evidence it takes to leave that expectation
 SOFTNESS = 16.0  # log odds over which the score doubles, about, from 1 at even odds
 

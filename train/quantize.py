@@ -20,9 +20,10 @@ from edge.arguments import OneLineParser
 from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from edge.detector import Detector, Runtime
 from edge.preprocess import InputSpec, load_image, prepare
+from train.bank import collect_patches, image_tensor, statistics
 from train.errors import TrainError
 from train.export import example, outputs, quiet, to_onnx
-from train.fit import chosen_patches, collect_patches, image_tensor, load_features, load_network, statistics
+from train.fit import chosen_patches, load_features, load_network
 from train.graph import finish, fold_weights, operators
 from train.model import InspectionNet, NormalityHead, PatchFeatures
 from train.observers import Observer, observe

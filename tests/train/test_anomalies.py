@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from edge.types import Image
 from train import anomalies
-from train.anomalies import MIN_CHANGE, PAINTERS, Painter, add_anomaly, perlin
+from train.anomalies import MIN_CHANGE, PAINTERS, Painter, add_anomaly, perlin, transplant
 
 seeds = st.integers(0, 100_000)
 sides = st.sampled_from([(64, 64), (64, 96), (128, 80)])
@@ -73,6 +73,21 @@ def test_the_good_image_stays_as_it_was() -> None:
     before = image.copy()
     add_anomaly(image, image, np.random.default_rng(0))
     assert np.array_equal(image, before)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=seeds, level=st.sampled_from([70, 120, 200]))
+def test_a_transplanted_defect_stays_as_much_darker_than_what_lies_round_it(seed: int, level: int) -> None:
+    """A dent 40 grey levels below its part's surface, on parts that are darker or brighter as a whole."""
+    source, marked = part(96, 128), np.zeros((96, 128), np.float32)
+    marked[40:60, 50:80] = 1.0
+    source[marked > 0] -= 40
+    good = np.full((96, 128, 3), level, np.uint8)
+    changed, mask = transplant(source, marked, good, np.random.default_rng(seed))
+    inside, outside = mask > 0.9, cv2.dilate(mask, np.ones((25, 25), np.uint8)) == 0
+    if inside.any():
+        assert -50 < changed[inside].mean() - level < -30
+    assert (changed[outside] == level).all()
 
 
 @settings(deadline=None, max_examples=40)

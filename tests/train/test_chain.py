@@ -219,8 +219,9 @@ def test_an_unknown_stage_is_one_line(tmp_path: Path) -> None:
 def test_torchscript_on_request_scores_the_same(work: Work, tmp_path: Path) -> None:
     import torch
 
+    from train.bank import image_tensor
     from train.export import TORCHSCRIPT, export
-    from train.fit import image_tensor, load_network
+    from train.fit import load_network
 
     copy = Work(tmp_path / "run")
     shutil.copytree(work.folder, copy.folder)

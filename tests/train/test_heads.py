@@ -4,8 +4,9 @@ import torch
 
 from edge.bundle import FP32_ONNX
 from tests.train.pictures import write_product
+from train.bank import image_tensor
 from train.export import export
-from train.fit import fit, image_tensor, load_network
+from train.fit import fit, load_network
 from train.heads import DefectHeads
 from train.recipe import Recipe
 from train.work import Work

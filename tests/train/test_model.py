@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from train.backbones import Backbone, BackboneError
+from train.bank import k_centre_greedy
 from train.data import Sample
-from train.fit import FitError, input_spec, k_centre_greedy
+from train.fit import FitError, input_spec
 from train.model import InspectionNet, NormalityHead, PatchFeatures
 from train.recipe import Recipe
 
