@@ -18,10 +18,11 @@ from edge.detector import Detector, probability
 from edge.preprocess import inspected_box, load_image
 from train.calibrate import at_share
 from train.check import mask_problems
-from train.data import GOOD, Dataset, Sample, read_dataset
+from train.data import GOOD, Dataset, Sample, part_names, read_dataset
 from train.errors import TrainError
 from train.measures import Result, measures, table
-from train.metrics import reliability
+from train.metrics import Draws, reliability
+from train.parts import PartError
 from train.unseen import both_kinds, check_masks, image_sha256, unseen
 from train.work import FitReport, Work, progress
 
@@ -53,7 +54,9 @@ def evaluate_work(work: Work, data: Path | None = None, json_path: Path | None =
     files = {"int8": work.need(INT8_IR, "quantize"), "fp32": work.need(FP32_ONNX, "export")}
     detectors = {name: Detector(path, report.input, types=report.types) for name, path in files.items()}
     seen = _seen(report)
-    subject = Subject(detectors, found["threshold"]["value"], Calibration.model_validate(found["calibration"]), seen)
+    calibration = Calibration.model_validate(found["calibration"])
+    rule = report.recipe.group_regex, report.recipe.group_gap
+    subject = Subject(detectors, found["threshold"]["value"], calibration, seen, rule)
     return _evaluate(subject, read_dataset(data or report.data), json_path or work.file("evaluate.json"))
 
 
@@ -75,7 +78,9 @@ def evaluate_bundle(path: Path, data: Path, json_path: Path | None) -> dict[str,
     seen = manifest.training.get("image_sha256", [])
     if not seen:
         print(f"evaluate: {path} does not say what it was trained on; make sure that these images are others")
-    subject = Subject(detectors, manifest.threshold.value, manifest.calibration, seen)
+    recipe = manifest.training.get("recipe", {})
+    rule = recipe.get("group_regex"), recipe.get("group_gap", 0)
+    subject = Subject(detectors, manifest.threshold.value, manifest.calibration, seen, rule)
     return _evaluate(subject, read_dataset(data), json_path)
 
 
@@ -87,6 +92,7 @@ class Subject:
     threshold: float
     calibration: Calibration
     seen: Collection[str]  # first hex digits of the sha256 of images
+    rule: tuple[str | None, int]  # group_regex and group_gap of the recipe
 
 
 def _evaluate(subject: Subject, dataset: Dataset, json_path: Path | None) -> dict[str, Any]:
@@ -96,8 +102,10 @@ def _evaluate(subject: Subject, dataset: Dataset, json_path: Path | None) -> dic
     if not both_kinds(samples):
         raise EvaluateError(_one_kind(dataset, samples, left_out))
     empty = check_masks(samples)
-    results = {name: _run(detector, samples, name) for name, detector in subject.detectors.items()}
+    parts = _parts(samples, subject.rule)
+    results = {name: _run(detector, samples, parts, name) for name, detector in subject.detectors.items()}
     defective = [sample.label != GOOD for sample in samples]
+    draws = Draws(defective, parts)
     images = [_image(result, dataset, subject.calibration) for result in results["int8"]]
     stated = [at_share(image["probability"], subject.calibration, float(np.mean(defective))) for image in images]
     facts: dict[str, Any] = {
@@ -105,6 +113,8 @@ def _evaluate(subject: Subject, dataset: Dataset, json_path: Path | None) -> dic
         "cpu_tier": cpu_tier(),
         "n_good": len(samples) - sum(defective),
         "n_defective": sum(defective),
+        "parts_good": draws.good_parts,
+        "parts_defective": draws.bad_parts,
         "left_out": [_name(sample, dataset) for sample in left_out],
         "empty_masks": [_name(sample, dataset) for sample in empty],
         "threshold": subject.threshold,
@@ -142,9 +152,19 @@ def _image(result: Result, dataset: Dataset, calibration: Calibration) -> dict[s
     }
 
 
-def _run(detector: Detector, samples: Sequence[Sample], name: str) -> list[Result]:
+def _parts(samples: Sequence[Sample], rule: tuple[str | None, int]) -> list[str]:
+    """The part each image shows; groups.csv comes first, and a rule that fits not every name is another data set's."""
+    if any(sample.part is not None for sample in samples):
+        return part_names(samples)
+    try:
+        return part_names(samples, *rule)
+    except PartError:
+        return part_names(samples)
+
+
+def _run(detector: Detector, samples: Sequence[Sample], parts: Sequence[str], name: str) -> list[Result]:
     results = []
-    for sample in progress(samples, f"test images, {name}"):
+    for sample, part in zip(progress(samples, f"test images, {name}"), parts, strict=True):
         image = load_image(sample.path)
         box = inspected_box(image.shape, detector.spec)
         found = detector.predict(image)
@@ -155,6 +175,8 @@ def _run(detector: Detector, samples: Sequence[Sample], name: str) -> list[Resul
             )
         height, width = image.shape[:2]
         results.append(
-            Result(sample, (height, width), box, found.score, found.anomaly_map, found.infer_ms, found.defect_type)
+            Result(
+                sample, part, (height, width), box, found.score, found.anomaly_map, found.infer_ms, found.defect_type
+            )
         )
     return results

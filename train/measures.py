@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.types import AnomalyMap
 from train.data import GOOD, Sample, load_mask
-from train.metrics import Interval, image_intervals, image_metrics, share_interval
+from train.metrics import Interval, image_intervals, image_metrics, part_share_interval
 from train.pixels import Mask, count_pixels, pixel_intervals, pixel_metrics
 
 # key in evaluate.json -> what the field calls it
@@ -37,6 +37,7 @@ class Result:
     """What the detector said of one test image."""
 
     sample: Sample
+    part: str  # the physical part it shows
     shape: tuple[int, int]  # (height, width) of the image, before anything was cut or resized
     box: tuple[int, int, int, int]
     score: float
@@ -49,6 +50,7 @@ def measures(results: list[Result], threshold: float) -> dict[str, Any]:
     """Every measure of one model as JSON types; both kinds of parts must be among the results."""
     scores = [result.score for result in results]
     defective = [result.sample.label != GOOD for result in results]
+    parts = [result.part for result in results]
     types = sorted({result.sample.label for result in results} - {GOOD})
     times = [result.infer_ms for result in results]
     pixel, pixel_limits = _pixel_measures(results, threshold)
@@ -56,7 +58,7 @@ def measures(results: list[Result], threshold: float) -> dict[str, Any]:
         "image": asdict(image_metrics(scores, defective)),
         "pixel": pixel,
         "intervals": {
-            "image": {name: asdict(found) for name, found in image_intervals(scores, defective).items()},
+            "image": {name: asdict(found) for name, found in image_intervals(scores, defective, parts).items()},
             "pixel": pixel_limits,
             "sensitivity": asdict(_caught(results, threshold, good=False)),
             "specificity": asdict(_caught(results, threshold, good=True)),
@@ -72,47 +74,52 @@ def measures(results: list[Result], threshold: float) -> dict[str, Any]:
 
 
 def _pixel_measures(results: list[Result], threshold: float) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    counts = count_pixels(_pairs(results), [result.anomaly_map for result in results], threshold)
+    placed = [(result, mask) for result in results if (mask := _mask(result)) is not None]
+    pairs = ((result.anomaly_map, mask) for result, mask in placed)
+    counts = count_pixels(pairs, [result.anomaly_map for result in results], threshold)
     if counts is None:
         return None, None
     facts = asdict(pixel_metrics(counts)) | {
         "images": len(counts.defective),
         "with_defects": int(counts.defective.sum()),
     }
-    return facts, {name: asdict(found) for name, found in pixel_intervals(counts).items()}
+    parts = [result.part for result, _ in placed]
+    return facts, {name: asdict(found) for name, found in pixel_intervals(counts, parts).items()}
 
 
 def _caught(results: list[Result], threshold: float, good: bool) -> Interval:
     """Share of the good parts judged OK, or of the defective ones judged NG."""
-    chosen = [result.score < threshold for result in results if (result.sample.label == GOOD) == good]
-    return share_interval(sum(passed == good for passed in chosen), len(chosen))
+    chosen = [result for result in results if (result.sample.label == GOOD) == good]
+    return part_share_interval([(one.score < threshold) == good for one in chosen], [one.part for one in chosen])
 
 
 def _per_type(results: list[Result], name: str, threshold: float) -> dict[str, Any]:
     """One type of defect against all good parts."""
     chosen = [result for result in results if result.sample.label in (GOOD, name)]
-    found = [result.score >= threshold for result in chosen if result.sample.label == name]
-    limits = image_intervals([r.score for r in chosen], [r.sample.label == name for r in chosen])
-    named = [result.defect_type for result in chosen if result.sample.label == name and result.score >= threshold]
+    bad = [result for result in chosen if result.sample.label == name]
+    found = [result.score >= threshold for result in bad]
+    auroc = image_intervals(
+        [r.score for r in chosen], [r.sample.label == name for r in chosen], [r.part for r in chosen]
+    )["auroc"]
+    named = [result.defect_type for result, caught in zip(bad, found, strict=True) if caught]
     return {
         "n": len(found),
-        "auroc": limits["auroc"].value,
+        "auroc": auroc.value,
         "found_at_threshold": sum(found),
         "named_right": named.count(name) if any(named) else None,  # of those found
-        "intervals": {"auroc": asdict(limits["auroc"]), "found": asdict(share_interval(sum(found), len(found)))},
+        "intervals": {"auroc": asdict(auroc), "found": asdict(part_share_interval(found, [r.part for r in bad]))},
     }
 
 
-def _pairs(results: list[Result]) -> Iterator[tuple[AnomalyMap, Mask]]:
-    """(map, mask) of what can be judged by place: goods, and defective images whose mask marks something."""
-    for result in results:
-        x, y, width, height = result.box
-        if result.sample.label == GOOD:
-            yield result.anomaly_map, np.zeros((height, width), dtype=np.bool_)
-        elif result.sample.mask is not None:
-            mask = load_mask(result.sample.mask, result.shape)[y : y + height, x : x + width]
-            if mask.any():
-                yield result.anomaly_map, mask
+def _mask(result: Result) -> Mask | None:
+    """The mask of what can be judged by place: a good part's is empty, a defective one's must mark something."""
+    x, y, width, height = result.box
+    if result.sample.label == GOOD:
+        return np.zeros((height, width), dtype=np.bool_)
+    if result.sample.mask is None:
+        return None
+    mask = load_mask(result.sample.mask, result.shape)[y : y + height, x : x + width]
+    return mask if mask.any() else None
 
 
 def rows(facts: dict[str, Any], name: str) -> Iterator[tuple[str, Interval]]:
@@ -127,6 +134,8 @@ def rows(facts: dict[str, Any], name: str) -> Iterator[tuple[str, Interval]]:
 def table(facts: dict[str, Any]) -> str:
     """The figures for a person at a terminal."""
     lines = [f"evaluate: {facts['data']}, {facts['n_good']} good and {facts['n_defective']} defective test images"]
+    if (facts["parts_good"], facts["parts_defective"]) != (facts["n_good"], facts["n_defective"]):
+        lines.append(f"  of {facts['parts_good']} good and {facts['parts_defective']} defective parts")
     if facts["left_out"]:
         lines.append(f"  {len(facts['left_out'])} test images left out: training used them or their parts")
     if facts["empty_masks"]:

@@ -75,25 +75,48 @@ def image_metrics(scores: Sequence[float], defective: Sequence[bool]) -> ImageMe
     return _of_curve(Curve.of(*_levels(scores, defective)))
 
 
+class Draws:
+    """What a bootstrap draws: whole parts with replacement, good and defective ones apart.
+
+    Photographs of one part are no independent witnesses. Without parts, each image is one.
+    """
+
+    def __init__(self, defective: Sequence[bool], parts: Sequence[str] | None = None) -> None:
+        bad = np.asarray(defective, dtype=np.bool_)
+        names = np.arange(len(bad)) if parts is None else np.asarray(parts)
+        self._n = len(bad)
+        self._kinds = []
+        for kind in (~bad, bad):
+            unique, part = np.unique(names[kind], return_inverse=True)
+            self._kinds.append((kind, part, len(unique)))
+        self.good_parts, self.bad_parts = (count for _, _, count in self._kinds)
+
+    def times(self, rng: np.random.Generator) -> Floats:
+        """(n,) how often each image is drawn."""
+        times = np.zeros(self._n)
+        for kind, part, count in self._kinds:
+            if count:
+                times[kind] = rng.multinomial(count, np.full(count, 1.0 / count))[part]
+        return times
+
+
 def image_intervals(
-    scores: Sequence[float], defective: Sequence[bool], seed: int = 0, samples: int = SAMPLES
+    scores: Sequence[float],
+    defective: Sequence[bool],
+    parts: Sequence[str] | None = None,
+    seed: int = 0,
+    samples: int = SAMPLES,
 ) -> dict[str, Interval]:
-    """Each of the image metrics with its percentile bootstrap interval; good and defective images are drawn apart.
+    """Each of the image metrics with its percentile bootstrap interval.
 
     Where nothing is confused the bootstrap cannot doubt (it draws perfect sets only) and the limit is the exact one
-    (Clopper and Pearson 1934): of a share of the images of one kind, and for AUROC of disjoint pairs, of which there
-    are as many as images of the rarer kind.
+    (Clopper and Pearson 1934): of a share of the parts of one kind, and for AUROC of disjoint pairs, of which there
+    are as many as parts of the rarer kind.
     """
-    good, bad = _levels(scores, defective)
-    n_good, n_bad = int(good.sum()), int(bad.sum())
-    rng = np.random.default_rng(seed)
-    drawn = zip(
-        rng.multinomial(n_good, good / n_good, samples), rng.multinomial(n_bad, bad / n_bad, samples), strict=True
-    )
-    found = intervals(
-        asdict(_of_curve(Curve.of(good, bad))),
-        [asdict(_of_curve(Curve.of(g.astype(np.float64), b.astype(np.float64)))) for g, b in drawn],
-    )
+    draws, rng = Draws(defective, parts), np.random.default_rng(seed)
+    drawn = [asdict(_of_curve(Curve.of(*_levels(scores, defective, draws.times(rng))))) for _ in range(samples)]
+    found = intervals(asdict(image_metrics(scores, defective)), drawn)
+    n_good, n_bad = draws.good_parts, draws.bad_parts
     for name, n in (("auroc", min(n_good, n_bad)), ("recall_at_2_fpr", n_bad), ("fpr_at_95_recall", n_good)):
         if found[name].value in (0.0, 1.0):
             found[name] = share_interval(round(found[name].value * n), n)
@@ -112,11 +135,24 @@ def share_interval(found: int, of: int) -> Interval:
     return Interval(found / of, float(interval.low), float(interval.high))
 
 
-def _levels(scores: Sequence[float], defective: Sequence[bool]) -> tuple[Floats, Floats]:
-    """Good and defective images at each distinct score, ascending."""
+def part_share_interval(found: Sequence[bool], parts: Sequence[str]) -> Interval:
+    """A share of images: exact where each shows a part of its own, or where all or none are found; else bootstrap."""
+    n, share = len(set(parts)), float(np.mean(found))
+    if n == len(found) or share in (0.0, 1.0):
+        return share_interval(round(share * n), n)
+    draws, rng, hits = Draws([True] * len(found), parts), np.random.default_rng(0), np.asarray(found, dtype=np.float64)
+    drawn = [draws.times(rng) for _ in range(SAMPLES)]
+    return intervals({"share": share}, [{"share": float(times @ hits / times.sum())} for times in drawn])["share"]
+
+
+def _levels(scores: Sequence[float], defective: Sequence[bool], times: Floats | None = None) -> tuple[Floats, Floats]:
+    """Good and defective images at each distinct score, ascending; each image counted so many times."""
     labels = np.asarray(defective, dtype=np.bool_)
+    counted = np.ones(len(labels)) if times is None else times
     values, level = np.unique(np.asarray(scores, dtype=np.float64), return_inverse=True)
-    good, bad = (np.bincount(level[kind], minlength=len(values)).astype(np.float64) for kind in (~labels, labels))
+    good, bad = (
+        np.bincount(level, counted * kind, minlength=len(values)).astype(np.float64) for kind in (~labels, labels)
+    )
     return good, bad
 
 

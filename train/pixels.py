@@ -1,4 +1,4 @@
-"""How well the map finds the place: the field's measures over pixels, with intervals over images."""
+"""How well the map finds the place: the field's measures over pixels, with intervals over parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.types import AnomalyMap
-from train.metrics import SAMPLES, Curve, Floats, Interval, intervals
+from train.metrics import SAMPLES, Curve, Draws, Floats, Interval, intervals
 
 PRO_LIMIT = 0.3  # AU-PRO is integrated over pixel false-positive rates 0..0.3 (Bergmann et al. 2021)
 CHUNK = 50  # samples of the bootstrap at a time
@@ -113,23 +113,16 @@ def pixel_metrics(counts: PixelCounts) -> PixelMetrics:
     return _measure(counts, chosen.astype(np.float64)[None], (~chosen).astype(np.float64)[None])[0]
 
 
-def pixel_intervals(counts: PixelCounts, seed: int = 0, samples: int = SAMPLES) -> dict[str, Interval]:
-    """Percentile bootstrap over whole images (pixels of one image are no independent witnesses), kinds drawn apart."""
-    rng = np.random.default_rng(seed)
+def pixel_intervals(
+    counts: PixelCounts, parts: Sequence[str] | None = None, seed: int = 0, samples: int = SAMPLES
+) -> dict[str, Interval]:
+    """Percentile bootstrap over whole parts: pixels of one part are no independent witnesses."""
+    rng, draws = np.random.default_rng(seed), Draws(counts.defective.tolist(), parts)
     drawn: list[dict[str, float]] = []
     for _ in range(0, samples, CHUNK):
-        bad, good = (_draw(kind, rng) for kind in (counts.defective, ~counts.defective))
-        drawn += [asdict(sample) for sample in _measure(counts, bad, good)]
+        times = np.array([draws.times(rng) for _ in range(CHUNK)])
+        drawn += [asdict(one) for one in _measure(counts, times * counts.defective, times * ~counts.defective)]
     return intervals(asdict(pixel_metrics(counts)), drawn)
-
-
-def _draw(kind: Mask, rng: np.random.Generator) -> Floats:
-    """(CHUNK, n) how often each image of a kind is drawn, with replacement."""
-    times = np.zeros((CHUNK, len(kind)))
-    n = int(kind.sum())
-    if n:
-        times[:, kind] = rng.multinomial(n, np.full(n, 1.0 / n), CHUNK)
-    return times
 
 
 def _measure(counts: PixelCounts, bad_times: Floats, good_times: Floats) -> list[PixelMetrics]:

@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
 def report(work: Work, out: Path | None = None) -> Path:
     """Write the page for a process engineer; raises WorkError or ReportError when the run was not evaluated."""
     facts = work.read_report("evaluate.json", "evaluate")
-    if "reliability" not in facts:
+    if "parts_good" not in facts:
         raise ReportError(f"{work.file('evaluate.json')}: is of another version; run `python -m train evaluate` again")
     if facts["threshold"] != work.read_report("calibration.json", "calibrate")["threshold"]["value"]:
         raise ReportError(
@@ -107,7 +107,7 @@ def _summary(work: Work, facts: dict[str, Any]) -> list[str]:
     ]
     found = n_bad - at["escapes"]
     words = (
-        f"As shipped, it finds {found} of {n_bad} defective test parts and passes {n_good - at['overkill']} of "
+        f"As shipped, it finds {found} of {n_bad} defective test images and passes {n_good - at['overkill']} of "
         f"{n_good} good ones. None of these images was used in training or to set the threshold. "
         + (f"Found least: {', '.join(missed[:3])}." if missed else "No type of defect escapes.")
     )
@@ -119,7 +119,8 @@ def _summary(work: Work, facts: dict[str, Any]) -> list[str]:
         card(f"{int8['infer_ms_p50']:.1f} ms", "inference, median", f"{facts['cpu_tier']}, INT8"),
     ]
     return [
-        f'<p class="soft">{html.escape(facts["data"])}: {n_good} good and {n_bad} defective test images, judged by the '
+        f'<p class="soft">{html.escape(facts["data"])}: {n_good} good and {n_bad} defective test images of '
+        f"{facts['parts_good']} and {facts['parts_defective']} parts, judged by the "
         f'INT8 model that ships, through the station\'s own code</p><p class="lead">{html.escape(words)}</p>',
         f'<div class="cards">{"".join(cards)}</div>',
         f"<p>Threshold {threshold.value:.4g}, from {threshold.n} held-out good parts: "

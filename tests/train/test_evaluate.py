@@ -73,6 +73,20 @@ def test_a_bundle_that_names_no_image_says_so(
     assert "does not say what it was trained on" in capsys.readouterr().out
 
 
+def test_photographs_of_one_part_are_counted_as_one(tiny_run: Work) -> None:
+    root = data_of(tiny_run)
+    alone = evaluate_work(tiny_run)
+    goods = [path.relative_to(root).as_posix() for path in sorted((root / "test/good").iterdir())]
+    rows = [f"{name},{number // 4}" for number, name in enumerate(goods)]
+    (root / "groups.csv").write_text("\n".join(["file,group", *rows]) + "\n")
+    found = evaluate_work(tiny_run)
+    assert (alone["parts_good"], found["parts_good"], found["n_good"]) == (8, 2, 8)
+    assert found["parts_defective"] == found["n_defective"]
+    low = [facts["int8"]["intervals"]["specificity"]["low"] for facts in (alone, found)]
+    assert low[1] < low[0]
+    assert "of 2 good and 10 defective parts" in table(found)
+
+
 def test_a_set_of_which_one_kind_is_left_is_refused(tiny_run: Work) -> None:
     assert can_be_measured(tiny_run)
     report = tiny_run.fit_report()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, precision_recall_curve, roc_auc_score
 
-from train.metrics import image_intervals, image_metrics, reliability, share_interval
+from train.metrics import image_intervals, image_metrics, part_share_interval, reliability, share_interval
 
 seeds = st.integers(0, 1000)
 
@@ -75,9 +75,24 @@ def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
     held = 0
     for seed in range(200):
         scores = rng.normal(size=160) + 1.5 * np.array(bad)
-        found = image_intervals(scores.tolist(), bad, seed, samples=200)["auroc"]
+        found = image_intervals(scores.tolist(), bad, seed=seed, samples=200)["auroc"]
         held += found.low <= 0.8556 <= found.high
     assert 178 <= held <= 199  # 190 expected, about 3 standard deviations each way
+
+
+@settings(deadline=None, max_examples=10)
+@given(seeds)
+def test_six_photographs_of_each_part_say_no_more_than_one(seed: int) -> None:
+    scores, bad = drawn(seed)
+    parts = [f"{number:04}" for number in range(len(scores))]
+    once = image_intervals(scores, bad, parts, samples=100)
+    assert image_intervals(list(scores) * 6, list(bad) * 6, parts * 6, samples=100) == once
+    found = [score > 0 for score in scores]
+    exact = share_interval(sum(found), len(found))
+    assert part_share_interval(found, parts) == exact
+    six = part_share_interval(found * 6, parts * 6)
+    assert six.low <= six.value <= six.high
+    assert six.high - six.low > 0.7 * (exact.high - exact.low)
 
 
 def test_a_perfect_result_is_doubted_as_far_as_its_images_reach() -> None:

@@ -137,3 +137,15 @@ def test_pixel_intervals_come_from_images_not_from_pixels() -> None:
         widths.append(found["auroc"].high - found["auroc"].low)
     assert widths[0] > 0.005
     assert widths[1] == pytest.approx(widths[0], rel=0.05)
+
+
+def test_six_photographs_of_each_part_are_drawn_together() -> None:
+    pairs = drawn(1, images=9)
+    names = [str(number) for number in range(len(pairs))]
+    found = []
+    for chosen, parts in ((pairs, names), (pairs * 6, names * 6)):
+        counts = count_pixels(chosen, [pair[0] for pair in pairs], 2.0)
+        assert counts is not None
+        found.append(pixel_intervals(counts, parts, samples=50))
+    for name, interval in found[0].items():
+        assert (found[1][name].low, found[1][name].high) == pytest.approx((interval.low, interval.high)), name
