@@ -158,31 +158,21 @@ def _key(dataset: Dataset, recipe: Recipe) -> str:
     return f"{dataset_sha256(dataset)} {recipe.model_dump_json()}"
 
 
-def load_features(work: Work) -> PatchFeatures:
-    """The feature half of a run's network."""
-    return _features(_load(work), work.fit_report().recipe)
-
-
-def load_network(work: Work, head: NormalityHead | None = None) -> InspectionNet:
-    """The trained float network of a run, ready to be exported; head: takes the place of its own normality head."""
+def load_network(work: Work) -> InspectionNet:
+    """The trained float network of a run, ready to be exported."""
     state, recipe = _load(work), work.fit_report().recipe
-    own = normality_head(state)
-    features = _features(state, recipe)
+    features = PatchFeatures(Backbone.from_state(recipe.backbone, state["backbone"]), recipe.patch_stride)
     if "heads" not in state:
-        return InspectionNet(features, head or own, recipe.top_k).eval()
+        return InspectionNet(features, normality_head(state), recipe.top_k).eval()
     heads = DefectHeads(features.backbone.channels, len(state["types"]))
     heads.load_state_dict(state["heads"])
-    return InspectionNet(features, head or own, recipe.top_k, heads, Fusion(**state["fusion"])).eval()
+    return InspectionNet(features, normality_head(state), recipe.top_k, heads, Fusion(**state["fusion"])).eval()
 
 
 def chosen_patches(work: Work) -> Tensor:
     """Which of the candidates that `collect_patches` draws are in the memory bank: (N,) indices."""
     chosen: Tensor = _load(work)["chosen"]
     return chosen
-
-
-def _features(state: dict[str, Any], recipe: Recipe) -> PatchFeatures:
-    return PatchFeatures(Backbone.from_state(recipe.backbone, state["backbone"]), recipe.patch_stride).eval()
 
 
 def _load(work: Work) -> dict[str, Any]:

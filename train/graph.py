@@ -14,6 +14,7 @@ from train.errors import TrainError
 
 OPSET = 21
 INT8_ENDING = "_int8"
+FINE, COARSE = 127, 63  # largest stored weight of depthwise and of dense convolutions (docs/decisions/0003)
 
 
 class GraphError(TrainError):
@@ -160,7 +161,7 @@ def _raise_bias(bias: TensorProto, lost: NDArray[Any], mean: NDArray[Any]) -> No
 def _quantised(weight: NDArray[Any], scale: NDArray[Any], coarse: bool) -> tuple[NDArray[np.int8], NDArray[Any]]:
     """Symmetric per-output-channel rounding of an (O, I, kh, kw) weight; coarse: twice the step, 7 bits."""
     step = 2 * scale if coarse else scale
-    limit = 63 if coarse else 127
+    limit = COARSE if coarse else FINE
     stored = np.rint(weight / step.reshape(-1, 1, 1, 1))
     return np.clip(stored, -limit - 1, limit).astype(np.int8), step
 

@@ -20,10 +20,11 @@ from edge.arguments import OneLineParser
 from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from edge.detector import Detector, Runtime
 from edge.preprocess import InputSpec, load_image, prepare
+from train.aware import adapt
 from train.bank import collect_patches, image_tensor, statistics
 from train.errors import TrainError
 from train.export import example, outputs, quiet, to_onnx
-from train.fit import chosen_patches, load_features, load_network
+from train.fit import chosen_patches, load_network
 from train.graph import finish, fold_weights, operators
 from train.model import InspectionNet, NormalityHead, PatchFeatures
 from train.observers import Observer, observe
@@ -33,7 +34,9 @@ from train.trials import HeldOut, Settings, Trial, choose, compare, held_out, pl
 from train.work import FitReport, Work, progress
 
 FP32_TOLERANCE = 1e-3  # relative, torch = ONNX Runtime = OpenVINO on the float graph
-INT8_TOLERANCE = 0.03  # relative, ONNX Runtime against OpenVINO on the INT8 file: they round at different places
+# Relative, ONNX Runtime against OpenVINO on the INT8 file: they round at different places. Seen on 333 images of three
+# products: median .3 to .7 %, highest 2.2 % without and 3.1 % with heads (docs/decisions/0007).
+INT8_TOLERANCE = 0.05
 PARITY_IMAGES = 8
 SENSITIVITY_IMAGES = 6
 BIAS_IMAGES = 16
@@ -91,7 +94,8 @@ def _attempts(work: Work, report: FitReport, images: HeldOut, scratch: Path) -> 
     start = time.monotonic()
     trials: list[Trial] = []
     folders: list[Path] = []
-    for settings in plan(report.recipe.calibration_images, trials, sensitive):
+    heads = load_network(work).heads is not None
+    for settings in plan(report.recipe.calibration_images, trials, sensitive, heads):
         folders.append(scratch / str(len(trials)))
         folders[-1].mkdir()
         build(work, report, settings, folders[-1])
@@ -104,9 +108,12 @@ def _attempts(work: Work, report: FitReport, images: HeldOut, scratch: Path) -> 
 
 def build(work: Work, report: FitReport, settings: Settings, folder: Path) -> None:
     """Quantise a run's network in one way: INT8_ONNX and INT8_IR, in the folder."""
-    features = load_features(work)
-    head = int8_head(features, chosen_patches(work), report, settings)
-    _write_int8(load_network(work, head), report, settings, outputs(report), folder / INT8_ONNX)
+    network = load_network(work)
+    if settings.aware:
+        files = [report.data / name for name in (*report.fit_images, *report.defect_images)]
+        network = adapt(network, files, report.input, report.recipe.seed)
+    network.head = int8_head(network.features, chosen_patches(work), report, settings)
+    _write_int8(network, report, settings, outputs(report), folder / INT8_ONNX)
 
 
 def int8_head(features: PatchFeatures, chosen: torch.Tensor, report: FitReport, settings: Settings) -> NormalityHead:

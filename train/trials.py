@@ -38,6 +38,7 @@ class Settings:
     images: int = 64  # good images the ranges are measured on
     correct_bias: bool = False
     float_operators: tuple[str, ...] = ()
+    aware: bool = False  # with weights that were trained in INT8 (train/aware.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +140,13 @@ def _rejected(images: HeldOut, scores: NDArray[np.float64]) -> NDArray[np.bool_]
     return scores >= set_threshold(goods.tolist(), 0.01).value
 
 
-def plan(images: int, tried: Sequence[Trial], sensitive: Callable[[Settings], Sequence[Block]]) -> Iterator[Settings]:
-    """What to try next, as long as nothing tried keeps the limits: cheapest first, float operators one by one last.
+def plan(
+    images: int, tried: Sequence[Trial], sensitive: Callable[[Settings], Sequence[Block]], heads: bool
+) -> Iterator[Settings]:
+    """What to try next, as long as nothing tried keeps the limits: what costs the station nothing first.
 
     images: how many good ones set the ranges at first. sensitive: the blocks of operators that INT8 hurts most, the
-    worst first; asked for once.
+    worst first; asked for once. heads: the network has some; the last thing tried is then to train it in INT8.
     """
     yield Settings("all operators INT8, ranges: extremes", images=images)
     yield Settings("ranges: 99.99 % quantiles", observer="percentile", images=images)
@@ -157,6 +160,9 @@ def plan(images: int, tried: Sequence[Trial], sensitive: Callable[[Settings], Se
     for block in sensitive(best)[:MOST_FLOAT]:
         names += block
         yield replace(best, what=f"{best.what}; {len(names)} operators float", float_operators=names)
+    if heads:
+        best = choose(tried).settings
+        yield replace(best, what=f"{best.what}; trained in INT8", aware=True)
 
 
 def choose(trials: Sequence[Trial]) -> Trial:

@@ -72,10 +72,10 @@ def test_nothing_chosen_is_further_over_the_limits_than_another(made: list[tuple
     assert choose(tried).loss[0] == min(one.loss[0] for one in tried)
 
 
-def failing_plan(blocks: list[tuple[str, ...]]) -> list[Settings]:
+def failing_plan(blocks: list[tuple[str, ...]], heads: bool = False) -> list[Settings]:
     """Everything the plan tries when nothing is ever good enough; the first stays the best."""
     tried: list[Trial] = []
-    for settings in plan(64, tried, lambda settings: blocks):
+    for settings in plan(64, tried, lambda settings: blocks, heads):
         tried.append(Trial(settings, 0.01 + 0.001 * len(tried), 1.0, 0.0, 400))
     return [one.settings for one in tried]
 
@@ -93,6 +93,12 @@ def test_observers_images_and_bias_are_tried_before() -> None:
     assert [settings.observer for settings in found[:3]] == ["minmax", "percentile", "kl"]
     assert [settings.images for settings in found] == [64, 64, 64, 128, 64]
     assert [settings.correct_bias for settings in found] == [False] * 4 + [True]
+
+
+def test_a_network_with_heads_is_trained_in_int8_at_last() -> None:
+    found = failing_plan([("block0",), ("block1",)], heads=True)
+    assert [settings.aware for settings in found] == [False] * (len(found) - 1) + [True]
+    assert found[:-1] == failing_plan([("block0",), ("block1",)])
 
 
 def test_what_quantize_json_holds() -> None:
