@@ -40,7 +40,7 @@ INT8_TOLERANCE = 0.05
 PARITY_IMAGES = 8
 SENSITIVITY_IMAGES = 6
 BIAS_IMAGES = 16
-MOST_SECONDS = 300  # after this no further way is tried
+MOST_SECONDS = 150  # after this no further way is tried: photos to bundle are to take five minutes at most
 
 
 class QuantizeError(TrainError):
