@@ -31,17 +31,20 @@ def split(dataset: Dataset, recipe: Recipe) -> Split:
     goods = len(dataset.train_good)
     share = max(recipe.holdout_share, min(20 / goods, 0.25))  # 20 held-out goods, if that is no more than a quarter
     fit, holdout = split_goods(dataset.train_good, share, recipe.seed, recipe.group_regex, recipe.group_gap)
-    labelled = (*dataset.train_defects, *_drawn(dataset.test, recipe))
+    some = bool(dataset.train_defects or recipe.labelled)
+    # Of all, since a gap may be bridged by an image that is not drawn.
+    parts = _part_of((*dataset.train_defects, *dataset.test), recipe) if some else {}
+    labelled = (*dataset.train_defects, *_drawn(dataset.test, parts, recipe))
     if not labelled and not recipe.artificial:
         return Split(tuple(fit), tuple(holdout), (), (), ())
-    defects, validation = _validation(labelled, recipe)
+    defects, validation = _validation(labelled, parts, recipe)
     wanted = min(VALIDATION_GOODS, max(4, len(fit) // 10))
     fit, kept = split_goods(fit, min(wanted / len(fit), 0.3), recipe.seed + 1, recipe.group_regex, recipe.group_gap)
-    left_out = _left_out(dataset, labelled, recipe)
+    left_out = _left_out(dataset, labelled, parts)
     return Split(tuple(fit), tuple(holdout), (*kept[:VALIDATION_GOODS], *validation), tuple(defects), left_out)
 
 
-def _drawn(test: Sequence[Sample], recipe: Recipe) -> list[Sample]:
+def _drawn(test: Sequence[Sample], parts: Mapping[Sample, str], recipe: Recipe) -> list[Sample]:
     """recipe.labelled defects of test/, alike many of every type."""
     if recipe.labelled == 0:
         return []
@@ -52,9 +55,9 @@ def _drawn(test: Sequence[Sample], recipe: Recipe) -> list[Sample]:
         )
     drawn: list[Sample] = []
     for name, quota in _quotas(Counter(sample.label for sample in bad), recipe.labelled).items():
-        parts = _shuffled_parts([sample for sample in bad if sample.label == name], recipe)
+        shuffled = _shuffled_parts([sample for sample in bad if sample.label == name], parts, recipe)
         # One image of each part before a second one of any: many parts teach more than many views of few.
-        ordered = [part[view] for view in range(max(map(len, parts))) for part in parts if view < len(part)]
+        ordered = [part[view] for view in range(max(map(len, shuffled))) for part in shuffled if view < len(part)]
         drawn += ordered[:quota]
     return drawn
 
@@ -67,26 +70,26 @@ def _quotas(numbers: Mapping[str, int], wanted: int) -> dict[str, int]:
     return quotas
 
 
-def _left_out(dataset: Dataset, labelled: Sequence[Sample], recipe: Recipe) -> tuple[Sample, ...]:
+def _left_out(dataset: Dataset, labelled: Sequence[Sample], parts: Mapping[Sample, str]) -> tuple[Sample, ...]:
     """Of test/, good or defective: other images of parts whose defects are trained on."""
     if not labelled:
         return ()
-    parts = _part_of((*dataset.train_defects, *dataset.test), recipe)
     trained = {parts[sample] for sample in labelled}
     return tuple(sample for sample in dataset.test if parts[sample] in trained and sample not in labelled)
 
 
-def _validation(labelled: Sequence[Sample], recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
+def _validation(
+    labelled: Sequence[Sample], parts: Mapping[Sample, str], recipe: Recipe
+) -> tuple[list[Sample], list[Sample]]:
     """(to train on, to validate on): a share of every type that has at least four images, by part."""
     defects: list[Sample] = []
     validation: list[Sample] = []
-    parts = _part_of(labelled, recipe)
     sides: dict[str, list[Sample]] = {}  # a part may show defects of several types
     for name in sorted({sample.label for sample in labelled}):
         of_type = [sample for sample in labelled if sample.label == name]
         wanted = math.floor(recipe.validation_share * len(of_type) + 0.5) if len(of_type) >= 4 else 0
         kept = 0
-        for part in sorted(_shuffled_parts(of_type, recipe), key=len):
+        for part in sorted(_shuffled_parts(of_type, parts, recipe), key=len):
             fits = kept < wanted and kept + len(part) <= len(of_type) // 2
             chosen = sides.setdefault(parts[part[0]], validation if fits else defects)
             chosen += part
@@ -98,11 +101,11 @@ def _part_of(samples: Sequence[Sample], recipe: Recipe) -> dict[Sample, str]:
     return dict(zip(samples, part_names(samples, recipe.group_regex, recipe.group_gap), strict=True))
 
 
-def _shuffled_parts(samples: Sequence[Sample], recipe: Recipe) -> list[list[Sample]]:
+def _shuffled_parts(samples: Sequence[Sample], parts: Mapping[Sample, str], recipe: Recipe) -> list[list[Sample]]:
     """The samples by part, parts in random order."""
-    parts: dict[str, list[Sample]] = {}
-    for sample, part in zip(samples, part_names(samples, recipe.group_regex, recipe.group_gap), strict=True):
-        parts.setdefault(part, []).append(sample)
-    order = sorted(parts)
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(parts[sample], []).append(sample)
+    order = sorted(found)
     random.Random(recipe.seed).shuffle(order)
-    return [parts[name] for name in order]
+    return [found[name] for name in order]

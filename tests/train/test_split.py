@@ -86,6 +86,17 @@ def test_no_part_is_on_two_sides(case: tuple[Dataset, Recipe]) -> None:
     assert not {of[sample] for sample in (*found.defects, *validated)} & measured
 
 
+def test_an_image_that_is_not_drawn_joins_those_on_both_sides_of_it() -> None:
+    data = dataset(
+        list(range(0, 80, 4)), [("crack", 101)], [("crack", n) for n in (100, 100, 102, 102, 110, 120)], True
+    )
+    recipe = Recipe(group_regex=r"_num_(\d+)", group_gap=1)
+    found = split(data, recipe)
+    numbers = {sample.path.stem.rpartition("_")[2] for sample in found.defects}
+    assert {"100", "102"} <= numbers
+    assert [sample.path.stem.rpartition("_")[2] for sample in found.left_out] == ["101"]
+
+
 @settings(deadline=None, max_examples=100)
 @given(case=cases())
 def test_as_many_defects_as_wanted_and_always_the_same(case: tuple[Dataset, Recipe]) -> None:
