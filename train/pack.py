@@ -20,7 +20,6 @@ from edge.preprocess import inspected_box, load_image
 from edge.types import Image
 from train.calibrate import goods_needed
 from train.errors import TrainError
-from train.quantize import INT8_TOLERANCE
 from train.unseen import image_sha256
 from train.work import FitReport, Work
 
@@ -73,6 +72,7 @@ def pack(work: Work, target: Path, promise: float | None = None) -> Bundle:
     with tempfile.TemporaryDirectory() as scratch:
         references = _write_references(work, report, calibration, Path(scratch))
         files |= {name: Path(scratch) / name for name in references}
+        quantized = work.read_report("quantize.json", "quantize")
         facts = {
             "name": target.name,
             "version": datetime.now(UTC).strftime("%Y%m%d.%H%M%S"),
@@ -93,11 +93,11 @@ def pack(work: Work, target: Path, promise: float | None = None) -> Bundle:
                 "image_sha256": image_sha256(report.data / name for name in report.seen_images),
                 "seconds": report.seconds,
                 "versions": report.versions,
-                "quantize": work.read_report("quantize.json", "quantize"),
+                "quantize": quantized,
             },
             "holdout_scores": sorted(calibration["holdout"].values()),
             "references": [
-                {"file": name, "score": score, "tolerance": INT8_TOLERANCE * score}
+                {"file": name, "score": score, "tolerance": quantized["parity"]["int8_tolerance"] * score}
                 for name, score in references.items()
             ],
         }

@@ -34,13 +34,13 @@ from train.trials import HeldOut, Settings, Trial, choose, compare, held_out, pl
 from train.work import FitReport, Work, progress
 
 FP32_TOLERANCE = 1e-3  # relative, torch = ONNX Runtime = OpenVINO on the float graph
-# Relative, ONNX Runtime against OpenVINO on the INT8 file: they round at different places. Seen on 333 images of three
-# products: median .3 to .7 %, highest 2.2 % without and 3.1 % with heads (docs/decisions/0007).
-INT8_TOLERANCE = 0.05
+# Relative, ONNX Runtime against OpenVINO on the INT8 file: they round at different places. Highest seen: 2.2 % on 96
+# images without heads, 3.1 % on 237 images of two runs with heads (docs/decisions/0007).
+INT8_TOLERANCE, INT8_HEADS_TOLERANCE = 0.03, 0.05
 PARITY_IMAGES = 8
 SENSITIVITY_IMAGES = 6
 BIAS_IMAGES = 16
-MOST_SECONDS = 150  # after this no further way is tried: photos to bundle are to take five minutes at most
+MOST_SECONDS = 150  # after this no further way is tried: photos to bundle are to take about five minutes
 
 
 class QuantizeError(TrainError):
@@ -57,9 +57,10 @@ def quantize(work: Work) -> None:
     """Write the INT8 model, prove that it is INT8 and that all runtimes agree on it, and report what was measured."""
     report = work.fit_report()
     work.need(FP32_ONNX, "export")
+    network = load_network(work)
     with tempfile.TemporaryDirectory() as scratch:
         images = held_out(report)
-        tried = _attempts(work, report, images, Path(scratch))
+        tried = _attempts(work, report, images, network.heads is not None, Path(scratch))
         chosen = choose([trial for trial, _ in tried])
         folder = next(folder for trial, folder in tried if trial is chosen)
         for path in folder.iterdir():
@@ -73,7 +74,7 @@ def quantize(work: Work) -> None:
         "trials": [trial.facts(trial is chosen) for trial, _ in tried],
         "measured_on": images.source,
         "within_limits": chosen.passed,
-        "parity": parity(work, load_network(work), report),
+        "parity": parity(work, network, report),
         "bytes": work.file(INT8_ONNX).stat().st_size,
     }
     work.write_report("quantize.json", facts)
@@ -83,7 +84,7 @@ def quantize(work: Work) -> None:
     )
 
 
-def _attempts(work: Work, report: FitReport, images: HeldOut, scratch: Path) -> list[tuple[Trial, Path]]:
+def _attempts(work: Work, report: FitReport, images: HeldOut, heads: bool, scratch: Path) -> list[tuple[Trial, Path]]:
     """Quantise until the limits are kept or nothing is left to try; each trial with the folder of its files."""
 
     def sensitive(settings: Settings) -> list[Block]:
@@ -94,7 +95,6 @@ def _attempts(work: Work, report: FitReport, images: HeldOut, scratch: Path) -> 
     start = time.monotonic()
     trials: list[Trial] = []
     folders: list[Path] = []
-    heads = load_network(work).heads is not None
     for settings in plan(report.recipe.calibration_images, trials, sensitive, heads):
         folders.append(scratch / str(len(trials)))
         folders[-1].mkdir()
@@ -226,13 +226,14 @@ def parity(work: Work, network: InspectionNet, report: FitReport) -> dict[str, A
         (name, runtime): _scores(Detector(work.file(name), spec, None, runtime), files) for name, runtime in compared
     }
     int8 = scores[INT8_IR, "openvino"]
+    tolerance = INT8_TOLERANCE if network.heads is None else INT8_HEADS_TOLERANCE
     return {
         "images": len(files),
         "fp32_openvino": _gate("FP32 in OpenVINO", scores[FP32_ONNX, "openvino"], torch_fp32, FP32_TOLERANCE),
         "fp32_onnxruntime": _gate("FP32 in ONNX Runtime", scores[FP32_ONNX, "onnxruntime"], torch_fp32, FP32_TOLERANCE),
         "fp32_tolerance": FP32_TOLERANCE,
-        "int8_onnxruntime": _gate("INT8 in ONNX Runtime", scores[INT8_ONNX, "onnxruntime"], int8, INT8_TOLERANCE),
-        "int8_tolerance": INT8_TOLERANCE,
+        "int8_onnxruntime": _gate("INT8 in ONNX Runtime", scores[INT8_ONNX, "onnxruntime"], int8, tolerance),
+        "int8_tolerance": tolerance,
         "int8_against_fp32": float(np.max(np.abs(int8 - torch_fp32) / torch_fp32)),
     }
 

@@ -17,7 +17,7 @@ PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
 # Of the score: floats are summed in another order; INT8 also rounds at other places on the way.
 # The first is what `quantize` promises for photos of the product; images that are none (noise, black, white) leave the
 # INT8 ranges, are clipped at other places, and are far above every threshold anyway.
-TOLERANCE = {"int8": 0.05, "fp32": 1e-3}
+TOLERANCE = {"int8": 0.03, "fp32": 1e-3}
 ALIEN_TOLERANCE = {"int8": 0.08, "fp32": 1e-3}
 
 

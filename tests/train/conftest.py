@@ -56,7 +56,8 @@ def _tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_model(run / FP32_ONNX)
     shutil.copy(run / FP32_ONNX, run / INT8_ONNX)
     openvino.save_model(openvino.convert_model(str(run / FP32_ONNX)), run / INT8_IR, compress_to_fp16=False)
-    (run / "quantize.json").write_text(json.dumps({"convolutions": {"all": 1, "int8": 1}}))
+    facts = {"convolutions": {"all": 1, "int8": 1}, "parity": {"int8_tolerance": 0.03}}
+    (run / "quantize.json").write_text(json.dumps(facts))
     return folder
 
 
