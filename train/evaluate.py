@@ -153,9 +153,7 @@ def _image(result: Result, dataset: Dataset, calibration: Calibration) -> dict[s
 
 
 def _parts(samples: Sequence[Sample], rule: tuple[str | None, int]) -> list[str]:
-    """The part each image shows; groups.csv comes first, and a rule that fits not every name is another data set's."""
-    if any(sample.part is not None for sample in samples):
-        return part_names(samples)
+    """The part each image shows; a rule beside groups.csv, or that fits not every name, is another data set's."""
     try:
         return part_names(samples, *rule)
     except PartError:

@@ -72,7 +72,7 @@ class ImageMetrics:
 
 def image_metrics(scores: Sequence[float], defective: Sequence[bool]) -> ImageMetrics:
     """From image scores and labels; both kinds must be present."""
-    return _of_curve(Curve.of(*_levels(scores, defective)))
+    return _of_curve(_curve(_levels(scores), defective, np.ones(len(scores))))
 
 
 class Draws:
@@ -114,7 +114,8 @@ def image_intervals(
     are as many as parts of the rarer kind.
     """
     draws, rng = Draws(defective, parts), np.random.default_rng(seed)
-    drawn = [asdict(_of_curve(Curve.of(*_levels(scores, defective, draws.times(rng))))) for _ in range(samples)]
+    levels = _levels(scores)
+    drawn = [asdict(_of_curve(_curve(levels, defective, draws.times(rng)))) for _ in range(samples)]
     found = intervals(asdict(image_metrics(scores, defective)), drawn)
     n_good, n_bad = draws.good_parts, draws.bad_parts
     for name, n in (("auroc", min(n_good, n_bad)), ("recall_at_2_fpr", n_bad), ("fpr_at_95_recall", n_good)):
@@ -145,15 +146,15 @@ def part_share_interval(found: Sequence[bool], parts: Sequence[str]) -> Interval
     return intervals({"share": share}, [{"share": float(times @ hits / times.sum())} for times in drawn])["share"]
 
 
-def _levels(scores: Sequence[float], defective: Sequence[bool], times: Floats | None = None) -> tuple[Floats, Floats]:
-    """Good and defective images at each distinct score, ascending; each image counted so many times."""
-    labels = np.asarray(defective, dtype=np.bool_)
-    counted = np.ones(len(labels)) if times is None else times
-    values, level = np.unique(np.asarray(scores, dtype=np.float64), return_inverse=True)
-    good, bad = (
-        np.bincount(level, counted * kind, minlength=len(values)).astype(np.float64) for kind in (~labels, labels)
-    )
-    return good, bad
+def _levels(scores: Sequence[float]) -> NDArray[np.intp]:
+    """(n,) the place of each score among the distinct ones, ascending."""
+    return np.unique(np.asarray(scores, dtype=np.float64), return_inverse=True)[1]
+
+
+def _curve(levels: NDArray[np.intp], defective: Sequence[bool], times: Floats) -> Curve:
+    """Of images at these levels, each counted so many times."""
+    bad, count = np.asarray(defective, dtype=np.bool_), int(levels.max()) + 1
+    return Curve.of(*(np.bincount(levels, times * kind, count).astype(np.float64) for kind in (~bad, bad)))
 
 
 def _of_curve(curve: Curve) -> ImageMetrics:
