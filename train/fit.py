@@ -67,17 +67,16 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport | None:
     features = PatchFeatures(backbone, recipe.patch_stride).eval()
     state: dict[str, Any] = {**memory_bank(features, roles.fit, spec, recipe)}
     state["backbone"] = backbone.state_dict()
-    if learned is not None:
-        head = normality_head(state)
-        fusion = _fuse(features, head, learned.heads, roles, spec, recipe)
-        state |= {"heads": learned.heads.state_dict(), "types": list(learned.types), "fusion": asdict(fusion)}
-        facts = {"epochs": learned.history.epochs, "best_epoch": learned.history.best, "fusion": asdict(fusion)}
-        work.write_report("heads.json", facts)
     work.folder.mkdir(parents=True, exist_ok=True)
-    torch.save(state, work.file(MODEL))
-    work.file(CHECKPOINT).unlink(missing_ok=True)
     if learned is None:
         work.file("heads.json").unlink(missing_ok=True)
+    else:
+        fusion = asdict(_fuse(features, normality_head(state), learned.heads, roles, spec, recipe))
+        state |= {"heads": learned.heads.state_dict(), "types": list(learned.types), "fusion": fusion}
+        facts = {"epochs": learned.history.epochs, "kept_epoch": learned.history.kept, "fusion": fusion}
+        work.write_report("heads.json", facts)
+    torch.save(state, work.file(MODEL))
+    work.file(CHECKPOINT).unlink(missing_ok=True)
     report = FitReport(
         recipe=recipe,
         data=dataset.root.resolve(),

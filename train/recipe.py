@@ -48,7 +48,7 @@ class Recipe(BaseModel):
     batch: Annotated[int, Field(ge=2, le=512)] = 8
     rate: Annotated[float, Field(gt=0, lt=1)] = 2e-3  # peak learning rate of the heads
     backbone_rate: Annotated[float, Field(ge=0, le=1)] = (
-        0.1  # times `rate`, for the deepest block; half for each group below
+        0.5  # times `rate`, for the deepest block; half for each group below
     )
     patience: Annotated[int, Field(ge=1)] = 12  # epochs without a better validation loss until the end
     flips: bool = True  # mirrored parts are good parts, too

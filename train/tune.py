@@ -69,7 +69,7 @@ class DefectNet(nn.Module):
 def tune(
     backbone: Backbone, split: Split, types: Sequence[str], spec: InputSpec, recipe: Recipe, checkpoint: Path, key: str
 ) -> tuple[DefectNet, History]:
-    """Train the heads and the upper blocks; returns the network of the best epoch by validation loss.
+    """Train the heads and the upper blocks; returns the network of the epoch to be kept (History.kept).
 
     checkpoint: written after each epoch, and resumed from when it was left by a run with the same key.
     Raises TuneError when the loss is not finite or memory does not suffice.
@@ -86,7 +86,7 @@ def tune(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=WARM_UP)
     mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
     state = resume(checkpoint, key, net, optimiser, schedule, mean)
-    history, best = state or (History(), weights_of(net))
+    history, kept = state or (History(), weights_of(net))
     draws = Draws(photos, split.fit, split.defects, types, recipe)
     draws.rank = rank()
     checks = validation_examples(photos, split.validation, types, recipe)
@@ -100,14 +100,14 @@ def tune(
             facts = {"epoch": epoch + 1, "loss": _epoch(parallel, draws, (optimiser, schedule, mean), recipe, device)}
             facts |= _shared(_validate(mean.module, checks, recipe, device, epoch), device)
             history.epochs.append(facts)
-            if facts["validation_loss"] <= min(one["validation_loss"] for one in history.epochs):
-                history.best, best = epoch + 1, weights_of(mean.module)
+            if history.kept == epoch + 1:
+                kept = weights_of(mean.module)
             if rank() == 0:
-                save(checkpoint, key, history, best, net, optimiser, schedule, mean)
+                save(checkpoint, key, history, kept, net, optimiser, schedule, mean)
     if distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
-    net.load_state_dict(best)
+    net.load_state_dict(kept)
     return net.cpu().to(memory_format=torch.contiguous_format).eval(), history
 
 

@@ -75,16 +75,16 @@ def test_a_run_that_had_stopped_early_does_not_go_on(data: Path, tmp_path: Path)
     """Interrupted after the last epoch that it needed, before the bank was built."""
     first = train(data, tmp_path / CHECKPOINT, epochs=1)
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    history = History([{"epoch": 1, "validation_loss": 1.0}, {"epoch": 2, "validation_loss": 2.0}], 1)
+    history = History([{"epoch": 1, "validation_loss": 1.0}, {"epoch": 2, "validation_loss": 2.0}])
 
     class Kept:
         def __init__(self, facts: object) -> None:
             self.state_dict = lambda: facts
 
-    save(tmp_path / CHECKPOINT, "key", history, state["best"], first.net, *map(Kept, state["steppers"]))
+    save(tmp_path / CHECKPOINT, "key", history, state["kept"], first.net, *map(Kept, state["steppers"]))
     found = train(data, tmp_path / CHECKPOINT, epochs=5, patience=1)
     assert found.history == history
-    assert all(torch.equal(found.net.state_dict()[key], value) for key, value in state["best"].items())
+    assert all(torch.equal(found.net.state_dict()[key], value) for key, value in state["kept"].items())
 
 
 def command(data: Path, work: Path, *more: str, launcher: tuple[str, ...] = ()) -> list[str]:
