@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.backbones import Backbone
-from train.fusion import SOFTNESS, Fusion
+from train.fusion import PART_LIMIT, SOFTNESS, Fusion
 from train.heads import DefectHeads
 
 BANK_ROWS = 512
@@ -83,7 +83,7 @@ class InspectionNet(nn.Module):
 
     Without the heads that learn from defects, the map is the normality head's at stride s. With them it is at stride 4,
     softplus(log odds / 16) / ln 2 of the three opinions added up (train.fusion): 1 at even odds, never negative, and
-    rising with each opinion; the part's own logit raises or lowers the whole map.
+    never falling when an opinion rises; the part's own logit raises or lowers the whole map, within limits.
 
     The score is the mean of the map's highest values: one hot cell is noise more often than a defect is that small,
     since every cell has already seen 3x3 patches. A score at the threshold implies a cell at it.
@@ -118,7 +118,8 @@ class InspectionNet(nn.Module):
     def _fused(self, anomaly_map: Tensor, logits: Tensor, part: Tensor, fusion: Fusion) -> Tensor:
         finer = functional.interpolate(anomaly_map, size=logits.shape[-2:], mode="bilinear", align_corners=False)
         odds = fusion.normality * finer + fusion.segmentation * logits
-        odds = odds + (fusion.classification * part + fusion.bias)[:, :, None, None]
+        of_part = fusion.classification * part.clamp(-PART_LIMIT, PART_LIMIT) + fusion.bias
+        odds = odds + of_part[:, :, None, None]
         return functional.softplus(odds / SOFTNESS) / math.log(2.0)
 
 
