@@ -59,24 +59,24 @@ def adapt(
     """
     student = copy.deepcopy(network).to(memory_format=torch.channels_last).eval()
     teacher = copy.deepcopy(student)
-    rounded = _round(student)
+    rounded = round_convolutions(student)
     rng = np.random.default_rng([seed, 23])
     with torch.inference_mode():
         for index in rng.permutation(len(files))[:OBSERVED]:
-            _answers(student, _images([files[index]], spec))
+            _answers(student, image_batch([files[index]], spec))
     for layer in rounded:
         layer.observing = False
     weights = [weight for layer in rounded for weight in layer.parameters()]
     optimiser = torch.optim.Adam(weights, lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in progress(range(steps), "training in INT8"):
-        images = _images([files[index] for index in rng.integers(len(files), size=BATCH)], spec)
+        images = image_batch([files[index] for index in rng.integers(len(files), size=BATCH)], spec)
         loss = distance(student, teacher, images)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
-    _restore(student)
+    restore(student)
     return student.to(memory_format=torch.contiguous_format)
 
 
@@ -93,11 +93,11 @@ def _answers(network: InspectionNet, images: Tensor) -> list[Tensor]:
     return [network.features.patches(stages), *(network.heads(stages) if network.heads is not None else ())]
 
 
-def _images(files: Sequence[Path], spec: InputSpec) -> Tensor:
+def image_batch(files: Sequence[Path], spec: InputSpec) -> Tensor:
     return torch.cat([image_tensor(path, spec) for path in files]).contiguous(memory_format=torch.channels_last)
 
 
-def _round(network: InspectionNet) -> list[Rounded]:
+def round_convolutions(network: InspectionNet) -> list[Rounded]:
     """Put every convolution of backbone and heads but the first into a Rounded."""
     found = []
     for part in (network.features.backbone, network.heads):
@@ -109,7 +109,7 @@ def _round(network: InspectionNet) -> list[Rounded]:
     return found
 
 
-def _restore(network: nn.Module) -> None:
+def restore(network: nn.Module) -> None:
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, Rounded):

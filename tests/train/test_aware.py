@@ -8,7 +8,7 @@ from torch import nn
 
 from edge.bundle import INT8_IR
 from tests.train.pictures import write_product
-from train.aware import Rounded, _images, _restore, _round, adapt, distance
+from train.aware import Rounded, adapt, distance, image_batch, restore, round_convolutions
 from train.fit import fit, load_network
 from train.model import InspectionNet
 from train.quantize import build, int8_convolutions
@@ -29,20 +29,20 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
 
 def rounding(network: InspectionNet, teacher: InspectionNet, images: torch.Tensor) -> float:
     """How far a network is from the teacher when it is rounded to 8 bits, with ranges of these images."""
-    rounded = _round(network)
+    rounded = round_convolutions(network)
     with torch.inference_mode():
         distance(network, teacher, images)
         for layer in rounded:
             layer.observing = False
         found = float(distance(network, teacher, images))
-    _restore(network)
+    restore(network)
     return found
 
 
 def test_rounded_it_comes_nearer_to_the_float_network(work: Work) -> None:
     report, teacher = work.fit_report(), load_network(work)
     files = [report.data / name for name in report.fit_images]
-    images = _images([report.data / name for name in report.holdout_images], report.input)
+    images = image_batch([report.data / name for name in report.holdout_images], report.input)
     before = rounding(load_network(work), teacher, images)
     assert rounding(adapt(teacher, files, report.input, 0, steps=30), teacher, images) < 0.8 * before
 
