@@ -59,11 +59,10 @@ def input_means(model: ModelProto, tensors: Sequence[Image], spec: InputSpec) ->
     finish(variant, spec.height, spec.width)
     graph = variant.graph
     graph.initializer.append(numpy_helper.from_array(np.array([0, 2, 3], np.int64), "over_places"))
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    for index, node in enumerate(convolutions):
-        graph.node.append(helper.make_node("ReduceMean", [node.input[0], "over_places"], [f"mean_{index}"], keepdims=0))
-        graph.output.append(helper.make_tensor_value_info(f"mean_{index}", TensorProto.FLOAT, None))
+    wanted = [f"input_mean:{name}" for name in names]  # no exporter calls a value so
+    for node, mean in zip([node for node in graph.node if node.op_type == "Conv"], wanted, strict=True):
+        graph.node.append(helper.make_node("ReduceMean", [node.input[0], "over_places"], [mean], keepdims=0))
+        graph.output.append(helper.make_tensor_value_info(mean, TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(variant.SerializeToString(), providers=["CPUExecutionProvider"])
-    wanted = [f"mean_{index}" for index in range(len(convolutions))]
     found = [session.run(wanted, {"image": tensor}) for tensor in tensors]
     return {name: np.mean([run[index] for run in found], axis=0) for index, name in enumerate(names)}

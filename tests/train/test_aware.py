@@ -61,6 +61,9 @@ def test_what_is_trained_are_convolutions_and_not_the_first(work: Work) -> None:
     assert f"{first}.weight" not in changed
 
 
-def test_the_int8_file_is_built_of_it(work: Work, tmp_path: Path) -> None:
-    build(work, work.fit_report(), Settings("trained in INT8", images=4, aware=True), tmp_path)
+@pytest.mark.parametrize(
+    "settings", [Settings("trained", images=4, aware=True), Settings("corrected", images=4, correct_bias=True)]
+)
+def test_the_int8_file_of_a_network_with_heads_is_built(work: Work, tmp_path: Path, settings: Settings) -> None:
+    build(work, work.fit_report(), settings, tmp_path)
     assert all(int8_convolutions(tmp_path / INT8_IR).values())
