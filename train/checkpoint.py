@@ -53,16 +53,17 @@ def resume(path: Path, key: str, net: nn.Module, *steppers: Any) -> tuple[Histor
     """Take up a checkpoint of the same key; one of another run, or a damaged one, is begun again."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        owner, kept = state["key"], state["kept"]
     except FileNotFoundError:
         return None
     except (RuntimeError, UnpicklingError, EOFError, KeyError, ValueError):
-        print(f"fit: {path.name} is damaged; the heads are trained from the start")
+        print(f"fit: {path.name} is damaged or of another version; the heads are trained from the start")
         return None
-    if state["key"] != key:
+    if owner != key:
         print(f"fit: {path.name} is of other data or another recipe; the heads are trained from the start")
         return None
     net.load_state_dict(state["net"])
     for stepper, saved in zip(steppers, state["steppers"], strict=True):
         stepper.load_state_dict(saved)
     print(f"fit: goes on after epoch {len(state['epochs'])} of an interrupted run")
-    return History(state["epochs"]), state["kept"]
+    return History(state["epochs"]), kept
