@@ -28,7 +28,7 @@ from train.model import InspectionNet, NormalityHead, PatchFeatures, top_mean
 from train.recipe import Recipe, add_recipe_options, recipe_from
 from train.split import Split, split
 from train.tune import tune
-from train.work import FitReport, Work, git_commit, progress, rank, versions
+from train.work import HEADS, FitReport, Work, git_commit, progress, rank, versions
 
 MODEL = "model.pt"
 CHECKPOINT = "heads_checkpoint.pt"
@@ -69,12 +69,12 @@ def fit(data: Path, recipe: Recipe, work: Work) -> FitReport | None:
     state["backbone"] = backbone.state_dict()
     work.folder.mkdir(parents=True, exist_ok=True)
     if learned is None:
-        work.file("heads.json").unlink(missing_ok=True)
+        work.file(HEADS).unlink(missing_ok=True)
     else:
         fusion = asdict(_fuse(features, normality_head(state), learned.heads, roles, spec, recipe))
         state |= {"heads": learned.heads.state_dict(), "types": list(learned.types), "fusion": fusion}
         facts = {"epochs": learned.history.epochs, "kept_epoch": learned.history.kept, "fusion": fusion}
-        work.write_report("heads.json", facts)
+        work.write_report(HEADS, facts)
     torch.save(state, work.file(MODEL))
     work.file(CHECKPOINT).unlink(missing_ok=True)
     report = FitReport(

@@ -9,9 +9,7 @@ from typing import Any
 
 from train import charts
 from train.page import chart, table
-from train.work import FitReport, Work
-
-HEADS = "heads.json"  # epochs of what was trained by gradient; absent where nothing was
+from train.work import HEADS, FitReport, Work
 
 
 def origin(work: Work, run: FitReport, facts: dict[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from edge.preprocess import InputSpec
 from train.errors import TrainError
 from train.recipe import Recipe
 
+HEADS = "heads.json"  # epochs of what was trained by gradient; absent where nothing was
 Item = TypeVar("Item")
 _RECORDED = ("torch", "timm", "neural_compressor", "onnx", "openvino", "onnxruntime", "numpy")
 
