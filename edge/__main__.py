@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge import __version__
-from edge.arguments import OneLineParser
-from edge.types import EdgeError
+from edge.core.cli import OneLineParser
+from edge.core.types import EdgeError
 
 if TYPE_CHECKING:
-    from edge.evidence import Evidence
+    from edge.commands.evidence import Evidence
 
 AddVerb = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _dispatch(given)
         sys.stdout.flush()
     except EdgeError as error:
-        from edge.config import ConfigError
+        from edge.config.station import ConfigError
 
         sys.stderr.write(f"linewatch: {error}\n")
         return MISUSED if isinstance(error, ConfigError) else FAILED
@@ -125,15 +125,15 @@ def _proofs(verb: AddVerb) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from edge.daemon import run
+    from edge.engine.daemon import run
 
     run(arguments.config, with_page=not arguments.no_page)
     return 0
 
 
 def _page(arguments: argparse.Namespace) -> int:
-    from edge.config import load_config
-    from edge.page import follow_engine
+    from edge.config.station import load_config
+    from edge.engine.page_process import follow_engine
     from edge.web import serve
 
     config = load_config(arguments.config)
@@ -144,9 +144,9 @@ def _page(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from edge.bundle import BundleError, open_bundle
-    from edge.cpu import cpu_tier
-    from edge.detector import RUNTIMES, Detector, check_references
+    from edge.inference.bundle import BundleError, open_bundle
+    from edge.inference.cpu import cpu_tier
+    from edge.inference.detector import RUNTIMES, Detector, check_references
 
     bundle = open_bundle(arguments.bundle)
     slowest: list[str] = []
@@ -167,9 +167,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from edge.bundle import open_bundle
-    from edge.detector import Detector
-    from edge.inspect import inspect_files
+    from edge.commands.inspect import inspect_files
+    from edge.inference.bundle import open_bundle
+    from edge.inference.detector import Detector
 
     bundle = open_bundle(arguments.bundle)
     detector = Detector.from_bundle(bundle, arguments.runtime)
@@ -178,28 +178,28 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 def _bench(argv: list[str]) -> int:
     """Has a parser of its own, which names the option that is missing."""
-    from edge import bench
+    from edge.commands import bench
 
     return bench.main(argv)
 
 
 def _log(argv: list[str]) -> int:
-    """Has a parser of its own, because its options are read by edge.history."""
-    from edge import history
+    """Has a parser of its own, because its options are read by edge.commands.log."""
+    from edge.commands import log as history
 
     return history.main(argv)
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from edge.config import load_config
-    from edge.replay import replay
+    from edge.commands.replay import replay
+    from edge.config.station import load_config
 
     print(replay(load_config(arguments.config), arguments.id, arguments.tolerance))
     return 0
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
-    from edge.config import check_camera, check_files, load_config
+    from edge.config.station import check_camera, check_files, load_config
 
     config = load_config(arguments.file)
     check_files(config)
@@ -211,8 +211,8 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
 
 def _commission(arguments: argparse.Namespace) -> int:
-    from edge.commission import commission, words
-    from edge.config import ConfigError, load_config
+    from edge.commands.commission import commission, words
+    from edge.config.station import ConfigError, load_config
 
     if not 2 <= arguments.frames <= 1000 or not 0 <= arguments.seconds <= 3600:
         raise ConfigError("commission takes 2 to 1000 --frames and 0 to 3600 --seconds")
@@ -222,8 +222,8 @@ def _commission(arguments: argparse.Namespace) -> int:
 
 
 def _tune(arguments: argparse.Namespace) -> int:
-    from edge.config import ConfigError, load_config
-    from edge.tune import tune
+    from edge.commands.tune import tune
+    from edge.config.station import ConfigError, load_config
 
     if not 0 < arguments.seconds <= 3600:
         raise ConfigError("tune takes up to 3600 --seconds")
@@ -232,8 +232,8 @@ def _tune(arguments: argparse.Namespace) -> int:
 
 
 def _chaos(arguments: argparse.Namespace) -> int:
-    from edge.chaos import chaos
-    from edge.config import ConfigError
+    from edge.commands.acceptance.chaos import chaos
+    from edge.config.station import ConfigError
 
     if not 1 <= arguments.kills <= 100_000:
         raise ConfigError("chaos takes 1 to 100000 --kills")
@@ -243,8 +243,8 @@ def _chaos(arguments: argparse.Namespace) -> int:
 
 
 def _soak(arguments: argparse.Namespace) -> int:
-    from edge.config import ConfigError
-    from edge.soak import soak
+    from edge.commands.acceptance.soak import soak
+    from edge.config.station import ConfigError
 
     if not 10 <= arguments.frames <= 10_000_000:
         raise ConfigError("soak takes 10 to 10000000 --frames")
@@ -252,7 +252,7 @@ def _soak(arguments: argparse.Namespace) -> int:
 
 
 def _proof(prove: Callable[[], Evidence], page: Path) -> int:
-    from edge.proof import ProofError
+    from edge.commands.acceptance.station import ProofError
 
     try:
         evidence = prove()
@@ -269,7 +269,7 @@ def _say(line: str) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from edge.doctor import examine
+    from edge.commands.doctor import examine
 
     return examine(arguments.config)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from edge.bundle import Bundle
+from edge.inference.bundle import Bundle
 from tests.tiny import write_tiny_bundle
 
 

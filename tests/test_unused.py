@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.bundle import Bundle
+from edge.inference.bundle import Bundle
 
 REPO = Path(__file__).parents[1]
 SITE = Path(sysconfig.get_path("platlib"))
@@ -24,8 +24,8 @@ LOADED = """
 import importlib, pkgutil, sys
 from pathlib import Path
 import edge
-from edge.bundle import open_bundle
-from edge.detector import RUNTIMES, Detector, check_references
+from edge.inference.bundle import open_bundle
+from edge.inference.detector import RUNTIMES, Detector, check_references
 for module in pkgutil.walk_packages(edge.__path__, "edge."):
     importlib.import_module(module.name)
 bundle = open_bundle(Path(sys.argv[1]))

@@ -15,8 +15,8 @@ import onnx
 import openvino
 from onnx import TensorProto, helper
 
-from edge.bundle import FP32_ONNX, INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, Bundle, write_bundle
-from edge.types import Image
+from edge.core.types import Image
+from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, Bundle, write_bundle
 
 SIZE = 64
 THRESHOLD = 50.0

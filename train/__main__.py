@@ -7,25 +7,28 @@ import importlib
 import sys
 from pathlib import Path
 
-from edge.arguments import OneLineParser
-from edge.types import EdgeError
-from train.errors import TrainError
+from edge.core.cli import OneLineParser
+from edge.core.types import EdgeError
+from train import TrainError
 
 STAGES = {
-    "synth": ("train.synth", "make the synthetic product's pictures"),
-    "check": ("train.data", "is this folder of pictures fit to be trained on?"),
-    "pretrain": ("train.pretrain", "good images -> weights for fit that have seen the product (optional)"),
-    "budget": ("train.budget", "input size, backbone and bank that fit a latency budget (optional)"),
-    "fit": ("train.fit", "good images -> network with memory bank"),
-    "export": ("train.export", "network -> ONNX (and TorchScript on request)"),
-    "quantize": ("train.quantize", "network -> INT8 ONNX and OpenVINO IR, parity proven"),
-    "calibrate": ("train.calibrate", "held-out goods -> threshold and defect probability"),
-    "evaluate": ("train.evaluate", "test images -> measures, FP32 and INT8"),
-    "profile": ("train.profile", "where the time of an inference goes, node by node"),
-    "yardstick": ("train.yardstick", "the INT8 file beside the one NNCF makes of the same graph (development only)"),
-    "report": ("train.report", "measures and pictures -> one HTML page"),
-    "pack": ("train.pack", "run -> bundle"),
-    "all": ("train.all", "the whole chain"),
+    "synth": ("train.stages.synth", "make the synthetic product's pictures"),
+    "check": ("train.stages.check", "is this folder of pictures fit to be trained on?"),
+    "pretrain": ("train.stages.pretrain", "good images -> weights for fit that have seen the product (optional)"),
+    "budget": ("train.stages.budget", "input size, backbone and bank that fit a latency budget (optional)"),
+    "fit": ("train.stages.fit", "good images -> network with memory bank"),
+    "export": ("train.stages.export", "network -> ONNX (and TorchScript on request)"),
+    "quantize": ("train.stages.quantize", "network -> INT8 ONNX and OpenVINO IR, parity proven"),
+    "calibrate": ("train.stages.calibrate", "held-out goods -> threshold and defect probability"),
+    "evaluate": ("train.stages.evaluate", "test images -> measures, FP32 and INT8"),
+    "profile": ("train.int8.compiled", "where the time of an inference goes, node by node"),
+    "yardstick": (
+        "train.stages.yardstick",
+        "the INT8 file beside the one NNCF makes of the same graph (development only)",
+    ),
+    "report": ("train.stages.report", "measures and pictures -> one HTML page"),
+    "pack": ("train.stages.pack", "run -> bundle"),
+    "all": ("train.stages.all", "the whole chain"),
 }
 
 

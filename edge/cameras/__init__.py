@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge.config import CameraConfig, FolderCameraConfig, GenicamCameraConfig
-from edge.types import EdgeError, Image
+from edge.config.station import CameraConfig, FolderCameraConfig, GenicamCameraConfig
+from edge.core.types import EdgeError, Image
 
 
 class CameraError(EdgeError):

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from edge.cameras import CameraError
-from edge.config import FolderCameraConfig
-from edge.preprocess import ImageError, image_files, load_image
-from edge.types import Image
+from edge.config.station import FolderCameraConfig
+from edge.core.types import Image
+from edge.inference.preprocess import ImageError, image_files, load_image
 
 KEPT_BYTES = 256 * 1024 * 1024  # decoded images held in memory; what does not fit is decoded when it comes into view
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from edge.cameras import CameraError
 from edge.cameras.aravis import BUFFERS, SUCCESS, camera_call, library, unref
-from edge.config import GenicamCameraConfig
-from edge.types import Image
+from edge.config.station import GenicamCameraConfig
+from edge.core.types import Image
 
 READ_TIMEOUT_S = 2.0
 CONTROL_STEP = 0.02  # a camera rounds to its steps; more than this share is not what was asked for

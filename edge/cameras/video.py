@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from edge.cameras import CameraError
-from edge.config import VideoCameraConfig
-from edge.types import Image
+from edge.config.station import VideoCameraConfig
+from edge.core.types import Image
 
 OPEN_TIMEOUT_MS = 5000
 READ_TIMEOUT_MS = 3000

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from edge.config import StationConfig, load_config
-from edge.preprocess import MAX_FILE_BYTES
-from edge.web import api, commands, errors, export, guard, metrics, overview, pages, pictures
-from edge.web.overview import Hall
+from edge.config.station import StationConfig, load_config
+from edge.inference.preprocess import MAX_FILE_BYTES
+from edge.web import guard
 from edge.web.station import Station
 from edge.web.trial import Trials
+from edge.web.views import api, commands, downloads, errors, export, monitoring, overview, pages
+from edge.web.views.overview import Hall
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -53,7 +54,7 @@ def _station_app(station: Station, key: bytes, host: str) -> Flask:
     app.extensions["linewatch_trials"] = Trials(station)
     guard.install(app, host)
     errors.install(app)
-    for module in (pages, api, commands, export, metrics, pictures):
+    for module in (pages, api, commands, export, monitoring, downloads):
         app.register_blueprint(module.blueprint)
     return app
 

@@ -10,9 +10,9 @@ from typing import Any
 from flask import url_for
 
 from edge import __version__
-from edge.eventlog import EventLogError
-from edge.health import Health, OutputHealth
-from edge.types import Inspection
+from edge.core.types import Inspection
+from edge.exchange.health import Health, OutputHealth
+from edge.history.eventlog import EventLogError
 from edge.web.notices import messages, notices
 from edge.web.station import PICTURE_KINDS, Engine, EngineState, Station, one_line
 from edge.web.wording import UNKNOWN, duration, inspection_words, percent, station_words

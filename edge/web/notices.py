@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from edge.health import Drift, Health, OutputHealth
+from edge.exchange.health import Drift, Health, OutputHealth
 
 
 @dataclass(frozen=True, slots=True)

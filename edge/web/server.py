@@ -11,8 +11,8 @@ from types import FrameType
 
 import waitress
 
-from edge.config import StationConfig
-from edge.types import EdgeError
+from edge.config.station import StationConfig
+from edge.core.types import EdgeError
 from edge.web.application import create_page
 
 THREADS = 8

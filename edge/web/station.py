@@ -14,12 +14,12 @@ from typing import cast
 
 from flask import current_app
 
-from edge.bundle import Bundle, open_bundle
-from edge.config import StationConfig
-from edge.eventlog import EventLog
-from edge.files import picture_path
-from edge.health import LATEST, LATEST_RAW, REQUESTS, STALE_AFTER_S, Health, HealthError, State, read_health
-from edge.requests import RequestBox
+from edge.config.station import StationConfig
+from edge.core.files import picture_path
+from edge.exchange.health import LATEST, LATEST_RAW, REQUESTS, STALE_AFTER_S, Health, HealthError, State, read_health
+from edge.exchange.requests import RequestBox
+from edge.history.eventlog import EventLog
+from edge.inference.bundle import Bundle, open_bundle
 
 PICTURE_KINDS = ("frame", "heat", "thumb")
 

@@ -13,11 +13,11 @@ from typing import Any, cast
 import cv2
 from flask import current_app
 
-from edge.decision import decide, overlay
-from edge.health import Health
-from edge.preprocess import ImageError, decode_image, inspected_box, prepare
-from edge.requests import Answer
-from edge.types import EdgeError, Image, Prediction
+from edge.core.types import EdgeError, Image, Prediction
+from edge.exchange.health import Health
+from edge.exchange.requests import Answer
+from edge.inference.decision import decide, overlay
+from edge.inference.preprocess import ImageError, decode_image, inspected_box, prepare
 from edge.web.facts import finite
 from edge.web.station import EngineState, Station, one_line
 from edge.web.wording import percent, verdict_words

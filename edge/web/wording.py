@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from edge.types import ANOMALY, Inspection, Reason, Region, Verdict
+from edge.core.types import ANOMALY, Inspection, Reason, Region, Verdict
 from edge.web.station import Engine, EngineState
 
 UNKNOWN = "\N{EN DASH}"  # shown where there is no value

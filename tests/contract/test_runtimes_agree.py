@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.bundle import Bundle, open_bundle
-from edge.decision import decide
-from edge.detector import Detector, Precision
-from edge.preprocess import inspected_box, load_image
-from edge.types import Image
+from edge.core.types import Image
+from edge.inference.bundle import Bundle, open_bundle
+from edge.inference.decision import decide
+from edge.inference.detector import Detector, Precision
+from edge.inference.preprocess import inspected_box, load_image
 from tests.tiny import bad_image, good_image
 
 DEFAULT = Path(__file__).parents[2] / "models" / "default"

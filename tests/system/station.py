@@ -12,12 +12,12 @@ from types import TracebackType
 
 import cv2
 
-from edge.bundle import Bundle
-from edge.config import load_config
-from edge.eventlog import EventLog
-from edge.health import Health, HealthError, read_health
-from edge.proof import free_port
-from edge.types import Inspection
+from edge.commands.acceptance.station import free_port
+from edge.config.station import load_config
+from edge.core.types import Inspection
+from edge.exchange.health import Health, HealthError, read_health
+from edge.history.eventlog import EventLog
+from edge.inference.bundle import Bundle
 from tests.tiny import bad_image, good_image
 
 HANG_S = 120.0

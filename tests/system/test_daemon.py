@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.bundle import Bundle, open_bundle, write_bundle
-from edge.capture import Capture
-from edge.daemon import run
-from edge.detector import Detector
-from edge.files import picture_path
-from edge.health import METRICS, REQUESTS, State
-from edge.outputs.memory import MemoryOutput
-from edge.preprocess import prepare
-from edge.requests import RequestBox
-from edge.types import Image, Reason, Verdict
-from edge.worker import WorkerError
-from tests.edge.parts import wait_for
+from edge.cameras.capture import Capture
+from edge.core.files import picture_path
+from edge.core.types import Image, Reason, Verdict
+from edge.core.worker import WorkerError
+from edge.engine.daemon import run
+from edge.exchange.health import METRICS, REQUESTS, State
+from edge.exchange.requests import RequestBox
+from edge.inference.bundle import Bundle, open_bundle, write_bundle
+from edge.inference.detector import Detector
+from edge.inference.preprocess import prepare
+from edge.line.outputs.memory import MemoryOutput
+from tests.edge.engine.parts import wait_for
 from tests.system.station import HANG_S, Engine, Station
 from tests.tiny import bad_image, write_tiny_bundle
 
@@ -197,11 +197,11 @@ def test_a_dead_thread_stops_the_engine_with_outputs_safe(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("edge.line.MemoryOutput", Watched)
+    monkeypatch.setattr("edge.line.wiring.MemoryOutput", Watched)
     if thread == "capture":
         monkeypatch.setattr(Capture, "_read_frames", fail)
     else:
-        monkeypatch.setattr("edge.eventlog.EventLog.append", fail)
+        monkeypatch.setattr("edge.history.eventlog.EventLog.append", fail)
     handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     interval = sys.getswitchinterval()
     try:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from edge.attacks.broker import MISSING, MOSQUITTO, Broker, Listener
-from edge.bundle import Bundle
-from edge.config import load_config
-from edge.modbus import Coil
-from edge.outbox import Outbox
-from edge.plc import FakePlc, PlcError
-from edge.softtrigger import OverrunError, SoftTriggerError, TriggerAnswer, ask_trigger
-from edge.types import Verdict
-from tests.edge.parts import wait_for
-from tests.edge.test_webhook import SECRET, Receiver
+from edge.commands.acceptance.broker import MISSING, MOSQUITTO, Broker, Listener
+from edge.commands.acceptance.fake_plc import FakePlc, PlcError
+from edge.config.station import load_config
+from edge.core.types import Verdict
+from edge.exchange.trigger_socket import OverrunError, SoftTriggerError, TriggerAnswer, ask_trigger
+from edge.inference.bundle import Bundle
+from edge.line.modbus_server import Coil
+from edge.line.outputs.outbox import Outbox
+from tests.edge.engine.parts import wait_for
+from tests.edge.line.test_webhook import SECRET, Receiver
 from tests.system.station import HANG_S, Engine, Station, free_port
 
 MODBUS_TRIGGER = '[trigger]\ntype = "modbus"\npage_button = true\n'

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from edge.__main__ import main
-from edge.attacks import ATTACKS
-from edge.bundle import Bundle
-from edge.chaos import _kills
-from edge.evidence import Evidence, Plot
-from edge.proof import broken_sequence, late_releases, unrecorded
-from edge.softtrigger import TriggerAnswer
-from edge.types import Reason, Verdict
-from tests.edge.parts import inspection
+from edge.commands.acceptance.attacks import ATTACKS
+from edge.commands.acceptance.chaos import _kills
+from edge.commands.acceptance.station import broken_sequence, late_releases, unrecorded
+from edge.commands.evidence import Evidence, Plot
+from edge.core.types import Reason, Verdict
+from edge.exchange.trigger_socket import TriggerAnswer
+from edge.inference.bundle import Bundle
+from tests.edge.engine.parts import inspection
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -63,7 +63,7 @@ def test_a_soak_that_is_interrupted_judges_the_parts_until_then(tmp_path: Path, 
 def test_a_property_that_fails_is_exit_status_1(
     tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("edge.soak.broken_sequence", lambda rows: "id 7 is out of sequence")
+    monkeypatch.setattr("edge.commands.acceptance.soak.broken_sequence", lambda rows: "id 7 is out of sequence")
     page = tmp_path / "soak.html"
     assert main(["soak", "--bundle", str(tiny_bundle.path), "--frames", "10", "--page", str(page)]) == 1
     assert "a property failed" in capsys.readouterr().err

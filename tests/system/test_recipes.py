@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from edge.__main__ import main
-from edge.bundle import Bundle
-from edge.health import REQUESTS, Health, State
-from edge.plc import FakePlc
-from edge.requests import RequestBox, RequestError
-from edge.types import Image, Reason, Verdict
-from tests.edge.parts import wait_for
-from tests.edge.test_recipes import unreproducible, variant
+from edge.commands.acceptance.fake_plc import FakePlc
+from edge.core.types import Image, Reason, Verdict
+from edge.exchange.health import REQUESTS, Health, State
+from edge.exchange.requests import RequestBox, RequestError
+from edge.inference.bundle import Bundle
+from tests.edge.engine.parts import wait_for
+from tests.edge.engine.test_recipes import unreproducible, variant
 from tests.system.station import HANG_S, Engine, Station, free_port
 from tests.tiny import good_image
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from edge.bundle import Bundle, write_bundle
-from edge.config import load_config
-from edge.eventlog import EventLog
-from edge.files import INPUT, picture_path
-from edge.health import METRICS, Drift
-from edge.types import Reason, Verdict
-from tests.edge.parts import wait_for
+from edge.config.station import load_config
+from edge.core.files import INPUT, picture_path
+from edge.core.types import Reason, Verdict
+from edge.exchange.health import METRICS, Drift
+from edge.history.eventlog import EventLog
+from edge.inference.bundle import Bundle, write_bundle
+from tests.edge.engine.parts import wait_for
 from tests.system.station import HANG_S, ROOT, Engine, Station
 
 DISK_MB = 7

@@ -11,13 +11,13 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
-from edge.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
-from edge.preprocess import InputSpec
+from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
+from edge.inference.preprocess import InputSpec
 from tests.tiny import SIZE, bad_image, good_image, write_tiny_model
-from train.calibrate import calibrate
-from train.data import dataset_sha256, read_dataset
-from train.recipe import Recipe
-from train.work import FitReport, Work
+from train.config import Recipe
+from train.data.dataset import dataset_sha256, read_dataset
+from train.run import FitReport, Work
+from train.stages.calibrate import calibrate
 
 KINDS = {"train/good": 30, "test/good": 8, "test/spot": 6, "test/dark": 10}
 FITTED, VALIDATED = 20, 6

@@ -1,0 +1,28 @@
+"""What `edge chaos` does to an engine, apart from killing it; each attack starts engines of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edge.commands.acceptance.attacks.camera import camera
+from edge.commands.acceptance.attacks.clock import clock
+from edge.commands.acceptance.attacks.computer import hog, stopped
+from edge.commands.acceptance.attacks.disk import disk
+from edge.commands.acceptance.attacks.model import hangs, raises
+from edge.commands.acceptance.attacks.network import broker, plc, receiver
+from edge.commands.evidence import Evidence
+from edge.inference.bundle import Bundle
+
+ATTACKS: dict[str, Callable[[Evidence, Bundle, Path], None]] = {
+    "camera freezes, stalls, vanishes, returns": camera,
+    "inference raises": raises,
+    "inference hangs": hangs,
+    "SIGSTOP, SIGCONT": stopped,
+    "CPU hog": hog,
+    "clock jumps": clock,
+    "disk full": disk,
+    "receiver down": receiver,
+    "broker down": broker,
+    "PLC down": plc,
+}

@@ -1,0 +1,95 @@
+"""A network camera that misbehaves on demand: it freezes, stalls, goes and returns. For `edge chaos` and for trials."""
+
+from __future__ import annotations
+
+import http.server
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from enum import Enum, auto
+
+import cv2
+import numpy as np
+
+from edge.core.types import Image
+
+PERIOD_S = 0.02
+NOISE = 3.0  # of the sensor, grey levels
+
+
+class Mood(Enum):
+    """What the camera does now."""
+
+    LIVE = auto()
+    FROZEN = auto()  # one and the same frame, again and again
+    STALLED = auto()  # the connection stays, nothing comes
+
+
+class MjpegCamera:
+    """Serves one picture with a sensor's noise as motion JPEG over HTTP on the loopback."""
+
+    def __init__(self, image: Image) -> None:
+        self.mood = Mood.LIVE
+        self._image = image
+        self._noise = np.random.default_rng(0)
+        self._running = True
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._server = _server(self, 0)
+        self.port = int(self._server.server_address[1])
+        self._serving: Future[None] = self._pool.submit(self._server.serve_forever, 0.05)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/camera.mjpg"
+
+    def vanish(self) -> None:
+        """As when its plug is pulled: connections end, nobody answers."""
+        self._running = False
+        self._server.shutdown()
+        self._server.server_close()
+        self._serving.result()
+
+    def come_back(self) -> None:
+        """At the same address."""
+        self._running = True
+        self._server = _server(self, self.port)
+        self._serving = self._pool.submit(self._server.serve_forever, 0.05)
+
+    def close(self) -> None:
+        if self._running:
+            self.vanish()
+        self._pool.shutdown()
+
+    def frames(self, stream: http.server.BaseHTTPRequestHandler) -> None:
+        """Write frames until the camera vanishes or the client leaves."""
+        data = self._jpeg()
+        while self._running:
+            if self.mood is Mood.LIVE:
+                data = self._jpeg()
+            if self.mood is not Mood.STALLED:
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                stream.wfile.write(head.encode() + data + b"\r\n")
+            time.sleep(PERIOD_S)
+
+    def _jpeg(self) -> bytes:
+        noisy = np.clip(self._image + self._noise.normal(0, NOISE, self._image.shape), 0, 255)
+        _, data = cv2.imencode(".jpg", noisy.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])
+        return data.tobytes()
+
+
+def _server(camera: MjpegCamera, port: int) -> http.server.ThreadingHTTPServer:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            try:
+                camera.frames(self)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name is http.server's
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler, bind_and_activate=True)
+    server.daemon_threads = True
+    return server

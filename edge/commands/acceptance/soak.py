@@ -1,0 +1,152 @@
+"""`edge soak`: many triggers at full speed; rows = triggers = output actions, and the memory does not grow."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+
+from edge.commands.acceptance.station import EngineProcess, ProofError, Subject, broken_sequence, inspecting, unrecorded
+from edge.commands.evidence import Evidence, Plot
+from edge.core.types import Inspection, Verdict
+from edge.exchange.health import Health
+from edge.exchange.trigger_socket import TriggerAnswer
+from edge.inference.bundle import Bundle, open_bundle
+
+SAMPLES = 200  # of the memory, over the whole run
+WARM_UP = 0.3  # share of the run after which the slope is measured
+MAX_SLOPE_MB = 20.0  # per 100 000 parts
+CONCLUSIVE = 20_000  # parts from which the slope is more than the noise of an allocator
+SAY_S = 5.0
+GOODS = 20  # good parts in view for each bad one, as on a line
+CAMERA = {"type": "folder", "path": "camera", "fps": 500, "seconds_per_image": 0.1}
+STORAGE = {"max_image_mb": 10, "keep_free_mb": 0, "ok_every": 50}
+
+
+@dataclass
+class Run:
+    """What was triggered, told and seen."""
+
+    frames: int
+    answers: list[TriggerAnswer] = field(default_factory=list)
+    memory: list[tuple[float, float]] = field(default_factory=list)  # (part, MB)
+    took_s: float = 0.0
+    status: int = -1  # exit status of the engine
+    health: Health | None = None  # its last words
+
+
+def soak(bundle_path: Path, frames: int, page: Path, say: Callable[[str], None]) -> Evidence:
+    """Trigger so many parts, one as soon as the one before is answered; returns the evidence.
+
+    Ctrl-C ends it earlier: the parts until then are judged. Raises BundleError for the bundle, ProofError
+    when the engine does not start, OSError for the page.
+    """
+    bundle = open_bundle(bundle_path)
+    evidence = Evidence("Soak: rows = triggers = output actions", bundle.title)
+    with tempfile.TemporaryDirectory(prefix="linewatch-soak-") as folder:
+        subject = Subject(Path(folder) / "station", bundle, camera=CAMERA, storage=STORAGE)
+        _mostly_good(subject, bundle)
+        run = Run(frames)
+        with inspecting(subject) as engine, _asked_to_end() as ended:
+            _drive(subject, engine, run, say, ended)
+            run.status = engine.stop()
+            run.health = subject.health()
+        say("reading the history")
+        rows = subject.rows()
+        _hold_counts(evidence, subject, run, rows)
+    _hold_memory(evidence, run.memory, len(run.answers))
+    _hold_latency(evidence, rows)
+    evidence.write(page)
+    return evidence
+
+
+def _mostly_good(subject: Subject, bundle: Bundle) -> None:
+    """The good references again and again, the others once."""
+    for reference in bundle.manifest.references:
+        if reference.score < bundle.manifest.threshold.value:
+            for number in range(GOODS):
+                shutil.copy(bundle.file(reference.file), subject.parts / f"again_{number}_{Path(reference.file).name}")
+
+
+@contextmanager
+def _asked_to_end() -> Iterator[Event]:
+    """Set by Ctrl-C, so that it takes effect between two parts."""
+    ended = Event()
+    before = signal.signal(signal.SIGINT, lambda *_: ended.set())
+    try:
+        yield ended
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _drive(subject: Subject, engine: EngineProcess, run: Run, say: Callable[[str], None], ended: Event) -> None:
+    every, began, said_at = max(1, run.frames // SAMPLES), time.monotonic(), 0.0
+    for number in range(run.frames):
+        if ended.is_set():
+            break
+        answer = subject.trigger()
+        if answer is None:
+            raise ProofError(f"trigger {number + 1} got no answer; see the engine's log")
+        run.answers.append(answer)
+        run.took_s = time.monotonic() - began
+        if number % every == 0:
+            run.memory.append((float(number), engine.rss_mb()))
+        if run.took_s - said_at > SAY_S:
+            said_at, rate = run.took_s, len(run.answers) / run.took_s
+            left_min = (run.frames - len(run.answers)) / rate / 60
+            say(
+                f"{len(run.answers)} of {run.frames} parts, {rate:.0f} a second, "
+                f"{left_min:.1f} min left, {run.memory[-1][1]:.0f} MB"
+            )
+
+
+def _hold_counts(evidence: Evidence, subject: Subject, run: Run, rows: list[Inspection]) -> None:
+    triggers = len(run.answers)
+    evidence.facts["run"] = f"{triggers} triggers in {run.took_s:.0f} s: {triggers / run.took_s:.0f} parts a second"
+    if triggers < run.frames:
+        evidence.facts["ended"] = f"by Ctrl-C, {run.frames} were asked for"
+    answered = len({answer.id for answer in run.answers})
+    told = sum(output.told for output in run.health.outputs) if run.health else 0
+    overruns = run.health.overruns if run.health else 0
+    evidence.hold(
+        "rows = triggers = output actions = answers",
+        triggers == answered == len(rows) == told and not overruns,
+        f"{triggers} triggers, {answered} answers, {len(rows)} rows, {told} output actions, {overruns} overruns",
+    )
+    missing = unrecorded(run.answers, rows)
+    evidence.hold("each verdict told is the one in the history", not missing, f"{len(missing)} differ or are missing")
+    wrong = broken_sequence(rows) or subject.verify()
+    evidence.hold("sequence unbroken, database whole, chain verified", not wrong, wrong or f"1 to {len(rows)}")
+    evidence.hold("the engine stops as usual", run.status == 0, f"status {run.status}")
+
+
+def _hold_memory(evidence: Evidence, memory: list[tuple[float, float]], frames: int) -> None:
+    settled = np.array(memory[int(WARM_UP * len(memory)) :])
+    slope_mb = float(np.polyfit(settled[:, 0], settled[:, 1], 1)[0]) * 100_000 if len(settled) > 2 else 0.0
+    conclusive = frames >= CONCLUSIVE
+    evidence.hold(
+        f"memory grows by less than {MAX_SLOPE_MB:g} MB in 100 000 parts",
+        slope_mb < MAX_SLOPE_MB or not conclusive,
+        f"{slope_mb:+.1f} MB in 100 000 parts, {memory[-1][1]:.0f} MB at the end"
+        + ("" if conclusive else f"; not judged below {CONCLUSIVE} parts"),
+    )
+    evidence.plots.append(Plot("Resident memory, by part", "MB", memory))
+
+
+def _hold_latency(evidence: Evidence, rows: list[Inspection]) -> None:
+    totals = np.array([row.timings.total_ms for row in rows])
+    p50, p99, most = (float(np.percentile(totals, share, method="higher")) for share in (50, 99, 100))
+    evidence.facts["trigger to output"] = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {most:.1f} ms"
+    judged = sum(row.verdict is not Verdict.ERROR for row in rows)
+    evidence.hold("parts were judged, not refused", judged > 0.99 * len(rows), f"{judged} of {len(rows)} OK or NG")
+    every = max(1, len(totals) // SAMPLES)
+    blocks = [(float(start), float(totals[start : start + every].max())) for start in range(0, len(totals), every)]
+    evidence.plots.append(Plot("Trigger to output, longest of each block, by part", "ms", blocks))

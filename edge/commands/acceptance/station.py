@@ -1,0 +1,254 @@
+"""A real engine as a child process on a station made for the occasion: what `edge chaos` and `edge soak` attack."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge.config.station import StationConfig, load_config
+from edge.core.types import EdgeError, Inspection, Reason, Verdict
+from edge.exchange.health import Health, HealthError, State, read_health
+from edge.exchange.trigger_socket import SoftTriggerError, TriggerAnswer, ask_trigger
+from edge.history.eventlog import EventLog
+from edge.inference.bundle import Bundle
+
+STARTS_WITHIN_S = 180.0  # of a machine that has little time for it
+HAPPENS_WITHIN_S = 120.0
+
+
+class ProofError(EdgeError):
+    """The engine under attack did not do what the attack needs."""
+
+
+class Subject:
+    """A station in a folder of its own; its camera shows the bundle's reference images."""
+
+    def __init__(self, folder: Path, bundle: Bundle, deadline_ms: float = 2000.0, **sections: dict[str, Any]) -> None:
+        """sections: what station.toml has besides, or instead, e.g. trigger={"type": "free_run", "rate_hz": 20}."""
+        folder.mkdir(parents=True)
+        self.parts = folder / "camera"
+        self.parts.mkdir()
+        for reference in bundle.manifest.references:
+            shutil.copy(bundle.file(reference.file), self.parts)
+        settings: dict[str, Any] = {
+            "camera": {"type": "folder", "path": "camera", "fps": 200, "seconds_per_image": 0.1},
+            "trigger": {"type": "software"},
+            "inspection": {"deadline_ms": deadline_ms, "watch_drift": False},
+            "storage": {"max_image_mb": 10, "keep_free_mb": 0},
+            **sections,
+        }
+        self.file, self.log = folder / "station.toml", folder / "engine.log"
+        head = {"name": "Proof", "bundle": str(bundle.path.resolve()), "state_dir": "state", "run_dir": "run"}
+        self.file.write_text(_toml(head, settings), encoding="utf-8")
+        self.config: StationConfig = load_config(self.file)
+
+    def trigger(self) -> TriggerAnswer | None:
+        """One trigger and the verdict that the line was told; None when the engine gave none."""
+        try:
+            return ask_trigger(self.config.run_dir, HAPPENS_WITHIN_S)
+        except (SoftTriggerError, OSError):
+            return None
+
+    def triggers(self, count: int) -> list[TriggerAnswer]:
+        """So many triggers, each as soon as the one before is answered; the answers that came."""
+        return [answer for answer in (self.trigger() for _ in range(count)) if answer is not None]
+
+    def reason(self) -> Reason | None:
+        """Of one more part."""
+        answer = self.trigger()
+        return answer.reason if answer else None
+
+    def rows(self) -> list[Inspection]:
+        """The whole history, oldest first."""
+        if not self.config.events_db.exists():
+            return []
+        log = EventLog(self.config.events_db, read_only=True)
+        try:
+            return list(log.between())
+        finally:
+            log.close()
+
+    def verify(self) -> str:
+        """Empty when the database is whole and its chain unbroken, else what is wrong."""
+        try:
+            log = EventLog(self.config.events_db, read_only=True)
+            try:
+                log.verify()
+            finally:
+                log.close()
+        except EdgeError as error:
+            return str(error)
+        return ""
+
+    def health(self) -> Health | None:
+        try:
+            return read_health(self.config.run_dir)
+        except HealthError:
+            return None
+
+    def state(self) -> State | None:
+        health = self.health()
+        return health.state if health else None
+
+    def waiting(self) -> int:
+        """Messages that are on the disk, and not yet with their receiver."""
+        health = self.health()
+        return sum(output.waiting for output in health.outputs) if health else 0
+
+    def said(self) -> str:
+        """Everything that its engines logged so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+
+def _toml(head: dict[str, str], sections: dict[str, dict[str, Any]]) -> str:
+    """JSON's strings, numbers and booleans are TOML's too."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in head.items()]
+    for name, keys in sections.items():
+        lines.append(f"[[{name}]]" if name == "output" else f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    return "\n".join(lines) + "\n"
+
+
+class EngineProcess:
+    """`python -m edge run --no-page`, or the same with a defect put in; killed when a with block ends."""
+
+    def __init__(self, subject: Subject, defect: str = "", environment: dict[str, str] | None = None) -> None:
+        """defect: Python that is run in the child before its engine starts; environment: what is added to its own."""
+        self.subject = subject
+        address = (
+            f"linewatch-proof-{secrets.token_hex(8)}"  # in the abstract name space: no path, however long, is in it
+        )
+        self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notified.bind(f"\0{address}")
+        self._log = subject.log.open("ab")
+        arguments = ["run", "--config", str(subject.file), "--no-page"]
+        start = f"import sys\nfrom edge.__main__ import main\n{defect}\nsys.exit(main({arguments!r}))"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", start],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, "NOTIFY_SOCKET": f"@{address}", **(environment or {})},
+            cwd=Path(__file__).parents[3],
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> EngineProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait(HAPPENS_WITHIN_S)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._log.close()
+        self._notified.close()
+
+    def ready(self, within_s: float = STARTS_WITHIN_S) -> bool:
+        """Wait for READY; False when it did not come within the time. Raises ProofError when the engine ended."""
+        if self.process.stdout is None:
+            return False
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(within_s):
+                return False
+        if not self.process.stdout.readline().startswith(b"READY"):
+            raise ProofError(f"the engine does not start: {(self.subject.said().splitlines() or [''])[-1]}")
+        return True
+
+    def kill(self) -> None:
+        """As the power would: nothing is asked, nothing is finished."""
+        self.process.kill()
+        self.process.wait(HAPPENS_WITHIN_S)
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        self.process.terminate()
+        return self.process.wait(HAPPENS_WITHIN_S)
+
+    def beats(self, seconds: float) -> int:
+        """How many watchdog beats come within so many seconds; what came before is forgotten."""
+        self._notified.setblocking(False)
+        self._drain()
+        time.sleep(seconds)
+        return self._drain()
+
+    def _drain(self) -> int:
+        count = 0
+        try:
+            while True:
+                count += self._notified.recv(4096) == b"WATCHDOG=1"
+        except BlockingIOError:
+            return count
+
+    def rss_mb(self) -> float:
+        for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        raise ProofError("the engine has ended; see its engine.log")
+
+
+@contextmanager
+def inspecting(
+    subject: Subject, defect: str = "", environment: dict[str, str] | None = None
+) -> Iterator[EngineProcess]:
+    """An engine that is READY; killed at the end when it still runs."""
+    with EngineProcess(subject, defect, environment) as engine:
+        if not engine.ready():
+            raise ProofError("the engine is not READY within the time; see `edge check` for the bundle")
+        yield engine
+
+
+def happens(what: Callable[[], object], within_s: float = HAPPENS_WITHIN_S) -> bool:
+    """Whether it becomes true in time."""
+    give_up = time.monotonic() + within_s
+    while not what():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def free_port() -> int:
+    """Of the loopback; nobody listens there now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def broken_sequence(rows: Sequence[Inspection]) -> str:
+    """Empty when ids are 1, 2, 3 ... without a hole, else the first that is not."""
+    wrong = next((row.id for number, row in enumerate(rows, 1) if row.id != number), None)
+    return "" if wrong is None else f"id {wrong} is out of sequence"
+
+
+def unrecorded(answers: Sequence[TriggerAnswer], rows: Sequence[Inspection]) -> list[int]:
+    """Ids that the line was told and the history does not have, or has with another verdict.
+
+    A row ERROR/engine_died stands for a verdict whose row was lost with the engine: the id is accounted for.
+    """
+    known = {row.id: row for row in rows}
+    missing = []
+    for answer in answers:
+        row = known.get(answer.id or 0)
+        if row is None or (row.reason is not Reason.ENGINE_DIED and row.verdict is not answer.verdict):
+            missing.append(answer.id or 0)
+    return missing
+
+
+def late_releases(rows: Sequence[Inspection], deadline_ms: float) -> list[int]:
+    """Ids of parts that were judged OK or NG after the deadline."""
+    return [row.id for row in rows if row.verdict is not Verdict.ERROR and row.timings.total_ms > deadline_ms]

@@ -1,0 +1,218 @@
+"""The benchmark's rig: the real path of a part, fed by a camera that is always ready.
+
+Capture thread, FrameSlot, Inspector, detector and output are those of the station; only the camera is
+replaced, so that no exposure is counted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.cameras.capture import Capture, FrameSlot
+from edge.commands.bench.noise import block_medians
+from edge.commands.bench.sustain import measure_throughput
+from edge.core.types import EdgeError, Image, Timings, Verdict
+from edge.engine.inspector import Inspector
+from edge.inference.bundle import Bundle
+from edge.inference.detector import Detector, Precision, Runtime, check_references
+from edge.inference.preprocess import prepare
+from edge.line.outputs.memory import MemoryOutput
+from edge.line.triggers import TriggerEvent
+
+STAGES = ("grab_ms", "prepare_ms", "infer_ms", "decide_ms", "output_ms", "total_ms")
+BLOCK = 10  # parts of one configuration in a row, before the next one's turn: drift hits all alike
+SETTLE = 3  # uncounted parts before each block: ONNX Runtime's threads spin on for some ms after their last part
+WARM_UP = 20
+DEADLINE_MS = 10_000.0  # a benchmark wants to know how late, not whether
+
+
+class RigError(EdgeError):
+    """A configuration under measurement gives no verdict."""
+
+
+class ReadyCamera:
+    """A camera that takes a picture when it is told to, at once."""
+
+    def __init__(self, images: list[Image]) -> None:
+        self.images = images
+        self._next = itertools.cycle(images)
+        self._told = threading.Semaphore(0)
+        self._finished = False
+
+    def expose(self) -> None:
+        self._told.release()
+
+    def finish(self) -> None:
+        """Let a reader that waits go."""
+        self._finished = True
+        self._told.release()
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def read(self) -> Image:
+        if not self._finished:
+            self._told.acquire()
+        return next(self._next).copy()  # a driver, too, fills a buffer of its own
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def describe(self) -> str:
+        return "benchmark"
+
+
+@dataclass
+class Rig:
+    """One configuration under measurement."""
+
+    runtime: Runtime
+    precision: Precision
+    inspector: Inspector
+    camera: ReadyCamera
+    detector: Detector
+    tensors: list[Image]  # prepared
+    counted: list[Timings] = field(default_factory=list)
+    bare_ms: list[float] = field(default_factory=list)  # of the same compiled model, called and nothing else
+
+    def run(self, parts: int) -> list[Timings]:
+        """Inspect so many parts one after the other; raises RigError when one gets no OK or NG."""
+        timings = []
+        for _ in range(parts):
+            event = TriggerEvent("bench", time.monotonic())
+            self.camera.expose()
+            inspection = self.inspector.inspect(event)
+            if inspection.verdict is Verdict.ERROR:
+                raise RigError(f"{self.runtime} {self.precision}: {inspection.reason}: {inspection.detail}")
+            timings.append(inspection.timings)
+        return timings
+
+    def run_bare(self, times: int) -> list[float]:
+        """So many calls of the compiled model in a loop: what no path around it can be faster than."""
+        taken = []
+        for number in range(times):
+            tensor = self.tensors[number % len(self.tensors)]
+            start = time.perf_counter()
+            self.detector.run(tensor)
+            taken.append((time.perf_counter() - start) * 1e3)
+        return taken
+
+    def result(self) -> dict[str, Any]:
+        stages = {stage: np.array([getattr(timing, stage) for timing in self.counted]) for stage in STAGES}
+        series: dict[str, list[float]] = {"bare_ms": self.bare_ms}
+        series |= {stage: stages[stage].tolist() for stage in ("infer_ms", "total_ms")}
+        return {
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "n": len(self.counted),
+            "fps": 1e3 / float(stages["total_ms"].mean()),
+            "overhead": float(np.median(stages["total_ms"]) / np.median(self.bare_ms)),
+            "bare_ms": _percentiles(np.array(self.bare_ms)),
+            "stages": {stage: _percentiles(values) for stage, values in stages.items()},
+            "blocks": {name: block_medians(values, BLOCK) for name, values in series.items()},
+        }
+
+
+def measure(
+    bundle: Bundle,
+    images: list[Image],
+    configurations: Sequence[tuple[Runtime, Precision]],
+    parts: int,
+    seconds: float | None,
+    sustain_s: float,
+    progress: Callable[[str], None],
+) -> tuple[float, list[dict[str, Any]]]:
+    """Inspect `parts` parts with each configuration, or parts for `seconds` in all, in turns; then, with sustain_s,
+    judge as many at once as suits the CPU for so many seconds.
+
+    Returns the process's memory in MB with only the first configuration loaded, which is what a station
+    needs, and one result a configuration. Raises RigError when a part gets an ERROR verdict.
+    """
+    with ready_camera(images) as (camera, slot):
+        rigs = [make_rig(bundle, *configurations[0], camera, slot)]
+        rss_mb = _rss_mb()
+        rigs += [make_rig(bundle, *configuration, camera, slot) for configuration in configurations[1:]]
+        _interleave(rigs, parts, seconds, progress)
+    results = [{**rig.result(), "accuracy": _accuracy(rig.detector, bundle)} for rig in rigs]
+    for rig, result in zip(rigs, results, strict=True) if sustain_s else ():
+        progress(f"throughput, {rig.runtime} {rig.precision}")
+        result["sustained"] = measure_throughput(bundle, rig.tensors, rig.runtime, rig.precision, sustain_s)
+    progress("")
+    return rss_mb, results
+
+
+def _accuracy(detector: Detector, bundle: Bundle) -> dict[str, Any]:
+    """How far the scores of the references are from the manifest's, as a share of them, and which verdicts differ."""
+    checks, threshold = check_references(detector, bundle), bundle.manifest.threshold.value
+    relative = [abs(check.score - check.expected) / max(check.expected, 1e-9) for check in checks]
+    flips = sum((check.score < threshold) != (check.expected < threshold) for check in checks)
+    return {
+        "n": len(checks),
+        "largest_relative": max(relative),
+        "mean_relative": float(np.mean(relative)),
+        "flips": flips,
+        "scores": {check.file: check.score for check in checks},
+    }
+
+
+@contextmanager
+def ready_camera(images: list[Image]) -> Iterator[tuple[ReadyCamera, FrameSlot]]:
+    camera, slot = ReadyCamera(images), FrameSlot()
+    capture = Capture(camera, slot)
+    capture.start()
+    try:
+        yield camera, slot
+    finally:
+        camera.finish()
+        capture.stop()
+
+
+def make_rig(bundle: Bundle, runtime: Runtime, precision: Precision, camera: ReadyCamera, slot: FrameSlot) -> Rig:
+    detector = Detector.from_bundle(bundle, runtime, precision)
+    threshold = bundle.manifest.threshold.value
+    next_id = itertools.count(1).__next__
+    inspector = Inspector(slot, detector, [MemoryOutput()], threshold, DEADLINE_MS, bundle.title, next_id)
+    tensors = [prepare(image, detector.spec) for image in camera.images]
+    rig = Rig(runtime, precision, inspector, camera, detector, tensors)
+    rig.run(WARM_UP)
+    return rig
+
+
+def _interleave(rigs: list[Rig], parts: int, seconds: float | None, progress: Callable[[str], None]) -> None:
+    began = time.monotonic()
+    while True:
+        done = len(rigs[0].counted)
+        elapsed = time.monotonic() - began
+        progress(f"{done} parts each, {elapsed:.0f} s" if seconds else f"{done} of {parts} parts each")
+        if (elapsed >= seconds) if seconds else (done >= parts):
+            break
+        for rig in rigs:
+            block = BLOCK if seconds else min(BLOCK, parts - done)
+            rig.run(SETTLE)
+            rig.counted += rig.run(block)
+            rig.run_bare(SETTLE)
+            rig.bare_ms += rig.run_bare(block)
+    progress("")
+
+
+def _percentiles(values: NDArray[np.float64]) -> dict[str, float]:
+    """Each is a time that was measured (method "higher"), never one between two."""
+    named = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+    return {name: round(float(np.percentile(values, share, method="higher")), 4) for name, share in named.items()}
+
+
+def _rss_mb() -> float:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RigError("/proc/self/status: names no VmRSS; Linewatch runs on Linux")

@@ -1,0 +1,75 @@
+"""`edge replay`: judge the stored picture of one inspection again; the score must be the same."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edge.config.station import DEFAULT_RECIPE, StationConfig
+from edge.core.files import INPUT, picture_path
+from edge.core.types import EdgeError, Image, Inspection
+from edge.history.eventlog import EventLog
+from edge.inference.bundle import MANIFEST, Bundle, open_bundle, sha256_file
+from edge.inference.detector import Detector
+from edge.inference.preprocess import load_image
+from edge.inference.tuning import station_settings
+
+
+class ReplayError(EdgeError):
+    """The inspection cannot be judged again, or scores differently now."""
+
+
+def replay(config: StationConfig, inspection_id: int, tolerance: float = 0.0) -> str:
+    """Run what the model saw through the bundle that judged it; returns one line.
+
+    tolerance: how far the scores may differ; the same CPU gives exactly the same. Raises ReplayError when
+    they differ by more, or the row, its picture or its bundle is not there.
+    """
+    row = _row(config, inspection_id)
+    bundle = _bundle(config, row)
+    tensor = _tensor(config, inspection_id)
+    recipe = next((name for name, path in config.bundles.items() if path == bundle.path), DEFAULT_RECIPE)
+    settings = station_settings(config, recipe, bundle)
+    detector = Detector.from_bundle(bundle, config.inspection.runtime, settings=settings)
+    score = detector.predict_prepared(tensor).score
+    stored = row.score
+    if stored is None or not abs(score - stored) <= tolerance:
+        raise ReplayError(
+            f"inspection {inspection_id}: scores {score!r} now, {stored!r} is stored; on another CPU or runtime give "
+            "--tolerance, on the same one the picture, the model or the row was changed"
+        )
+    same = "exactly" if score == stored else f"within {tolerance:g}"
+    return f"inspection {inspection_id}: {bundle.title} gives {score!r} again, {same} the stored score"
+
+
+def _row(config: StationConfig, inspection_id: int) -> Inspection:
+    events = EventLog(config.events_db, read_only=True)
+    try:
+        row = events.get(inspection_id)
+    finally:
+        events.close()
+    if row is None:
+        raise ReplayError(f"inspection {inspection_id}: no such row in {config.events_db}; see `edge log`")
+    if row.score is None:
+        raise ReplayError(f"inspection {inspection_id}: {row.verdict}/{row.reason}, the model gave no score to compare")
+    return row
+
+
+def _bundle(config: StationConfig, row: Inspection) -> Bundle:
+    """The one of the station's bundles whose digest the row carries."""
+    for path in config.bundles.values():
+        manifest = path / MANIFEST
+        if row.bundle_digest and manifest.is_file() and sha256_file(manifest).startswith(row.bundle_digest):
+            return open_bundle(path)
+    raise ReplayError(
+        f"inspection {row.id}: judged by {row.bundle!r}, which is no bundle of this station now; "
+        "name its folder under [recipes] in the station.toml that you give"
+    )
+
+
+def _tensor(config: StationConfig, inspection_id: int) -> Image:
+    path = picture_path(config.images_dir, inspection_id, INPUT)
+    if not path.is_file():
+        raise ReplayError(f"inspection {inspection_id}: {path} is not kept any more; see [storage] in station.toml")
+    rgb = cv2.cvtColor(load_image(path), cv2.COLOR_BGR2RGB)
+    return np.asarray(rgb, dtype=np.uint8)[np.newaxis]

@@ -1,0 +1,1 @@
+"""The station's settings: station.toml is read, checked and handed on as a StationConfig."""

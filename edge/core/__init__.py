@@ -1,0 +1,1 @@
+"""What every room needs: the types, atomic files, worker threads and one-line argument errors."""

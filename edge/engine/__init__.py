@@ -1,0 +1,1 @@
+"""One trigger becomes exactly one verdict, for as long as the engine runs."""

@@ -1,0 +1,130 @@
+"""The page as a child process of the engine: started with it, restarted when it dies, gone when the engine is gone."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from edge.config.station import PageConfig
+from edge.core.types import EdgeError
+
+THREAD = "engine-watch"
+BACKOFF_S = (1.0, 30.0)
+STARTS_WITHIN_S = 30.0
+PORT_FREE_WITHIN_S = 2.0  # the page of an engine that was killed goes within a second
+NICENESS = 10  # the page must not take the CPU from the inspection
+
+log = logging.getLogger(__name__)
+
+
+class PageError(EdgeError):
+    """The page cannot be started."""
+
+
+class PageProcess:
+    """`python -m edge page`, seen from the engine."""
+
+    def __init__(self, config_file: Path, page: PageConfig) -> None:
+        self._config_file = config_file
+        self._page = page
+        self._child: subprocess.Popen[bytes] | None = None
+        self._backoff_s = BACKOFF_S[0]
+        self._started_at = 0.0
+        self._restart_at: float | None = None
+
+    @property
+    def url(self) -> str:
+        host = f"[{self._page.host}]" if ":" in self._page.host else self._page.host
+        return f"http://{host}:{self._page.port}"
+
+    def start(self) -> None:
+        """Start the child; raises PageError when its port is taken, before anything is started."""
+        self._check_port()
+        self._spawn()
+
+    def _check_port(self) -> None:
+        give_up = time.monotonic() + PORT_FREE_WITHIN_S
+        while (problem := _cannot_bind(self._page)) is not None:
+            if time.monotonic() > give_up:
+                address = f"{self._page.host}:{self._page.port}"
+                raise PageError(f"the page cannot use {address} ({problem}); set another page.port or page.host")
+            time.sleep(0.1)
+
+    def _spawn(self) -> None:
+        command = [sys.executable, "-m", "edge", "page", "--config", str(self._config_file)]
+        # A session of its own: Ctrl-C in the terminal reaches the engine only, which then stops the page.
+        self._child = subprocess.Popen([*command, "--engine-pid", str(os.getpid())], start_new_session=True)
+        self._started_at = time.monotonic()
+        self._restart_at = None
+
+    def answers(self) -> bool:
+        """True when /healthz answers; raises PageError when the page died or takes too long to start."""
+        if self._child is None or self._child.poll() is not None:
+            raise PageError("the page stopped while starting; its message is above")
+        if time.monotonic() - self._started_at > STARTS_WITHIN_S:
+            raise PageError(f"the page did not answer within {STARTS_WITHIN_S:g} s; start it alone to see why")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._page.host, self._page.host)  # noqa: S104
+        connection = http.client.HTTPConnection(host, self._page.port, timeout=2.0)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def check(self) -> None:
+        """Start the page again, with a back-off, when it died; call it from the main loop."""
+        now = time.monotonic()
+        if self._child is not None and (status := self._child.poll()) is not None:
+            shortest, longest = BACKOFF_S
+            lasted = now - self._started_at
+            self._backoff_s = shortest if lasted > longest else min(2 * self._backoff_s, longest)
+            self._child = None
+            self._restart_at = now + self._backoff_s
+            log.error("the page died (exit status %s); starting it again in %g s", status, self._backoff_s)
+        elif self._restart_at is not None and now >= self._restart_at:
+            self._spawn()
+
+    def stop(self) -> None:
+        if self._child is None:
+            return
+        self._child.terminate()
+        try:
+            self._child.wait(timeout=5.0)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._child = None
+
+
+def follow_engine(engine_pid: int) -> None:
+    """In the page's process: give the engine the CPU, and end when it is gone, however it ended."""
+    os.nice(NICENESS)
+
+    def watch() -> None:
+        while os.getppid() == engine_pid:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name=THREAD, daemon=True).start()
+
+
+def _cannot_bind(page: PageConfig) -> str | None:
+    """Why the page's address cannot be used; None when it can."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(page.host, page.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None

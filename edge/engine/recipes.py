@@ -1,0 +1,160 @@
+"""The bundles of one station: one judges, another may be verified in a thread and take over between two parts."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from edge.cameras.quality import Gate, read_baseline
+from edge.config.station import DEFAULT_RECIPE, StationConfig
+from edge.core.files import write_atomically
+from edge.core.types import EdgeError
+from edge.core.worker import Worker
+from edge.exchange.health import SelfTest
+from edge.inference.blobs import BlobStore
+from edge.inference.bundle import Bundle, open_bundle
+from edge.inference.detector import Detector, ReferenceCheck, check_references
+from edge.inference.tuning import station_settings
+
+THREAD = "recipe"
+CHOICE = "recipe"  # in state_dir: the name of the recipe in use
+START_ROUNDS = 3  # a machine that is still booting may be slow once
+BESIDE_ROUNDS = 20  # beside an engine that goes on judging, many a round is slowed by it
+
+log = logging.getLogger(__name__)
+
+
+class RecipeError(EdgeError):
+    """A recipe that is unknown, or whose bundle must not judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A bundle that passed its self-test on this CPU, ready to judge."""
+
+    name: str
+    bundle: Bundle
+    detector: Detector
+    gate: Gate
+
+
+def load_recipe(config: StationConfig, name: str, rounds: int = START_ROUNDS) -> Recipe:
+    """Open, verify and self-test the bundle of a recipe; raises EdgeError saying what is wrong with it."""
+    bundle = open_bundle(config.bundles[name])
+    settings = config.inspection
+    how, blobs = station_settings(config, name, bundle), BlobStore(config.compiled_dir)
+    detector = Detector.from_bundle(bundle, settings.runtime, settings=how, blobs=blobs)
+    gate = Gate(read_baseline(config.baseline(name)), config.quality)
+    check_references(detector, bundle)  # the first inferences are slower than any later one
+    slowest_ms = 0.0
+    for _ in range(rounds):
+        slowest_ms = _slowest_ms(bundle, check_references(detector, bundle))
+        if slowest_ms <= settings.deadline_ms:
+            return Recipe(name, bundle, detector, gate)
+    raise RecipeError(
+        f"{bundle.path}: an inspection takes {slowest_ms:.0f} ms on this CPU, inspection.deadline_ms is "
+        f"{settings.deadline_ms:g}; use a smaller input, a faster CPU or a longer deadline"
+    )
+
+
+def _slowest_ms(bundle: Bundle, checks: list[ReferenceCheck]) -> float:
+    for check in checks:
+        if not check.passed:
+            raise RecipeError(
+                f"{bundle.path}: {check.file} scores {check.score:g} on this CPU, expected {check.expected:g} "
+                f"within {check.tolerance:g}; try inspection.runtime, or pack a bundle for this CPU"
+            )
+    return max(check.infer_ms for check in checks)
+
+
+class Recipes:
+    """Which recipe judges. Used by the main loop; the thread lives only while a candidate is verified."""
+
+    def __init__(self, config: StationConfig) -> None:
+        """Load the recipe that was in use last, or the default; raises EdgeError when it must not judge."""
+        self._config = config
+        self.active = load_recipe(config, self._chosen())
+        self.pending: str | None = None
+        self.fault: str | None = None  # why the last switch was refused
+        self.refusal: str | None = None  # the self-test's words: every part is ERROR while it is set
+        self.self_test = SelfTest(at=datetime.now(UTC), passed=True)
+        self._testing = False  # the pending one is the active one, asked to prove itself again
+        self._worker: Worker | None = None
+        self._outcome: queue.SimpleQueue[Recipe | EdgeError] = queue.SimpleQueue()
+
+    def _chosen(self) -> str:
+        path = self._config.state_dir / CHOICE
+        if not path.exists():
+            return DEFAULT_RECIPE
+        name = path.read_text(encoding="utf-8", errors="replace").strip()
+        if name not in self._config.bundles:
+            raise RecipeError(f"{path}: the recipe in use was {name!r}; put it back in [recipes], or remove this file")
+        return name
+
+    @property
+    def bundles(self) -> Mapping[str, object]:
+        """The names there are to choose from, the default first."""
+        return self._config.bundles
+
+    def select(self, name: str) -> None:
+        """Begin to verify a recipe; it takes over when settle() finds it good. Raises RecipeError."""
+        if name not in self._config.bundles:
+            raise RecipeError(f"no recipe {name!r}; station.toml has {', '.join(self._config.bundles)}")
+        if self.pending is not None:
+            raise RecipeError(f"recipe {self.pending!r} is being verified; ask again when it is done")
+        self.pending, self.fault, self._testing = name, None, False
+        self._worker = Worker(THREAD, lambda: self._outcome.put(self._verified(name)))
+        self._worker.start()
+
+    def retest(self) -> None:
+        """Begin to verify the recipe in use afresh, from its files; raises RecipeError."""
+        self.select(self.active.name)
+        self._testing = True
+
+    def _verified(self, name: str) -> Recipe | EdgeError:
+        """In the thread. The choice is stored here, so that the main loop never waits for the disk."""
+        try:
+            recipe = load_recipe(self._config, name, BESIDE_ROUNDS)
+            write_atomically(self._config.state_dir / CHOICE, f"{name}\n".encode())
+        except EdgeError as error:
+            return error
+        except OSError as error:
+            return RecipeError(f"{error.filename}: the choice of recipe cannot be stored ({error.strerror})")
+        return recipe
+
+    def settle(self) -> bool:
+        """Call it between two parts; True when something changed: a switch, a refused one, or a self-test's result."""
+        if self.pending is None or self._worker is None:
+            return False
+        alive = self._worker.is_alive()
+        try:
+            outcome = self._outcome.get_nowait()
+        except queue.Empty:
+            if not alive:
+                self._worker.check()
+            return False
+        name, self.pending, self._worker = self.pending, None, None
+        if isinstance(outcome, Recipe):
+            self._take(outcome)
+        else:
+            self._keep(name, str(outcome))
+        return True
+
+    def _take(self, recipe: Recipe) -> None:
+        """The old detector goes with the last reference to it."""
+        log.info("recipe %s: %s judges now", recipe.name, recipe.bundle.title)
+        self.active, self.refusal = recipe, None
+        self.self_test = SelfTest(at=datetime.now(UTC), passed=True, detail=recipe.bundle.title)
+
+    def _keep(self, name: str, why: str) -> None:
+        """A candidate that fails changes nothing; a self-test that fails ends the judging."""
+        if self._testing:
+            log.error("self-test failed: %s", why)
+            self.refusal = why
+            self.self_test = SelfTest(at=datetime.now(UTC), passed=False, detail=why)
+        else:
+            log.error("recipe %s refused, %s goes on: %s", name, self.active.name, why)
+            self.fault = f"{name}: {why}"

@@ -1,0 +1,96 @@
+"""The page's trigger: a Unix socket in run_dir. A connection is a request, the line that comes back its answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edge.core.types import EdgeError, Inspection, Reason, Verdict
+
+SOCKET = "trigger.sock"
+WAITING = 8  # connections the kernel keeps until they are accepted
+
+
+class SoftTriggerError(EdgeError):
+    """The station gave no verdict for this trigger; the message says why."""
+
+
+class OverrunError(SoftTriggerError):
+    """A part was being judged; this trigger was refused, and counted."""
+
+
+class TriggerAnswer(BaseModel):
+    """What became of one trigger: an inspection, or an overrun."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    overrun: bool = False
+    id: int | None = None
+    verdict: Verdict | None = None
+    reason: Reason | None = None
+
+    @classmethod
+    def of(cls, inspection: Inspection) -> TriggerAnswer:
+        return cls(id=inspection.id, verdict=inspection.verdict, reason=inspection.reason)
+
+
+def ask_trigger(run_dir: Path, timeout_s: float = 5.0) -> TriggerAnswer:
+    """Trigger one inspection and wait for its verdict.
+
+    Raises OverrunError when a part is being judged, SoftTriggerError when the station takes no trigger from
+    here, is not running, or does not answer within timeout_s.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.settimeout(timeout_s)
+        try:
+            with _reachable(run_dir) as address:
+                caller.connect(address)
+            said = b"".join(iter(lambda: caller.recv(4096), b""))
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise SoftTriggerError(
+                "the station takes no trigger from the page; start the engine with trigger.type = 'software' "
+                "or trigger.page_button = true"
+            ) from None
+        except TimeoutError:
+            raise SoftTriggerError(f"the engine did not answer within {timeout_s:g} s; see the status page") from None
+        except OSError as error:
+            raise SoftTriggerError(f"the engine cannot be reached ({error}); see the status page") from error
+    try:
+        answer = TriggerAnswer.model_validate_json(said)
+    except ValidationError:
+        raise SoftTriggerError("the engine stopped before it gave a verdict; start it again") from None
+    if answer.overrun:
+        raise OverrunError("overrun: a part is being judged; trigger again when it is done")
+    return answer
+
+
+def listen(run_dir: Path) -> socket.socket:
+    """The engine's end; raises OSError when run_dir cannot hold a socket."""
+    (run_dir / SOCKET).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with _reachable(run_dir) as address:
+        listener.bind(address)
+    listener.listen(WAITING)
+    return listener
+
+
+def reply(caller: socket.socket, answer: TriggerAnswer | None) -> None:
+    """Answer, or hang up when there is none; never waits, and a caller that left is no error."""
+    with caller, contextlib.suppress(OSError):
+        caller.setblocking(False)
+        if answer is not None:
+            caller.sendall(answer.model_dump_json().encode())
+
+
+@contextlib.contextmanager
+def _reachable(run_dir: Path) -> Iterator[str]:
+    """An address of the socket that is short enough for the kernel (108 bytes), however long run_dir is."""
+    folder = os.open(run_dir, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{SOCKET}"
+    finally:
+        os.close(folder)

@@ -1,0 +1,1 @@
+"""What is kept of every part: rows, ids and pictures."""

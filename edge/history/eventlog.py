@@ -1,0 +1,315 @@
+"""The history: one row per inspection, appended once, never changed. The only file that imports sqlite3."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from edge.core.types import EdgeError, Inspection, Reason, Verdict
+from edge.history.chain import GENESIS, row_hash
+from edge.history.rows import (
+    COLUMNS,
+    FIELDS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Point,
+    Selection,
+    as_inspection,
+    as_row,
+    from_version_1,
+)
+
+_INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
+EVERYTHING = Selection()
+CHECKPOINT_PAGES = 256  # 1 MB of write-ahead log: a disk that fills up has that much more room for rows
+BATCH = 1000  # rows
+_COUNTERS = {Verdict.OK: "ok", Verdict.NG: "ng", Verdict.ERROR: "error"}
+
+
+class EventLogError(EdgeError):
+    """The history cannot be opened, read or written; disk_full tells the one cause that may pass."""
+
+    disk_full = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows of each verdict the history holds."""
+
+    ok: int
+    ng: int
+    error: int
+
+    @property
+    def total(self) -> int:
+        return self.ok + self.ng + self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the chain, which is kept up in the same transaction as the rows."""
+
+    history: str  # random name of this history, so that nothing of another one is taken for its own
+    last_id: int
+    last_hash: str
+    counts: Counts
+    reserved_to: int  # the highest id that may be given out before the next row is stored
+
+
+class EventLog:
+    """One SQLite file. One process writes; any number read (read_only=True)."""
+
+    def __init__(self, path: Path, read_only: bool = False) -> None:
+        """Open, creating or migrating it when writing; raises EventLogError when it is damaged or of a newer schema."""
+        self.path = path
+        self._ahead = 0
+        try:
+            if read_only:
+                uri = f"{path.resolve().as_uri()}?mode=ro"
+                self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            self._db.row_factory = sqlite3.Row
+            self._check_schema(read_only)
+            self.reserved_to = self.head().reserved_to
+        except (sqlite3.Error, OSError) as error:
+            raise EventLogError(f"{path}: the history cannot be opened ({error}); see docs/operation.md") from error
+
+    def _check_schema(self, read_only: bool) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == SCHEMA_VERSION:
+            return
+        if version not in (0, 1) or (version == 0 and read_only):
+            raise EventLogError(f"{self.path}: history schema {version}, this Linewatch reads {SCHEMA_VERSION}")
+        if read_only:
+            raise EventLogError(f"{self.path}: history schema {version}; start the engine once, which brings it up")
+        with self._transaction():
+            if version == 0:
+                self._create(GENESIS, 0, Counts(0, 0, 0))
+            else:
+                self._migrate_version_1()
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _create(self, last_hash: str, last_id: int, counts: Counts) -> None:
+        for statement in SCHEMA.split(";\n")[:-1]:
+            self._db.execute(statement)
+        values = (secrets.token_hex(8), last_id, last_hash, counts.ok, counts.ng, counts.error, last_id)
+        self._db.execute("INSERT INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def _migrate_version_1(self) -> None:
+        """Schema 1 had neither digest nor chain; every row is kept, and chained as it is now."""
+        self._db.execute("ALTER TABLE inspections RENAME TO old")
+        self._db.execute("DROP INDEX inspections_by_verdict")
+        found = dict(self._db.execute("SELECT verdict, count(*) FROM old GROUP BY verdict").fetchall())
+        self._create(GENESIS, 0, Counts(*(found.get(verdict.value, 0) for verdict in _COUNTERS)))
+        last_id, last_hash = 0, GENESIS
+        with closing(self._db.execute("SELECT * FROM old ORDER BY id")) as cursor:
+            for old in cursor:
+                row = from_version_1(old, last_hash)
+                self._db.execute(_INSERT, row)
+                last_id, last_hash = int(old["id"]), str(row["hash"])
+        values = (last_id, last_hash, last_id)
+        self._db.execute("UPDATE head SET last_id = ?, last_hash = ?, reserved_to = ?", values)
+        self._db.execute("DROP TABLE old")
+
+    def close(self) -> None:
+        self._db.close()
+
+    def append(self, *inspections: Inspection) -> None:
+        """Store rows durably, all or none: when this returns, they survive a power cut. Raises EventLogError."""
+        with self._transaction():
+            head = self.head()
+            last_id, last_hash, reserved_to = head.last_id, head.last_hash, head.reserved_to
+            for inspection in inspections:
+                if inspection.id <= last_id:
+                    raise EventLogError(f"{self.path}: row {inspection.id} after row {last_id}: ids only go up")
+                row = as_row(inspection, last_hash)
+                self._db.execute(_INSERT, row)
+                counter = _COUNTERS[inspection.verdict]
+                self._db.execute(f"UPDATE head SET {counter} = {counter} + 1")
+                last_id, last_hash = inspection.id, str(row["hash"])
+            reserved_to = max(reserved_to, last_id + self._ahead)
+            values = (last_id, last_hash, reserved_to)
+            self._db.execute("UPDATE head SET last_id = ?, last_hash = ?, reserved_to = ?", values)
+        self.reserved_to = reserved_to
+
+    def reserve(self, ahead: int) -> None:
+        """Allow ids up to so many after the last row, from now on with every row. Raises EventLogError."""
+        self._ahead = ahead
+        self._reserve_to(self.last_id() + ahead)
+
+    def release(self, given: int) -> None:
+        """Take back what is reserved after the highest id that was given out. Raises EventLogError."""
+        self._ahead = 0
+        self._reserve_to(max(given, self.last_id()))
+
+    def _reserve_to(self, number: int) -> None:
+        with self._transaction():
+            self._db.execute("UPDATE head SET reserved_to = ?", (number,))
+        self.reserved_to = number
+
+    def reclaim(self) -> bool:
+        """Give the space of the write-ahead log back to a full disk; False when there is none to give."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if not log.exists() or log.stat().st_size == 0:
+            return False
+        try:
+            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error:  # also for want of space: the caller is told so, and raises what made it ask
+            return False
+        return not busy
+
+    def head(self) -> Head:
+        """The end of the chain; raises EventLogError when its record is not there."""
+        with self._errors():
+            row = self._db.execute("SELECT * FROM head").fetchone()
+        if row is None:
+            raise EventLogError(f"{self.path}: the head record is missing: it was altered; see docs/operation.md")
+        counts = Counts(row["ok"], row["ng"], row["error"])
+        return Head(row["history"], row["last_id"], row["last_hash"], counts, row["reserved_to"])
+
+    def last_id(self) -> int:
+        """The highest id that has a row; 0 in a new history."""
+        return self.head().last_id
+
+    def counts(self) -> Counts:
+        """Rows of each verdict, over the whole history; costs the same however long that is."""
+        return self.head().counts
+
+    def recent(
+        self, limit: int, before_id: int | None = None, verdict: Verdict | None = None, chosen: Selection = EVERYTHING
+    ) -> list[Inspection]:
+        """The newest rows first, without images; before_id, verdict and chosen narrow it."""
+        where, values = chosen.where()
+        where += ["id < :before"] * (before_id is not None) + ["verdict = :verdict"] * (verdict is not None)
+        values |= {"limit": limit, "before": before_id, "verdict": verdict}
+        query = f"SELECT * FROM inspections WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT :limit"
+        with self._errors(), closing(self._db.execute(query, values)) as cursor:
+            return [as_inspection(row) for row in cursor]
+
+    def get(self, inspection_id: int) -> Inspection | None:
+        """One row by id, without its image."""
+        with self._errors():
+            row = self._db.execute("SELECT * FROM inspections WHERE id = ?", (inspection_id,)).fetchone()
+        return None if row is None else as_inspection(row)
+
+    def between(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        verdict: Verdict | None = None,
+        reason: Reason | None = None,
+    ) -> Iterator[Inspection]:
+        """Rows from start to before end, oldest first, read as they are asked for.
+
+        Read in batches, because a reader who takes his time over one query keeps the write-ahead log from being
+        cleared. Rows that come meanwhile are left out.
+        """
+        where, values = Selection(start, end, reason).where()
+        where += ["verdict = :verdict"] * (verdict is not None)
+        values |= {"verdict": verdict, "limit": BATCH}
+        chosen = " AND ".join(where)
+        with self._errors():
+            first, last = self._db.execute(
+                f"SELECT min(id), max(id) FROM inspections WHERE {chosen}", values
+            ).fetchone()
+        query = (
+            f"SELECT * FROM inspections NOT INDEXED WHERE id BETWEEN :first AND :last AND {chosen}"
+            " ORDER BY id LIMIT :limit"
+        )
+        while first is not None and first <= last:
+            with self._errors():
+                rows = self._db.execute(query, values | {"first": first, "last": last}).fetchall()
+            yield from map(as_inspection, rows)
+            first = rows[-1]["id"] + 1 if rows else None
+
+    def points(self, chosen: Selection) -> Iterator[Point]:
+        """What a chart needs of each chosen row, oldest first; a tenth of the work of whole rows."""
+        where, values = chosen.where()
+        query = (
+            "SELECT at, verdict, score, threshold, json_extract(timings, '$.total_ms') AS total_ms"
+            f" FROM inspections WHERE {' AND '.join(where)} ORDER BY id"
+        )
+        with self._errors(), closing(self._db.execute(query, values)) as cursor:
+            for at, verdict, score, threshold, total_ms in cursor:
+                yield Point(datetime.fromisoformat(at), Verdict(verdict), score, threshold, total_ms)
+
+    def ok_ids(self, first: int, last: int) -> set[int]:
+        """Which ids of a range were judged OK."""
+        query = "SELECT id FROM inspections WHERE verdict = 'OK' AND id BETWEEN ? AND ?"
+        with self._errors():
+            return {row["id"] for row in self._db.execute(query, (first, last))}
+
+    def ok_scores(self, after_id: int, bundle_digest: str) -> list[tuple[int, datetime, float]]:
+        """(id, at, score) of the parts that one bundle judged OK after an id, oldest first."""
+        query = (
+            "SELECT id, at, score FROM inspections WHERE id > ? AND verdict = 'OK' AND bundle_digest = ?"
+            " AND score IS NOT NULL ORDER BY id"
+        )
+        with self._errors():
+            found = self._db.execute(query, (after_id, bundle_digest)).fetchall()
+        return [(row["id"], datetime.fromisoformat(row["at"]), row["score"]) for row in found]
+
+    def verify(self) -> Head:
+        """Follow the whole chain as it stands now; raises EventLogError naming the first row that is wrong."""
+        with self._errors(), self._transaction("DEFERRED"):
+            head = self.head()
+            fault = self._first_fault(head)
+        if fault:
+            raise EventLogError(f"{self.path}: {fault}; keep the file as it is, see docs/operation.md")
+        return head
+
+    def hash_of(self, inspection_id: int) -> str | None:
+        """The hash of one row, to be compared with one that was noted earlier; None when there is no such row."""
+        with self._errors():
+            row = self._db.execute("SELECT hash FROM inspections WHERE id = ?", (inspection_id,)).fetchone()
+        return None if row is None else str(row["hash"])
+
+    def _first_fault(self, head: Head) -> str | None:
+        last_id, last_hash, tallies = 0, GENESIS, dict.fromkeys(("OK", "NG", "ERROR"), 0)
+        with closing(self._db.execute("SELECT * FROM inspections ORDER BY id")) as cursor:
+            for row in cursor:
+                if row["id"] != last_id + 1:
+                    return f"row {last_id + 1} is missing"
+                if row_hash(row["previous_hash"], {name: row[name] for name in FIELDS}) != row["hash"]:
+                    return f"row {row['id']} was altered"
+                if row["previous_hash"] != last_hash:
+                    return f"row {row['id']} does not follow row {last_id}: one of them was put in or exchanged"
+                last_id, last_hash = row["id"], row["hash"]
+                tallies[row["verdict"]] += 1
+        if last_id < head.last_id:
+            return f"row {last_id + 1} is missing, and all up to row {head.last_id}"
+        if (last_id, last_hash) != (head.last_id, head.last_hash):
+            return f"row {last_id} is not the last row that the head record knows ({head.last_id})"
+        if tuple(tallies.values()) != (head.counts.ok, head.counts.ng, head.counts.error):
+            return "the counts of the head record are not those of the rows"
+        return None
+
+    @contextmanager
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        with self._errors():
+            self._db.execute(f"BEGIN {kind}")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            failure = EventLogError(f"{self.path}: the history cannot be used ({error})")
+            failure.disk_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            raise failure from error

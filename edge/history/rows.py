@@ -1,0 +1,145 @@
+"""How an inspection is stored: the schema of the history, and one row there and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from edge.core.types import Inspection, Reason, Region, Timings, Verdict
+from edge.history.chain import row_hash
+
+SCHEMA_VERSION = 2
+# What the hash of a row covers, in the order of the columns.
+FIELDS = (
+    "id",
+    "at",
+    "trigger_id",
+    "verdict",
+    "reason",
+    "detail",
+    "score",
+    "threshold",
+    "defect_probability",
+    "regions",
+    "bundle",
+    "timings",
+    "bundle_digest",
+)
+COLUMNS = (*FIELDS, "previous_hash", "hash")
+SCHEMA = """
+CREATE TABLE inspections (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    trigger_id TEXT NOT NULL,
+    verdict TEXT NOT NULL CHECK (verdict IN ('OK', 'NG', 'ERROR')),
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    score REAL,
+    threshold REAL,
+    defect_probability REAL,
+    regions TEXT NOT NULL,
+    bundle TEXT NOT NULL,
+    timings TEXT NOT NULL,
+    bundle_digest TEXT NOT NULL,
+    previous_hash TEXT NOT NULL,
+    hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX inspections_by_verdict ON inspections (verdict, id);
+CREATE INDEX inspections_by_time ON inspections (at);
+CREATE TABLE head (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    history TEXT NOT NULL,
+    last_id INTEGER NOT NULL,
+    last_hash TEXT NOT NULL,
+    ok INTEGER NOT NULL,
+    ng INTEGER NOT NULL,
+    error INTEGER NOT NULL,
+    reserved_to INTEGER NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows: from start to before end, and of one reason, as far as they are given."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    reason: Reason | None = None
+
+    def where(self) -> tuple[list[str], dict[str, Any]]:
+        """Conditions of SQL, and the values they are bound to."""
+        conditions = ["1"] + ["at >= :start"] * (self.start is not None) + ["at < :end"] * (self.end is not None)
+        conditions += ["reason = :reason"] * (self.reason is not None)
+        times = {"start": self.start and timestamp(self.start), "end": self.end and timestamp(self.end)}
+        return conditions, {**times, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One row as a chart shows it."""
+
+    at: datetime
+    verdict: Verdict
+    score: float | None
+    threshold: float | None
+    total_ms: float
+
+
+def as_row(inspection: Inspection, previous_hash: str) -> dict[str, str | int | float | None]:
+    """The columns of one inspection, as SQLite gives them back, with its place in the chain."""
+    fields: dict[str, str | int | float | None] = {
+        "id": inspection.id,
+        "at": timestamp(inspection.at),
+        "trigger_id": inspection.trigger_id,
+        "verdict": inspection.verdict.value,
+        "reason": inspection.reason.value,
+        "detail": inspection.detail,
+        "score": _real(inspection.score),
+        "threshold": _real(inspection.threshold),
+        "defect_probability": _real(inspection.defect_probability),
+        "regions": json.dumps([asdict(region) for region in inspection.regions]),
+        "bundle": inspection.bundle,
+        "timings": json.dumps(asdict(inspection.timings)),
+        "bundle_digest": inspection.bundle_digest,
+    }
+    return {**fields, "previous_hash": previous_hash, "hash": row_hash(previous_hash, fields)}
+
+
+def as_inspection(row: Any) -> Inspection:
+    """The inspection of one row of the table, without its image."""
+    return Inspection(
+        id=row["id"],
+        at=datetime.fromisoformat(row["at"]),
+        trigger_id=row["trigger_id"],
+        verdict=Verdict(row["verdict"]),
+        reason=Reason(row["reason"]),
+        detail=row["detail"],
+        score=row["score"],
+        threshold=row["threshold"],
+        defect_probability=row["defect_probability"],
+        regions=tuple(Region(**region) for region in json.loads(row["regions"])),
+        bundle=row["bundle"],
+        timings=Timings(**json.loads(row["timings"])),
+        bundle_digest=row["bundle_digest"],
+    )
+
+
+def from_version_1(row: Mapping[str, Any], previous_hash: str) -> dict[str, str | int | float | None]:
+    """A row of schema 1 with its place in the chain; it knew 12 digits of its bundle's digest, no more."""
+    fields = {name: row[name] for name in FIELDS[:-1]}
+    fields["bundle_digest"] = str(row["bundle"]).rpartition(" ")[2]
+    return {**fields, "previous_hash": previous_hash, "hash": row_hash(previous_hash, fields)}
+
+
+def timestamp(at: datetime) -> str:
+    """UTC to the millisecond, in a form whose order is that of time."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _real(value: float | None) -> float | None:
+    """Adding 0.0 makes minus zero zero."""
+    return None if value is None else float(value) + 0.0

@@ -1,0 +1,218 @@
+"""A bundle is a verified folder: docs/bundle.md is the contract, this file reads and writes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, PositiveInt, ValidationError
+
+from edge.core.types import EdgeError
+from edge.inference.preprocess import InputSpec
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+DIGEST = "manifest.sha256"
+INT8_IR = "model_int8.xml"
+INT8_IR_WEIGHTS = "model_int8.bin"
+INT8_ONNX = "model_int8.onnx"
+FP32_ONNX = "model_fp32.onnx"
+MODELS = (INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, FP32_ONNX)
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # of a bundle
+MAX_MANIFEST_BYTES = 1024 * 1024
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleError(EdgeError):
+    """A bundle that is damaged, incomplete or not of this format."""
+
+
+class Facts(BaseModel):
+    """A frozen part of the manifest; a key nobody knows, or a number that is not finite, is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Threshold(Facts):
+    """Score from which a part is NG, and how it was set (on good parts the model had not seen)."""
+
+    value: PositiveFloat
+    method: Literal["conformal", "normal_limit"]
+    n: PositiveInt  # held-out good parts
+    alpha: Probability  # wanted share of good parts rejected
+    bound: Probability | None  # guaranteed expected share, where n supports one; None: an estimate only
+    upper_95: Probability | None = None  # the share rejected stays below this in 95 of 100 such draws of n goods
+
+
+class Calibration(Facts):
+    """defect_probability = 1 / (1 + exp(-(score - midpoint) / scale))."""
+
+    method: Literal["goods_logistic", "platt"]
+    midpoint: FiniteFloat
+    scale: PositiveFloat
+    n: PositiveInt  # images it was fitted to
+    defective: Probability | None = None  # share of them that are defective, which the probability takes for granted
+
+
+class Reference(Facts):
+    """An image whose score every CPU must reproduce: |score - expected| <= tolerance."""
+
+    file: str
+    score: FiniteFloat
+    tolerance: PositiveFloat
+
+
+class Manifest(Facts):
+    """Everything the device needs to know of a bundle, and everything an auditor may ask."""
+
+    format: Literal[1]
+    name: str = Field(pattern=f"^{NAME}$")
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")
+    created: datetime
+    git_commit: str
+    dataset_sha256: Sha256
+    input: InputSpec
+    threshold: Threshold
+    calibration: Calibration
+    types: tuple[str, ...] = ()  # of defects, in the order of the model's `defect_types`; empty: it tells none apart
+    metrics: dict[str, Any]
+    training: dict[str, Any]  # backbone, seed, package versions: for the auditor, never read by the device
+    references: tuple[Reference, ...] = Field(min_length=1)
+    holdout_scores: tuple[FiniteFloat, ...] = ()  # of the held-out good parts; without them drift is not watched
+    files: dict[str, Sha256]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A folder whose every byte was checked when it was opened."""
+
+    path: Path
+    manifest: Manifest
+    digest: str  # sha256 of manifest.json, which holds the sha256 of every other file
+
+    @property
+    def title(self) -> str:
+        """Name, version and the first 12 digits of the digest: what every row in the history carries."""
+        return f"{self.manifest.name} {self.manifest.version} {self.digest[:12]}"
+
+    def file(self, name: str) -> Path:
+        """Path of one of the manifest's files."""
+        return self.path / name
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 of a file's content, as 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle after verifying all of it; raises BundleError naming the first thing that is wrong."""
+    if not path.is_dir():
+        raise BundleError(f"{path}: no such bundle folder; give the folder that holds {MANIFEST}")
+    try:
+        raw, digest = _read_manifest(path)
+        manifest = _parse_manifest(path, raw)
+        _verify_files(path, manifest)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}: {error.filename})") from error
+    return Bundle(path, manifest, digest)
+
+
+def _read_manifest(path: Path) -> tuple[bytes, str]:
+    for name in (MANIFEST, DIGEST):
+        if not (path / name).is_file():
+            raise BundleError(f"{path}: {name} is missing; copy the whole bundle again")
+        if (path / name).stat().st_size > MAX_MANIFEST_BYTES:
+            raise BundleError(f"{path}: {name} is too large to be one; copy the whole bundle again")
+    raw = (path / MANIFEST).read_bytes()
+    digest = hashlib.sha256(raw).hexdigest()
+    if (path / DIGEST).read_bytes() != _digest_line(digest):
+        raise BundleError(f"{path}: {MANIFEST} does not match {DIGEST}; the bundle was damaged, copy it again")
+    return raw, digest
+
+
+def _digest_line(digest: str) -> bytes:
+    return f"{digest}  {MANIFEST}\n".encode()
+
+
+def _parse_manifest(path: Path, raw: bytes) -> Manifest:
+    try:
+        data = json.loads(raw)
+    except ValueError as error:
+        raise BundleError(f"{path}: {MANIFEST} is not JSON ({error}); pack the bundle again") from None
+    found = data.get("format") if isinstance(data, dict) else None
+    if found != FORMAT:
+        raise BundleError(f"{path}: bundle format {found!r}, this Linewatch reads format {FORMAT}; pack it again")
+    try:
+        return Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path}: {MANIFEST}: {where}: {first['msg']}; pack the bundle again") from None
+
+
+def _verify_files(path: Path, manifest: Manifest) -> None:
+    for name in manifest.files:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise BundleError(f"{path}: {MANIFEST} names {name!r}, outside the bundle; do not use this bundle")
+    for name in (*MODELS, *(reference.file for reference in manifest.references)):
+        if name not in manifest.files:
+            raise BundleError(f"{path}: {name} is not listed in {MANIFEST}; pack the bundle again")
+    present = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_symlink() or not p.is_dir()}
+    for name in sorted(present - set(manifest.files) - {MANIFEST, DIGEST}):
+        raise BundleError(f"{path}: {name} is not listed in {MANIFEST}; remove it or copy the bundle again")
+    for name, expected in sorted(manifest.files.items()):
+        if name not in present:
+            raise BundleError(f"{path}: {name} is missing; copy the whole bundle again")
+        if (path / name).is_symlink() or not (path / name).is_file():
+            raise BundleError(f"{path}: {name} is not a plain file; copy the whole bundle again")
+        if sha256_file(path / name) != expected:
+            raise BundleError(f"{path}: {name} does not match its sha256; the bundle was damaged, copy it again")
+
+
+def write_bundle(target: Path, facts: dict[str, Any], files: dict[str, Path]) -> Bundle:
+    """Write a bundle folder in one step: it is complete and verified, or it is not there.
+
+    facts: the manifest without `format` and `files`; files: name inside the bundle -> file to copy.
+    Raises BundleError when target exists: a finished bundle is never changed.
+    """
+    if target.exists():
+        raise BundleError(f"{target}: exists already, and a bundle is never changed; choose another name")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        for name, source in files.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, draft / name)
+        listed = {name: sha256_file(draft / name) for name in sorted(files)}
+        manifest = Manifest.model_validate({"format": FORMAT, **facts, "files": listed})
+        raw = (manifest.model_dump_json(indent=2) + "\n").encode()
+        (draft / MANIFEST).write_bytes(raw)
+        (draft / DIGEST).write_bytes(_digest_line(hashlib.sha256(raw).hexdigest()))
+        open_bundle(draft)
+        draft.chmod(0o755)
+        _sync(draft)
+        draft.rename(target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return open_bundle(target)
+
+
+def _sync(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

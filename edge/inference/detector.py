@@ -1,0 +1,163 @@
+"""Bundle -> Prediction: what a model's answers mean. How it is run is in edge/inference/runtimes.py."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from edge.core.types import AnomalyMap, EdgeError, Image, Prediction
+from edge.inference.blobs import BlobStore
+from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, Bundle, Calibration
+from edge.inference.cpu import require_cpu
+from edge.inference.preprocess import InputSpec, load_image, prepare
+from edge.inference.runtimes import RUNTIMES, Runtime, Settings, load
+
+__all__ = [
+    "RUNTIMES",
+    "Detector",
+    "DetectorError",
+    "Precision",
+    "ReferenceCheck",
+    "Runtime",
+    "check_references",
+    "model_file",
+    "probability",
+]
+
+Precision = Literal["int8", "fp32", "bf16"]
+SCORE, ANOMALY_MAP = "score", "anomaly_map"  # what every model answers
+TYPES = "defect_types"  # (1, K) shares of the K types, where the manifest names types
+DEFAULT_SETTINGS = Settings()
+
+
+class DetectorError(EdgeError):
+    """A model that cannot be loaded or whose answer is not usable."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceCheck:
+    """One reference image of a bundle, scored on this CPU."""
+
+    file: str
+    expected: float
+    score: float
+    tolerance: float
+    infer_ms: float
+
+    @property
+    def passed(self) -> bool:
+        """Written so that a score that is not a number does not pass."""
+        return abs(self.score - self.expected) <= self.tolerance
+
+
+class Detector:
+    """One compiled model, batch 1. Not thread-safe: one engine, one detector."""
+
+    def __init__(
+        self,
+        model: Path,
+        spec: InputSpec,
+        calibration: Calibration | None = None,
+        runtime: Runtime = "openvino",
+        settings: Settings = DEFAULT_SETTINGS,
+        blobs: BlobStore | None = None,
+        sha256: str = "",
+        types: Sequence[str] = (),
+    ) -> None:
+        """Load and compile a model file (IR or ONNX); with blobs, keep it compiled under sha256, its content's digest.
+
+        The model takes `image` (1, height, width, 3) uint8 RGB and answers `score` (1,), `anomaly_map` (1, 1, h, w)
+        and, with types, `defect_types` (1, K), all float32. Raises DetectorError when it does not, RuntimeLoadError
+        when the runtime does not load it, CpuError when this CPU is none for INT8.
+        """
+        require_cpu()
+        self.spec = spec
+        self.runtime = runtime
+        self._calibration = calibration
+        self._types = tuple(types)
+        loaded = load(model, runtime, settings, blobs, sha256)
+        if loaded.shape != (1, spec.height, spec.width, 3):
+            raise DetectorError(
+                f"{model}: takes input {loaded.shape}, the manifest says {spec.width}x{spec.height} RGB"
+            )
+        for name in (SCORE, ANOMALY_MAP, *([TYPES] if types else [])):
+            if name not in loaded.outputs:
+                raise DetectorError(f"{model}: answers {', '.join(loaded.outputs)} and no {name!r}; export it again")
+        self.run = loaded.run  # the bare model: prepared tensor -> output name -> array
+        self.cached = loaded.cached  # not compiled now, but at an earlier start
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: Bundle,
+        runtime: Runtime = "openvino",
+        precision: Precision = "int8",
+        settings: Settings = DEFAULT_SETTINGS,
+        blobs: BlobStore | None = None,
+    ) -> Detector:
+        """The detector of a verified bundle; int8 is what ships, the others are for the benchmark to compare with."""
+        model, files = model_file(bundle, runtime, precision), bundle.manifest.files
+        sha256 = files[model.name] + (files[INT8_IR_WEIGHTS] if model.name == INT8_IR else "")
+        if precision == "bf16":
+            settings = replace(settings, bf16=True)
+        manifest = bundle.manifest
+        spec, calibration, types = manifest.input, manifest.calibration, manifest.types
+        return cls(model, spec, calibration, runtime, settings, blobs, sha256, types)
+
+    def predict(self, image: Image) -> Prediction:
+        """Judge one (H, W, 3) uint8 BGR frame; raises ImageError when it does not fit the input spec."""
+        start = time.perf_counter()
+        tensor = prepare(image, self.spec)
+        return self._answer(tensor, (time.perf_counter() - start) * 1e3)
+
+    def predict_prepared(self, tensor: Image) -> Prediction:
+        """Judge a tensor that `prepare` made, (1, height, width, 3) uint8 RGB."""
+        if tensor.shape != (1, self.spec.height, self.spec.width, 3) or tensor.dtype != np.uint8:
+            raise DetectorError(f"a prepared image of {tensor.shape} {tensor.dtype} does not fit {self.spec}")
+        return self._answer(tensor, 0.0)
+
+    def infer(self, tensor: Image) -> tuple[float, AnomalyMap]:
+        """The raw graph: (score, (h, w) float32 map) of a prepared tensor."""
+        score, anomaly_map, _ = self._infer(tensor)
+        return score, anomaly_map
+
+    def _infer(self, tensor: Image) -> tuple[float, AnomalyMap, str]:
+        answers = self.run(tensor)
+        score, anomaly_map = float(answers[SCORE].reshape(())), np.asarray(answers[ANOMALY_MAP], dtype=np.float32)[0, 0]
+        return score, anomaly_map, self._types[int(np.argmax(answers[TYPES]))] if self._types else ""
+
+    def _answer(self, tensor: Image, prepare_ms: float) -> Prediction:
+        start = time.perf_counter()
+        score, anomaly_map, defect_type = self._infer(tensor)
+        infer_ms = (time.perf_counter() - start) * 1e3
+        chance = probability(score, self._calibration)
+        return Prediction(score, chance, anomaly_map, prepare_ms, infer_ms, defect_type)
+
+
+def model_file(bundle: Bundle, runtime: Runtime, precision: Precision) -> Path:
+    """The file of a bundle that a runtime takes for a precision."""
+    int8 = INT8_IR if runtime == "openvino" else INT8_ONNX
+    return bundle.file(int8 if precision == "int8" else FP32_ONNX)
+
+
+def probability(score: float, calibration: Calibration | None) -> float:
+    """Calibrated defect probability, 0..1; NaN where the score is not a number or nothing is calibrated."""
+    if calibration is None or not math.isfinite(score):
+        return math.nan
+    return 0.5 * (1.0 + math.tanh(0.5 * (score - calibration.midpoint) / calibration.scale))
+
+
+def check_references(detector: Detector, bundle: Bundle) -> list[ReferenceCheck]:
+    """Score the bundle's reference images on this CPU, through the path that parts take."""
+    checks = []
+    for reference in bundle.manifest.references:
+        prediction = detector.predict(load_image(bundle.file(reference.file)))
+        total_ms = prediction.prepare_ms + prediction.infer_ms
+        checks.append(ReferenceCheck(reference.file, reference.score, prediction.score, reference.tolerance, total_ms))
+    return checks

@@ -1,0 +1,152 @@
+"""The handshake with a PLC, without any network: levels in, levels out. docs/io.md draws it.
+
+The PLC owns two coils, TRIGGER and RESULTS_ACK; the station owns everything else. A rising edge of TRIGGER while
+READY starts one part and gets exactly one result, which stays valid until RESULTS_ACK rises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from edge.core.types import Inspection, Reason, Verdict
+
+NONE = 0  # no result
+VERDICTS = {Verdict.OK: 1, Verdict.NG: 2, Verdict.ERROR: 3}
+# Reason -> the number that a PLC's program knows: never change one, give a new reason the next.
+ERROR_CODES = {
+    "score": 0,
+    "no_frame": 1,
+    "bad_frame": 2,
+    "inference_failed": 3,
+    "late": 4,
+    "output_failed": 5,
+    "self_test_failed": 6,
+    "engine_died": 7,
+}
+OTHER_ERROR = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the PLC reads."""
+
+    ready: bool
+    busy: bool
+    trigger_ack: bool
+    results_valid: bool
+    overrun: bool
+    release: bool  # 1 only for a valid OK
+    verdict: int  # NONE or one of VERDICTS
+    sequence: int  # of the last result, 32 bit
+    error: int  # one of ERROR_CODES
+    overruns: int  # since the station started
+
+
+class Edge(Enum):
+    """What a write of TRIGGER amounts to."""
+
+    NONE = auto()
+    WANTED = auto()
+    REFUSED = auto()
+
+
+class Handshake:
+    """The station's half. Not thread-safe: whoever shares it locks it."""
+
+    def __init__(self) -> None:
+        self._accepting = False  # the station can take a part
+        self._busy = False
+        self._ack = False
+        self._valid = False
+        self._overrun = False
+        self._trigger = False
+        self._results_ack = False
+        self._verdict = NONE
+        self._sequence = 0
+        self._error = 0
+        self._overruns = 0
+
+    @property
+    def ready(self) -> bool:
+        """A rising edge of TRIGGER would be accepted."""
+        idle = not (self._busy or self._valid)
+        return self._accepting and idle and not (self._trigger or self._results_ack)
+
+    def signals(self) -> Signals:
+        return Signals(
+            ready=self.ready,
+            busy=self._busy,
+            trigger_ack=self._ack,
+            results_valid=self._valid,
+            overrun=self._overrun,
+            release=self._valid and self._verdict == VERDICTS[Verdict.OK],
+            verdict=self._verdict,
+            sequence=self._sequence,
+            error=self._error,
+            overruns=self._overruns,
+        )
+
+    def trigger(self, level: bool) -> Edge:
+        """The PLC wrote TRIGGER. WANTED starts a part: answer it with begin() or refuse()."""
+        rising = level and not self._trigger
+        wanted = rising and self.ready
+        self._trigger = level
+        if not level:
+            self._ack = False
+        if not rising:
+            return Edge.NONE
+        if wanted:
+            return Edge.WANTED
+        self.refuse()
+        return Edge.REFUSED
+
+    def begin(self) -> None:
+        """A part is being judged, whoever triggered it."""
+        self._accepting = False
+        self._busy = True
+        self._ack = self._trigger
+        self._overrun = False
+
+    def refuse(self) -> None:
+        """A trigger that gets no part."""
+        self._overrun = True
+        self._overruns += 1
+
+    def result(self, inspection: Inspection) -> None:
+        """The part's one result; it replaces an older one that nobody acknowledged."""
+        self._busy = False
+        self._valid = True
+        self._verdict = VERDICTS[inspection.verdict]
+        self._sequence = inspection.id & 0xFFFFFFFF
+        self._error = ERROR_CODES.get(inspection.reason, OTHER_ERROR)
+
+    def results_ack(self, level: bool) -> None:
+        """The PLC wrote RESULTS_ACK: its rising edge takes the result away."""
+        if level and not self._results_ack and self._valid:
+            self._valid = False
+            self._verdict = NONE
+            self._error = 0
+        self._results_ack = level
+
+    def accept(self) -> None:
+        """The station can take the next part."""
+        self._busy = False
+        self._accepting = True
+
+    def safe(self, reason: Reason = Reason.OUTPUT_FAILED) -> None:
+        """Nothing is released: a result that is out is withdrawn, and stays valid as ERROR until acknowledged."""
+        if self._valid:
+            self._verdict = VERDICTS[Verdict.ERROR]
+            self._error = self._error or ERROR_CODES[reason]
+
+    def stop(self) -> None:
+        """Not ready until accept()."""
+        self.safe()
+        self._accepting = False
+
+    def overruns_are(self, total: int) -> None:
+        """The station's own count, of triggers of every kind."""
+        if total > self._overruns:
+            self._overruns = total
+            self._overrun = True

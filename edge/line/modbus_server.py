@@ -1,0 +1,232 @@
+"""The Modbus TCP server inside the engine: a thread with an event loop, and the registers of docs/io.md."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from math import inf
+from typing import Any
+
+from pymodbus.constants import ExcCodes
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from edge.core.types import EdgeError, Inspection, Reason
+from edge.core.worker import Worker
+from edge.line.handshake import Edge, Handshake
+
+THREAD = "modbus"
+MAP_VERSION = 1
+STARTS_WITHIN_S = 5.0
+BEAT_S = 0.2  # the heartbeat counts at most so often
+
+
+class ModbusError(EdgeError):
+    """The server cannot listen."""
+
+
+class Coil(IntEnum):
+    """Written by the PLC."""
+
+    TRIGGER = 0
+    RESULTS_ACK = 1
+
+
+class Bit(IntEnum):
+    """Discrete inputs, and the bits of the input register STATUS."""
+
+    READY = 0
+    BUSY = 1
+    TRIGGER_ACK = 2
+    RESULTS_VALID = 3
+    OVERRUN = 4
+    RELEASE = 5
+
+
+class Input(IntEnum):
+    """Input registers."""
+
+    STATUS = 0
+    VERDICT = 1
+    SEQUENCE_HIGH = 2
+    SEQUENCE_LOW = 3
+    ERROR_CODE = 4
+    OVERRUNS = 5
+    HEARTBEAT = 6
+    RECIPE_ACTIVE = 7
+    MAP_VERSION = 8
+
+
+class Holding(IntEnum):
+    """Holding registers."""
+
+    RECIPE_SELECT = 0
+
+
+WRITE_COILS = (5, 15)
+
+
+class ModbusServer:
+    """Serves one handshake to any number of clients. Registers change in memory, at once."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Listens when it returns; raises ModbusError when it cannot."""
+        self.address = f"{host}:{port}"
+        self.recipe_active = 0
+        self._host, self._port = host, port
+        self._check_port()
+        self._handshake = Handshake()
+        self._lock = threading.Lock()
+        self._accept: Callable[[], bool] = lambda: False
+        self._refused: Callable[[], None] = lambda: None
+        self._recipe_wanted: int | None = None
+        self._heartbeat = 0
+        self._beaten_at = 0.0
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self._listening = threading.Event()
+        self._worker = Worker(THREAD, self._run)
+        self._start()
+
+    def on_trigger(self, accept: Callable[[], bool], refused: Callable[[], None]) -> None:
+        """Called in the server's thread: accept for an edge that the handshake allows, refused for any other.
+
+        accept counts for itself what it does not accept.
+        """
+        self._accept, self._refused = accept, refused
+
+    def begin(self) -> None:
+        with self._lock:
+            self._handshake.begin()
+
+    def accept(self) -> None:
+        with self._lock:
+            self._handshake.accept()
+
+    def result(self, inspection: Inspection, until: float = inf) -> float:
+        """Returns when it was set, monotonic s; after `until` no PLC ever reads it but as ERROR."""
+        with self._lock:
+            self._handshake.result(inspection)
+            set_at = time.monotonic()
+            if set_at > until:
+                self._handshake.safe(Reason.LATE)
+            return set_at
+
+    def safe(self) -> None:
+        with self._lock:
+            self._handshake.safe()
+
+    def beat(self, overruns: int) -> None:
+        """The inspection loop goes round; overruns is the station's total."""
+        now = time.monotonic()
+        with self._lock:
+            self._handshake.overruns_are(overruns)
+            if now - self._beaten_at >= BEAT_S:
+                self._heartbeat = (self._heartbeat + 1) & 0xFFFF
+                self._beaten_at = now
+
+    def take_recipe(self) -> int | None:
+        """The recipe that a PLC wrote since the last call; None when it wrote none."""
+        with self._lock:
+            wanted, self._recipe_wanted = self._recipe_wanted, None
+            return wanted
+
+    def check(self) -> None:
+        self._worker.check()
+
+    def close(self) -> None:
+        """Not ready, nothing released; then every connection ends."""
+        with self._lock:
+            self._handshake.stop()
+        if self._worker.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._worker.join(STARTS_WITHIN_S)
+
+    def _check_port(self) -> None:
+        try:
+            with socket.socket() as probe:  # pymodbus says only that it could not
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((self._host, self._port))
+        except OSError as error:
+            problem = error.strerror or str(error)
+            raise ModbusError(f"Modbus cannot use {self.address} ({problem}); set another port or host") from error
+
+    def _start(self) -> None:
+        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # a client that leaves is no news
+        self._worker.start()
+        if not self._listening.wait(STARTS_WITHIN_S):
+            self._worker.check()
+            raise ModbusError(f"Modbus does not listen on {self.address}; set another port or host")
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = ModbusTcpServer(self._device(), address=(self._host, self._port))
+        await server.serve_forever(background=True)
+        self._listening.set()
+        await self._stopping.wait()
+        server.close()
+
+    def _device(self) -> SimDevice:
+        """Device id 0 answers to every unit id."""
+        bits = [SimData(0, values=[False] * 16, datatype=DataType.BITS)]
+        inputs = [SimData(0, values=[0] * len(Input), datatype=DataType.REGISTERS)]
+        holding = [SimData(0, values=[0] * len(Holding), datatype=DataType.REGISTERS)]
+        return SimDevice(0, simdata=(list(bits), list(bits), holding, inputs), action=self._access)
+
+    async def _access(
+        self, function: int, _start: int, address: int, _count: int, registers: list[int], values: list[Any] | None
+    ) -> ExcCodes | None:
+        """Called by pymodbus before each read and write."""
+        with self._lock:
+            if values is None:
+                self._fill(function, registers)
+                return None
+            if function in WRITE_COILS:
+                return self._coils(address, values)
+            self._recipe_wanted = int(values[0])
+            return None
+
+    def _coils(self, address: int, values: list[bool]) -> ExcCodes | None:
+        if address + len(values) > len(Coil):
+            return ExcCodes.ILLEGAL_ADDRESS
+        written = dict(enumerate(map(bool, values), start=address))
+        if Coil.RESULTS_ACK in written:  # first: it may fall in the same request that triggers
+            self._handshake.results_ack(written[Coil.RESULTS_ACK])
+        if Coil.TRIGGER in written:
+            self._trigger(written[Coil.TRIGGER])
+        return None
+
+    def _trigger(self, level: bool) -> None:
+        match self._handshake.trigger(level):
+            case Edge.WANTED if self._accept():
+                self._handshake.begin()
+            case Edge.WANTED:
+                self._handshake.refuse()
+            case Edge.REFUSED:
+                self._refused()
+
+    def _fill(self, function: int, registers: list[int]) -> None:
+        signals = self._handshake.signals()
+        status = sum(getattr(signals, bit.name.lower()) << bit for bit in Bit)
+        if function == 2:
+            registers[0] = status
+        elif function == 4:
+            registers[: len(Input)] = [
+                status,
+                signals.verdict,
+                signals.sequence >> 16,
+                signals.sequence & 0xFFFF,
+                signals.error,
+                signals.overruns & 0xFFFF,
+                self._heartbeat,
+                self.recipe_active & 0xFFFF,
+                MAP_VERSION,
+            ]

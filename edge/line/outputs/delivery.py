@@ -1,0 +1,187 @@
+"""A report: messages handed over in microseconds, stored by one thread, delivered by another.
+
+MQTT and webhook differ only in their Carrier.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+import time
+from math import inf
+from typing import Protocol
+
+from edge.core.types import Inspection
+from edge.core.worker import Worker
+from edge.line.outputs import OutputError, OutputState
+from edge.line.outputs.message import message
+from edge.line.outputs.outbox import Outbox, OutboxError
+
+THREAD = "outbox"
+MAX_UNSTORED = 1000  # messages in memory while the disk cannot be written; then the line is told that it is so
+BATCH = 100
+RETRY_S = 1.0
+STORE_WITHIN_S = 5.0  # at the end
+SHORTEST_PAUSE_S = 0.2  # after a delivery failed; doubles up to the carrier's longest
+
+log = logging.getLogger(__name__)
+
+
+class Carrier(Protocol):
+    """One way to a receiver; run by a thread of its own."""
+
+    name: str  # for health and log, e.g. "mqtt broker.local:8883"
+    thread: str
+    longest_pause_s: float
+    leaves_within_s: float  # after mail.closing is set
+
+    def carry(self, mail: Mail) -> None:
+        """Deliver what is in mail.outbox until mail.closing is set; raises OSError, OutputError or OutboxError."""
+
+
+class Mail:
+    """What a carrier delivers, and what it says of it."""
+
+    def __init__(self, name: str, outbox: Outbox) -> None:
+        self.name = name
+        self.outbox = outbox
+        self.closing = threading.Event()
+        self.stored = threading.Condition()
+        self.status = "safe"  # of the station: or "inspecting", "stopped"
+        self.overruns = 0
+        self.fault: str | None = "not connected yet"
+
+    def wait(self, timeout_s: float) -> None:
+        """Until there is a message to deliver, the output closes, or the time is over."""
+        with self.stored:
+            self.stored.wait_for(lambda: self.outbox.waiting() or self.closing.is_set(), timeout_s)
+
+    def up(self) -> None:
+        """The receiver takes messages."""
+        if self.fault is not None:
+            log.info("%s: connected, %d messages wait", self.name, self.outbox.waiting())
+        self.fault = None
+
+    def down(self, why: str) -> None:
+        """The receiver takes none; they wait."""
+        if self.fault != why:
+            log.warning("%s: down: %s", self.name, why)
+        self.fault = why
+
+
+class Report:
+    """The Output that hands each verdict to a carrier. It moves no part, and holds nothing that could release one."""
+
+    def __init__(self, carrier: Carrier, station: str, outbox: Outbox) -> None:
+        self._carrier = carrier
+        self._station = station
+        self._mail = Mail(carrier.name, outbox)
+        self._handed: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._before = self._last = outbox.last  # number of the last message that was handed over
+        self._disk_fault: str | None = None
+        self._workers = [Worker(THREAD, self._store_all), Worker(carrier.thread, self._deliver)]
+        for worker in self._workers:
+            worker.start()
+
+    @property
+    def reports(self) -> bool:
+        return True
+
+    def ready(self, accepts: bool) -> None:
+        self._mail.status = "inspecting"
+
+    def show(self, inspection: Inspection, until: float = inf) -> float:
+        """Hand one message over; never waits. It tells what stands in the end, so `until` is nothing to it."""
+        self._last += 1
+        self._handed.put(message(self._station, inspection))
+        return time.monotonic()
+
+    def last_reported(self) -> int | None:
+        newest = self._mail.outbox.newest()
+        return None if newest is None else int(json.loads(newest)["sequence"])
+
+    def safe(self) -> None:
+        self._mail.status = "safe"
+
+    def beat(self, overruns: int) -> None:
+        self._mail.overruns = overruns
+
+    def able(self) -> None:
+        """Raise OutputError when no more messages can be taken: one that is lost would be worse than a stop."""
+        if self._unstored() >= MAX_UNSTORED:
+            raise OutputError(f"{self._mail.name}: {self._unstored()} messages cannot be stored ({self._disk_fault})")
+
+    def check(self) -> None:
+        for worker in self._workers:
+            worker.check()
+
+    def state(self) -> OutputState:
+        fault = self._disk_fault or self._mail.fault
+        waiting, told = self._last - self._mail.outbox.acked, self._last - self._before
+        return OutputState(self._mail.name, fault is None, fault or "", waiting, told)
+
+    def close(self) -> None:
+        """Store what was handed over, or say what is lost; what is not delivered waits for the next start."""
+        self._mail.status = "stopped"
+        self._mail.closing.set()
+        self._handed.put(None)
+        storing, delivering = self._workers
+        storing.join(STORE_WITHIN_S)
+        if self._unstored():
+            log.error("%s: %d messages are lost, the outbox cannot be written", self._mail.name, self._unstored())
+        with self._mail.stored:
+            self._mail.stored.notify_all()
+        delivering.join(self._carrier.leaves_within_s)
+
+    def _unstored(self) -> int:
+        """Messages in memory: in the queue, or in the hand of the thread that stores them."""
+        return self._last - self._mail.outbox.last
+
+    def _deliver(self) -> None:
+        """Again and again, with a pause that doubles for as long as the receiver is away."""
+        pause_s = SHORTEST_PAUSE_S
+        while not self._mail.closing.is_set():
+            try:
+                self._carrier.carry(self._mail)
+            except (OSError, OutputError, OutboxError) as error:
+                pause_s = SHORTEST_PAUSE_S if self._mail.fault is None else pause_s
+                self._mail.down(f"{error}" or type(error).__name__)
+                self._mail.closing.wait(pause_s)
+                pause_s = min(2 * pause_s, self._carrier.longest_pause_s)
+
+    def _store_all(self) -> None:
+        ended = False
+        while not ended:
+            first = self._handed.get()
+            batch = [] if first is None else [first]
+            ended = first is None
+            while not ended and len(batch) < BATCH and not self._handed.empty():
+                following = self._handed.get()
+                ended = following is None
+                batch += [] if following is None else [following]
+            if batch:
+                self._store(batch)
+
+    def _store(self, batch: list[bytes]) -> None:
+        """Until the disk takes it, or until the end."""
+        closing, give_up = self._mail.closing, None
+        while True:
+            try:
+                self._mail.outbox.put(batch)
+                break
+            except OutboxError as error:
+                if self._disk_fault is None:
+                    log.error("%s", error)
+                self._disk_fault = str(error)
+            if closing.is_set():
+                give_up = give_up or time.monotonic() + STORE_WITHIN_S / 2
+                if time.monotonic() > give_up:
+                    return
+            closing.wait(RETRY_S) if not closing.is_set() else time.sleep(0.1)
+        if self._disk_fault is not None:
+            log.info("%s: messages are stored again", self._mail.name)
+            self._disk_fault = None
+        with self._mail.stored:
+            self._mail.stored.notify_all()

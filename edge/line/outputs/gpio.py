@@ -1,0 +1,95 @@
+"""The line told through GPIO: one pulse a part, on the line of its verdict."""
+
+from __future__ import annotations
+
+import threading
+import time
+from math import inf
+
+from edge.config.lineconfig import GpioOutputConfig
+from edge.core.types import Inspection, Verdict
+from edge.core.worker import Worker
+from edge.line.gpio_chip import Chip
+from edge.line.outputs import OutputState
+
+THREAD = "gpio-pulse"
+
+
+class GpioOutput:
+    """Shutdown value: every line inactive, or with safe = "error" the ERROR line active."""
+
+    def __init__(self, chip: Chip, config: GpioOutputConfig) -> None:
+        """Raises GpioError when a line cannot be had."""
+        self._lines = {Verdict.OK: config.ok_line, Verdict.NG: config.ng_line, Verdict.ERROR: config.error_line}
+        self._pulse_s = config.pulse_ms / 1e3
+        held = config.error_line if config.safe == "error" else None
+        self._safe_lines = () if held is None else (held,)
+        self._name = f"gpio {chip.name}"
+        self._changed = threading.Condition()
+        self._ends_at: float | None = None  # of the pulse that runs, monotonic s
+        self._closing = False
+        self._told = 0
+        self._driven = chip.drive(config.lines, config.active_low)
+        self.safe()
+        self._worker = Worker(THREAD, self._run)
+        self._worker.start()
+
+    @property
+    def reports(self) -> bool:
+        return False
+
+    def ready(self, accepts: bool) -> None:
+        """No line for it."""
+
+    def show(self, inspection: Inspection, until: float = inf) -> float:
+        """The pulse begins before this returns, unless it would be late; one that still ran is cut short."""
+        line = self._lines[inspection.verdict]
+        self._told += 1
+        with self._changed:
+            late = time.monotonic() > until
+            self._driven.set(() if line is None or late else (line,))
+            told_at = time.monotonic()
+            self._ends_at = told_at + self._pulse_s
+            self._changed.notify()
+        return told_at
+
+    def last_reported(self) -> int | None:
+        """Nothing is kept."""
+        return None
+
+    def safe(self) -> None:
+        with self._changed:
+            self._ends_at = None
+            self._driven.set(self._safe_lines)
+
+    def beat(self, overruns: int) -> None:
+        """No line for it: a part that was refused gets no pulse, and so is not released."""
+
+    def able(self) -> None:
+        """Only setting the lines shows whether they can be set."""
+
+    def check(self) -> None:
+        self._worker.check()
+
+    def state(self) -> OutputState:
+        return OutputState(self._name, told=self._told)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._worker.join(1.0)
+        try:
+            self.safe()
+        finally:
+            self._driven.close()
+
+    def _run(self) -> None:
+        """End each pulse in time."""
+        with self._changed:
+            while not self._closing:
+                now = time.monotonic()
+                if self._ends_at is not None and now >= self._ends_at:
+                    self._ends_at = None
+                    self._driven.set(())
+                self._changed.wait(None if self._ends_at is None else self._ends_at - now)

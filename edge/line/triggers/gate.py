@@ -1,0 +1,114 @@
+"""Where triggers from any thread meet the inspection loop: one part at a time, none queued."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from edge.core.types import Inspection
+from edge.line.triggers import TriggerEvent
+
+
+class Gate:
+    """Accepts one trigger, hands it over at once, and refuses all others until its part is judged."""
+
+    def __init__(self) -> None:
+        self.overruns = 0
+        self._changed = threading.Condition()
+        self._open = False
+        self._pending: TriggerEvent | None = None
+        self._verdict: Future[Inspection] | None = None  # of the part that was accepted and is not yet judged
+        self._count = 0
+
+    def open(self) -> None:
+        """From now on somebody judges what is accepted."""
+        with self._changed:
+            self._open = True
+
+    def offer(self, kind: str, at: float | None = None) -> Future[Inspection] | None:
+        """A trigger of now, or of the monotonic second `at`: its verdict to come, or None for an overrun."""
+        with self._changed:
+            if not self._open or self._verdict is not None:
+                self.overruns += 1
+                return None
+            self._count += 1
+            self._pending = TriggerEvent(f"{kind}-{self._count}", time.monotonic() if at is None else at)
+            self._verdict = Future()
+            self._changed.notify()
+            return self._verdict
+
+    def refuse(self) -> None:
+        """An overrun that a source found by itself."""
+        with self._changed:
+            self.overruns += 1
+
+    def wait(self, timeout_s: float) -> TriggerEvent | None:
+        """The accepted trigger, within microseconds of the offer."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending is not None, timeout_s)
+            event, self._pending = self._pending, None
+            return event
+
+    def finish(self, inspection: Inspection) -> None:
+        with self._changed:
+            verdict, self._verdict = self._verdict, None
+        if verdict is not None:
+            verdict.set_result(inspection)
+
+    def close(self) -> None:
+        """Refuse whatever comes; what was accepted can still be waited for and finished."""
+        with self._changed:
+            self._open = False
+
+
+class Source(Protocol):
+    """One thing that offers triggers to a gate."""
+
+    def check(self) -> None:
+        """Raise WorkerError when its thread is dead."""
+
+    def close(self) -> None:
+        """Offer no more; called once."""
+
+    def describe(self) -> str:
+        """One line for a person."""
+
+
+class GatedTrigger:
+    """The Trigger of a station that waits for events: any number of sources, one gate."""
+
+    def __init__(self, gate: Gate, sources: Sequence[Source]) -> None:
+        self._gate = gate
+        self._sources = sources
+        self._closed = False
+
+    @property
+    def overruns(self) -> int:
+        return self._gate.overruns
+
+    def open(self) -> None:
+        self._gate.open()
+
+    def wait(self, timeout_s: float) -> TriggerEvent | None:
+        return self._gate.wait(timeout_s)
+
+    def finish(self, inspection: Inspection) -> None:
+        self._gate.finish(inspection)
+
+    def check(self) -> None:
+        for source in self._sources:
+            source.check()
+
+    def close(self) -> None:
+        """A second time does nothing."""
+        self._gate.close()
+        if not self._closed:
+            self._closed = True
+            for source in self._sources:
+                source.close()
+
+    def describe(self) -> str:
+        return ", ".join(source.describe() for source in self._sources)

@@ -1,0 +1,87 @@
+"""The JSON interface: what the page's own script uses is what other programs may use."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import Blueprint, Response, abort, jsonify, request
+
+from edge.history.rows import Selection
+from edge.web.facts import inspection_facts, station_facts
+from edge.web.report import last_hours, report
+from edge.web.station import current_station
+from edge.web.trial import TrialError, current_trials
+from edge.web.views.parameters import moment, number, selection, shown, verdict
+
+blueprint = Blueprint("api", __name__, url_prefix="/api")
+MAX_LIMIT = 200
+MAX_DAYS = 31
+SHIFT_HOURS = 8
+MAX_ID = 2**63 - 1  # what a row's number can be
+
+
+@blueprint.after_request
+def never_stored(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get("/status")
+def status() -> Response:
+    """The engine, the last verdict, the counters: one snapshot."""
+    return jsonify(station_facts(current_station()))
+
+
+@blueprint.get("/inspections")
+def inspections() -> Response:
+    """The newest rows first. limit 1..200, before: rows with a smaller id; verdict, reason, from and to narrow it."""
+    limit = number("limit", 50, 1, MAX_LIMIT)
+    before = number("before", 0, 1, MAX_ID) if "before" in request.args else None
+    wanted, chosen = verdict(), selection()
+    station = current_station()
+    with station.history() as log:
+        rows = log.recent(limit + 1, before, wanted, chosen) if log else []
+    found = [inspection_facts(row, station) for row in rows[:limit]]
+    return jsonify(inspections=found, next_before=rows[limit - 1].id if len(rows) > limit else None)
+
+
+@blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>")
+def inspection(inspection_id: int) -> Response:
+    """One row by its number."""
+    station = current_station()
+    with station.history() as log:
+        row = log.get(inspection_id) if log else None
+    if row is None:
+        abort(404, f"there is no inspection {inspection_id} in the history")
+    return jsonify(inspection_facts(row, station))
+
+
+@blueprint.get("/report")
+def shift_report() -> Response:
+    """Verdicts, scores and latencies over time, from `from` to before `to`; the last 8 hours by default."""
+    start, end = last_hours(SHIFT_HOURS)
+    start, end = moment("from") or start, moment("to") or end
+    if not timedelta(0) < end - start <= timedelta(days=MAX_DAYS):
+        abort(400, f"to: must be later than from, by at most {MAX_DAYS} days")
+    station = current_station()
+    with station.history() as log:
+        facts = report(log.points(Selection(start, end)) if log else [], start, end)
+    return jsonify(facts | {"deadline_ms": station.config.inspection.deadline_ms})
+
+
+@blueprint.post("/inspect")
+def inspect() -> Response | tuple[Response, int]:
+    """Judge the uploaded multipart field `image`; with ?heatmap=0 the answer carries no picture.
+
+    A trial: nothing is told to the line and nothing is stored.
+    """
+    heatmap = request.args.get("heatmap", "1")
+    if heatmap not in {"0", "1"}:
+        abort(400, f"heatmap: must be 0 or 1, got {shown(heatmap)}")
+    files = request.files.getlist("image")
+    if len(files) != 1:
+        abort(400, f"image: send exactly one file in this multipart field, got {len(files)}")
+    try:
+        return jsonify(current_trials().inspect(files[0].read(), "image", heatmap == "1"))
+    except TrialError as error:
+        return jsonify(error=str(error)), error.status

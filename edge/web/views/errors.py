@@ -1,0 +1,41 @@
+"""Every refusal in one look: JSON with one line for programs, a page for people."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from edge.core.types import EdgeError
+from edge.inference.preprocess import MAX_FILE_BYTES
+from edge.web.station import one_line
+
+PROGRAM_PATHS = ("/api/", "/metrics", "/healthz", "/history.csv")
+TITLES = {403: "Not allowed", 404: "Not found", 413: "File too large", 421: "Wrong address", 503: "Not available now"}
+
+
+def install(app: Flask) -> None:
+    """Answer HTTP errors and the device's own errors without ever showing a traceback."""
+
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> Response:
+        code = error.code or 500
+        if isinstance(error, RequestEntityTooLarge):
+            return _answer(code, f"the upload is over the limit of {MAX_FILE_BYTES // 2**20} MiB; send a smaller image")
+        return _answer(code, error.description or error.name, error)
+
+    @app.errorhandler(EdgeError)
+    def unavailable(error: EdgeError) -> Response:
+        return _answer(503, one_line(error))
+
+
+def _answer(code: int, text: str, error: HTTPException | None = None) -> Response:
+    if request.path.startswith(PROGRAM_PATHS):
+        response = make_response(jsonify(error=text), code)
+    else:
+        title = TITLES.get(code, "Something went wrong")
+        response = make_response(render_template("error.html", code=code, title=title, text=text), code)
+    allowed = getattr(error, "valid_methods", None)
+    if allowed:
+        response.headers["Allow"] = ", ".join(allowed)
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,103 @@
+"""One page over several engines: a tile for each, and each one's own page below /stations/NAME."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Any, cast
+
+from flask import Blueprint, Response, current_app, jsonify, render_template
+
+from edge import __version__
+from edge.web.facts import look
+from edge.web.notices import notices
+from edge.web.station import EngineState, Station
+from edge.web.views.monitoring import CONTENT_TYPE, up_lines
+from edge.web.wording import station_words
+
+blueprint = Blueprint("overview", __name__)
+PREFIX = "/stations/"
+
+
+class Hall:
+    """The stations of this page by their place in the address."""
+
+    def __init__(self, stations: Iterable[Station]) -> None:
+        self.instance = secrets.token_hex(8)
+        self.stations: dict[str, Station] = {}
+        for station in stations:
+            self.stations[self._place(station.config.name)] = station
+
+    def _place(self, name: str) -> str:
+        """Letters and digits of the name; a second station of that name gets a number."""
+        word = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "station"
+        number = 2
+        place = word
+        while PREFIX + place in self.stations:
+            place, number = f"{word}-{number}", number + 1
+        return PREFIX + place
+
+
+@blueprint.get("/")
+def overview() -> Response:
+    """All stations at a glance, kept fresh by static/overview.js."""
+    response = Response(render_template("overview.html", stations=_tiles()))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get("/api/stations")
+def stations() -> Response:
+    """The state of every station, and where its own page and interface are."""
+    response = jsonify(version=__version__, instance=_hall().instance, stations=_tiles())
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Whether each engine lives; its own numbers are at /stations/NAME/metrics."""
+    engines = {place: station.engine() for place, station in _hall().stations.items()}
+    response = Response(up_lines(engines), content_type=CONTENT_TYPE)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """200 as long as the page works; each engine's state is a word inside."""
+    engines = {place: station.engine().state.value for place, station in _hall().stations.items()}
+    response = jsonify(page="ok", engines=engines)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _hall() -> Hall:
+    return cast("Hall", current_app.extensions["linewatch_hall"])
+
+
+def _tiles() -> list[dict[str, Any]]:
+    return [_tile(place, station) for place, station in _hall().stations.items()]
+
+
+def _tile(place: str, station: Station) -> dict[str, Any]:
+    seen = look(station)
+    health = seen.engine.health
+    picture = station.latest_picture(raw=False)
+    return {
+        "name": health.station if health else station.config.name,
+        "path": place,
+        "display": station_words(seen.engine, seen.latest).facts(),
+        "alive": seen.engine.alive,
+        "live": seen.engine.state is EngineState.RUNNING,  # whether the picture is of now
+        "detail": seen.latest.detail if seen.latest else seen.engine.detail,
+        "last_seen": seen.engine.last_seen.isoformat(timespec="seconds") if seen.engine.last_seen else None,
+        "part": seen.latest.id if seen.latest else None,
+        "counts": health.counts if health else {"OK": 0, "NG": 0, "ERROR": 0},
+        "p99_ms": health.latency.p99_ms if health and health.latency else None,
+        "deadline_ms": station.config.inspection.deadline_ms,
+        "notices": [n.title for n in notices(health) if n.level != "hint"] if health and seen.engine.alive else [],
+        # A new picture has a new address, so that the browser fetches each one once.
+        "picture": f"{place}/live.jpg?at={picture.stat().st_mtime_ns}" if picture.is_file() else None,
+    }

@@ -1,0 +1,66 @@
+"""The pages for people: the station, and one inspection in full."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, abort, make_response, render_template
+
+from edge.core.types import Reason
+from edge.web.facts import FACT_NAMES, inspection_facts, station_facts
+from edge.web.guard import csrf_token
+from edge.web.station import current_station
+from edge.web.views.api import MAX_ID
+
+blueprint = Blueprint("pages", __name__)
+STAGES = {
+    "grab": "Wait for the frame",
+    "prepare": "Crop and resize",
+    "infer": "Model",
+    "decide": "Decide",
+    "output": "Tell the line",
+}
+
+
+@blueprint.get("/")
+def station() -> Response:
+    """The station at a glance, kept fresh by static/station.js."""
+    facts = station_facts(current_station())
+    return _page(render_template("station.html", s=facts, token=csrf_token(), fact_names=FACT_NAMES))
+
+
+@blueprint.get("/history")
+def history() -> Response:
+    """Rows, charts and the table of any time, filled by static/report.js."""
+    here = current_station()
+    with here.history() as log:
+        chain = log.head() if log else None
+    return _page(render_template("history.html", station=here.config.name, chain=chain, reasons=list(Reason)))
+
+
+@blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>")
+def inspection(inspection_id: int) -> Response:
+    """One inspection: pictures, facts, timings, marked areas."""
+    here = current_station()
+    with here.history() as log:
+        row = log.get(inspection_id) if log else None
+        older = next(iter(log.recent(1, inspection_id)), None) if log else None
+        last_id = log.last_id() if log else 0
+    if row is None:
+        abort(404, f"there is no inspection {inspection_id} in the history")
+    newer_id = inspection_id + 1 if inspection_id < last_id else None
+    facts = inspection_facts(row, here)
+    return _page(
+        render_template(
+            "inspection.html",
+            i=facts,
+            stages=STAGES,
+            older_id=older.id if older else None,
+            newer_id=newer_id,
+            station=here.config.name,
+        )
+    )
+
+
+def _page(html: str) -> Response:
+    response = make_response(html)
+    response.headers["Cache-Control"] = "no-store"
+    return response

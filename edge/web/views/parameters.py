@@ -1,0 +1,67 @@
+"""What a request asks to see: whole numbers in a range, words of a closed list, times with their zone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+
+from flask import abort, request
+
+from edge.core.types import Reason, Verdict
+from edge.history.rows import Selection
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def number(name: str, default: int, low: int, high: int) -> int:
+    """A whole number from low to high; aborts with 400."""
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and low <= int(text) <= high):
+        abort(400, f"{name}: must be a whole number from {low} to {high}, got {shown(text)}")
+    return int(text)
+
+
+def verdict() -> Verdict | None:
+    return _word("verdict", Verdict)
+
+
+def selection() -> Selection:
+    """The parameters from, to and reason; aborts with 400."""
+    start, end = moment("from"), moment("to")
+    if start is not None and end is not None and start >= end:
+        abort(400, f"to: must be later than from, got {shown(request.args['to'])}")
+    return Selection(start, end, _word("reason", Reason))
+
+
+def moment(name: str) -> datetime | None:
+    """A time with its zone, as UTC; aborts with 400."""
+    text = request.args.get(name)
+    if text is None:
+        return None
+    try:
+        # A plus sign that was not escaped arrives as a space; no time of ISO 8601 ends with a blank and a zone.
+        at = datetime.fromisoformat(text.replace(" ", "+"))
+        zoned = at.astimezone(UTC) if at.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        zoned = None
+    if zoned is None:
+        abort(400, f"{name}: must be a time with its zone like 2026-01-31T06:00Z, got {shown(text)}")
+    return zoned
+
+
+def _word(name: str, words: type[Word]) -> Word | None:
+    text = request.args.get(name)
+    if text is None:
+        return None
+    if text not in set(words):
+        *others, last = words
+        abort(400, f"{name}: must be {', '.join(others)} or {last}, got {shown(text)}")
+    return words(text)
+
+
+def shown(text: str) -> str:
+    """What was sent, short and on one line."""
+    return repr(text[:40])

@@ -1,0 +1,265 @@
+import functools
+import http.server
+import itertools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.cameras import CameraError, make_camera, repeats_mean_frozen
+from edge.cameras.folder import FolderCamera
+from edge.cameras.video import VideoCamera
+from edge.config.station import FolderCameraConfig, VideoCameraConfig
+from edge.core.types import Image
+
+RED_BGR = (20, 20, 220)
+
+
+def flat(colour: tuple[int, int, int]) -> Image:
+    return np.full((48, 64, 3), colour, np.uint8)
+
+
+def write_video(path: Path, frames: int = 5, fps: float = 200.0) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (64, 48))
+    for _ in range(frames):
+        writer.write(flat(RED_BGR))
+    writer.release()
+    return path
+
+
+def is_red(image: Image) -> bool:
+    blue, green, red = (float(v) for v in image.reshape(-1, 3).mean(axis=0))
+    return red > 180 and blue < 70 and green < 70
+
+
+def read_on(camera: VideoCamera, frames: int) -> None:
+    for _ in range(frames):
+        camera.read()
+
+
+def folder_camera(path: Path, fps: float = 200.0, seconds_per_image: float = 0.02) -> FolderCamera:
+    return FolderCamera(FolderCameraConfig(type="folder", path=path, fps=fps, seconds_per_image=seconds_per_image))
+
+
+def video_camera(source: Path | str, **more: object) -> VideoCamera:
+    return VideoCamera(VideoCameraConfig.model_validate({"type": "video", "source": str(source), **more}))
+
+
+def test_folder_shows_every_image_in_the_order_of_names_and_begins_again(tmp_path: Path) -> None:
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), flat((number * 50, 0, 0)))
+    camera = folder_camera(tmp_path)
+    camera.open()
+    seen = [int(camera.read()[0, 0, 0]) // 50 for _ in range(40)]
+    camera.close()
+    changes = sum(a != b for a, b in itertools.pairwise(seen))
+    assert set(seen) == {0, 1, 2}
+    assert changes >= 4, "it went round more than once"
+
+
+def test_folder_frames_are_bgr_and_cannot_be_written_to(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), flat(RED_BGR))
+    camera = folder_camera(tmp_path)
+    camera.open()
+    image = camera.read()
+    assert is_red(image)
+    with pytest.raises(ValueError, match="read-only"):
+        image[0, 0] = 0
+
+
+def test_folder_decodes_what_it_does_not_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.cameras.folder.KEPT_BYTES", 1)
+    cv2.imwrite(str(tmp_path / "a.png"), flat(RED_BGR))
+    camera = folder_camera(tmp_path)
+    camera.open()
+    assert camera._kept == {}
+    assert is_red(camera.read())
+
+
+@pytest.mark.parametrize("spoil", ["missing", "empty", "bad file"])
+def test_folder_that_cannot_be_replayed_is_refused_when_opened(tmp_path: Path, spoil: str) -> None:
+    folder = tmp_path / "cam"
+    if spoil != "missing":
+        folder.mkdir()
+    if spoil == "bad file":
+        cv2.imwrite(str(folder / "a.png"), flat(RED_BGR))
+        (folder / "b.png").write_bytes(b"not an image")
+    with pytest.raises(CameraError, match=r"b\.png" if spoil == "bad file" else "cam"):
+        folder_camera(folder).open()
+
+
+def test_folder_whose_file_vanishes_is_a_lost_camera(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), flat(RED_BGR))
+    camera = folder_camera(tmp_path)
+    camera.open()
+    camera.read()
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(CameraError, match=r"a\.png is gone"):
+        camera.read()
+
+
+def test_video_file_ends_once_and_stays_ended(tmp_path: Path) -> None:
+    camera = video_camera(write_video(tmp_path / "v.avi"))
+    camera.open()
+    for _ in range(5):
+        assert camera.read().shape == (48, 64, 3)
+    with pytest.raises(CameraError, match="ended"):
+        camera.read()
+    with pytest.raises(CameraError, match="ended"):
+        camera.open()
+
+
+def test_video_file_loops_when_told_to(tmp_path: Path) -> None:
+    camera = video_camera(write_video(tmp_path / "v.avi"), loop=True)
+    camera.open()
+    assert all(is_red(camera.read()) for _ in range(12))
+    assert camera.describe().endswith("v.avi 64x48")
+    camera.close()
+
+
+def test_red_stays_red_when_a_camera_is_opened_again(tmp_path: Path) -> None:
+    camera = video_camera(write_video(tmp_path / "v.avi"))
+    for _ in range(2):
+        camera.open()
+        assert is_red(camera.read())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    """A folder over HTTP."""
+    write_video(tmp_path / "v.avi")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_http_url_gives_frames_in_bgr_and_a_lost_stream_is_an_error(site: str) -> None:
+    camera = video_camera(f"{site}/v.avi")
+    camera.open()
+    assert is_red(camera.read())
+    with pytest.raises(CameraError, match="no frame"):
+        read_on(camera, 20)
+    camera.close()
+    camera.open()
+    assert is_red(camera.read())
+    camera.close()
+
+
+@pytest.mark.parametrize(
+    "source", ["/dev/video987", "no/such/file.mp4", "987", "rtsp://127.0.0.1:9/x", "http://127.0.0.1:9/x"]
+)
+def test_source_that_is_not_there_is_a_lost_camera(source: str) -> None:
+    with pytest.raises(CameraError, match=r"987|no/such/file|127\.0\.0\.1:9"):
+        video_camera(source).open()
+
+
+def test_passwords_in_a_url_are_never_shown() -> None:
+    camera = video_camera("rtsp://admin:hunter2@127.0.0.1:9/stream")
+    assert "hunter2" not in camera.describe()
+    with pytest.raises(CameraError) as caught:
+        camera.open()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_camera_of_another_size_than_asked_for_is_refused(tmp_path: Path) -> None:
+    camera = video_camera(write_video(tmp_path / "v.avi"), width=1920, height=1080)
+    camera.open()
+    with pytest.raises(CameraError, match=r"gives 64x48.*1920x1080"):
+        camera.read()
+
+
+def test_a_grey_camera_becomes_three_equal_channels() -> None:
+    grey = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
+    image = video_camera("/dev/video987")._checked(grey)
+    assert image.shape == (48, 64, 3)
+    assert (image == grey[..., None]).all()
+
+
+def test_make_camera_follows_the_type(tmp_path: Path) -> None:
+    assert isinstance(make_camera(FolderCameraConfig(type="folder", path=tmp_path)), FolderCamera)
+    assert isinstance(make_camera(VideoCameraConfig(type="video", source="0")), VideoCamera)
+
+
+class Driver:
+    """A V4L2 driver's controls as OpenCV shows them: set() answers True whatever becomes of the value."""
+
+    def __init__(self, ignored: frozenset[int] = frozenset(), step: float = 1.0) -> None:
+        self.values: dict[int, float] = {}
+        self._ignored = ignored
+        self._step = step
+
+    def set(self, key: int, value: float, /) -> bool:
+        if key not in self._ignored:
+            self.values[key] = round(value / self._step) * self._step
+        return True
+
+    def get(self, key: int, /) -> float:
+        return self.values.get(key, -1.0)
+
+
+CONTROLS = {"exposure": 157.0, "gain": 12.0, "white_balance_k": 4600.0}
+
+
+def test_exposure_gain_and_white_balance_are_set_by_hand() -> None:
+    driver = Driver()
+    video_camera("/dev/v4l/by-id/camera", **CONTROLS)._control(driver)
+    assert driver.values == {
+        cv2.CAP_PROP_AUTO_EXPOSURE: 1.0,
+        cv2.CAP_PROP_EXPOSURE: 157.0,
+        cv2.CAP_PROP_GAIN: 12.0,
+        cv2.CAP_PROP_AUTO_WB: 0.0,
+        cv2.CAP_PROP_WB_TEMPERATURE: 4600.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("exposure", cv2.CAP_PROP_EXPOSURE),
+        ("gain", cv2.CAP_PROP_GAIN),
+        ("white_balance_k", cv2.CAP_PROP_WB_TEMPERATURE),
+    ],
+)
+def test_a_control_that_the_driver_did_not_take_is_a_camera_fault(name: str, key: int) -> None:
+    camera = video_camera("/dev/v4l/by-id/camera", **CONTROLS)
+    with pytest.raises(CameraError, match=rf"camera\.{name} is -1, asked was"):
+        camera._control(Driver(ignored=frozenset({key})))
+
+
+def test_a_driver_may_round_to_its_steps_but_not_further() -> None:
+    video_camera("0", white_balance_k=4605)._control(Driver(step=10))
+    with pytest.raises(CameraError, match="white_balance_k is 4000"):
+        video_camera("0", white_balance_k=4400)._control(Driver(step=1000))
+
+
+def test_without_controls_nothing_is_touched() -> None:
+    driver = Driver()
+    video_camera("0")._control(driver)
+    assert driver.values == {}
+
+
+@pytest.mark.parametrize("source", ["rtsp://camera/1", "film.mp4"])
+def test_controls_of_what_has_none_are_refused(source: str) -> None:
+    with pytest.raises(ValueError, match="gain can only be set on a V4L2 device"):
+        video_camera(source, gain=3)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("0", True), ("/dev/v4l/by-id/x", True), ("rtsp://camera/1", True), ("http://camera", True), ("a.mp4", False)],
+)
+def test_repeats_are_a_fault_of_real_cameras_only(source: str, expected: bool) -> None:
+    assert repeats_mean_frozen(VideoCameraConfig(type="video", source=source)) is expected
+    assert not repeats_mean_frozen(FolderCameraConfig(type="folder", path=Path("camera")))

@@ -1,0 +1,267 @@
+"""edge.commands.bench: the shipped path is measured, and bad input is refused before minutes are spent."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.commands.bench import CONFIGURATIONS, _configurations, main
+from edge.commands.bench.report import over_budget, sections, text
+from edge.commands.bench.rig import STAGES
+from edge.inference.bundle import Bundle
+from edge.inference.cpu import ISA_CAP, read_cpu
+from tests.tiny import good_image
+
+QUICK = ["--quick", "--budget-ms", "60000"]  # these tests are about what is measured, not how fast this machine is
+
+
+@pytest.fixture(scope="module")
+def out(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One benchmark with all there is."""
+    folder = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edge.commands.bench.starts.ROUNDS", 1)
+        patch.setattr("edge.commands.bench.SUSTAIN_S", 0.2)
+        argv = ["--bundle", str(tiny_bundle.path), "--n", "25", "--soak", "0.01", "--out", str(folder)]
+        assert main([*argv, "--budget-ms", "60000"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(out: Path) -> dict[str, Any]:
+    return json.loads((out / "benchmark.json").read_text())
+
+
+def test_every_precision_that_this_cpu_has_is_measured_in_both_runtimes_the_shipped_one_first(
+    report: dict[str, Any],
+) -> None:
+    measured = [(result["runtime"], result["precision"]) for result in report["results"]]
+    assert measured[0] == ("openvino", "int8")
+    bf16 = any("bf16" in feature for feature in report["cpu"]["features"])
+    assert set(measured) == {pair for pair in CONFIGURATIONS if pair[1] != "bf16" or bf16}
+    assert [result["n"] for result in report["results"]] == [25] * len(measured)
+
+
+def test_without_bf16_instructions_it_is_left_out_with_a_word() -> None:
+    cpu = replace(read_cpu(), features=("avx2",), cap=None)
+    chosen, notes = _configurations(cpu)
+    assert ("openvino", "bf16") not in chosen
+    assert ["bf16" in note for note in notes] == [True]
+    chosen, notes = _configurations(replace(cpu, features=("avx512_bf16",)))
+    assert (chosen, notes) == (list(CONFIGURATIONS), [])
+
+
+def test_percentiles_are_ordered_and_the_total_holds_its_stages(report: dict[str, Any]) -> None:
+    for result in report["results"]:
+        assert set(result["stages"]) == set(STAGES)
+        for times in result["stages"].values():
+            assert 0 <= times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
+        total = result["stages"]["total_ms"]
+        assert all(times["max"] <= total["max"] for times in result["stages"].values())
+        assert result["overhead"] == pytest.approx(total["p50"] / result["bare_ms"]["p50"], rel=0.05)
+        assert {len(blocks) for blocks in result["blocks"].values()} == {2}
+        assert result["fps"] > 0
+
+
+def test_figures_carry_what_they_depend_on(report: dict[str, Any], tiny_bundle: Bundle) -> None:
+    cpu = read_cpu()
+    assert report["bundle"] == {"title": tiny_bundle.title, "digest": tiny_bundle.digest, "input": "64x64"}
+    assert report["frame"] == "128x96"
+    assert (report["cpu"]["model"], report["cpu"]["tier"]) == (cpu.model, cpu.tier)
+    assert report["cpu"]["features"] == list(cpu.features)
+    assert {"linewatch", "openvino", "onnxruntime"} <= set(report["versions"])
+    assert report["rss_mb"] > 10
+
+
+def test_the_table_is_aligned_and_names_every_stage(report: dict[str, Any]) -> None:
+    lines = text(sections(report)).splitlines()
+    header = next(i for i, line in enumerate(lines) if line.startswith("tier "))
+    stages = [*(stage.removesuffix("_ms") for stage in STAGES), "bare"]
+    rows = lines[header + 1 : header + 1 + len(report["results"]) * len(stages)]
+    end_of_max = lines[header].index("max") + len("max")
+    assert [row[:end_of_max].split()[-5] for row in rows] == stages * len(report["results"])
+    assert all(re.search(r"\d$", row[:end_of_max]) for row in rows)
+
+
+def test_the_engine_is_started_with_and_without_its_compiled_model(report: dict[str, Any]) -> None:
+    for kind in ("cold", "warm"):
+        (ready_s,), (first_s,) = report["starts"][kind]["ready_s"], report["starts"][kind]["first_verdict_s"]
+        assert 0 < ready_s < first_s
+    assert report["starts"]["rss_mb"] > 10
+
+
+def test_throughput_power_and_accuracy_of_every_configuration_are_there(report: dict[str, Any]) -> None:
+    for result in report["results"]:
+        assert result["sustained"]["parts_per_s"] > 0
+        assert result["sustained"]["at_once"] >= 1
+        assert (result["sustained"]["power_w"] is None) == ("power" in report["unreadable"])
+        assert (result["accuracy"]["n"], result["accuracy"]["flips"]) == (1, 0)
+        (score,) = result["accuracy"]["scores"].values()
+        assert result["accuracy"]["largest_relative"] == pytest.approx(abs(score - 2.0) / 2.0)
+
+
+def test_a_soak_says_what_it_saw_over_time(report: dict[str, Any]) -> None:
+    soak = report["soak"]
+    assert soak["rows"]
+    assert all(row["p50_ms"] <= row["p99_ms"] and row["n"] >= 10 for row in soak["rows"])
+    assert (soak["rows"][0]["temperature_c"] is None) == ("temperature" in soak["unreadable"])
+
+
+def test_the_page_stands_alone_and_holds_every_table_and_plot(out: Path, report: dict[str, Any]) -> None:
+    page, document = ((out / f"benchmark.{kind}").read_text() for kind in ("html", "md"))
+    for section in sections(report):
+        assert section.title in page
+        assert f"## {section.title}" in document
+    assert page.count("<svg") >= 3
+    assert not re.search(r"(src|href)=|<script|url\(", page)
+
+
+def test_an_older_report_is_compared_and_slower_is_exit_1(
+    out: Path, report: dict[str, Any], tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compared(factor: float) -> int:
+        old = json.loads(json.dumps(report))
+        for result in old["results"]:
+            result["blocks"] = {name: [factor * t for t in times] for name, times in result["blocks"].items()}
+        (tmp_path / "old.json").write_text(json.dumps(old))
+        argv = ["--bundle", str(tiny_bundle.path), "--n", "20", "--compare", str(tmp_path / "old.json")]
+        return main([*argv, *QUICK])
+
+    assert compared(1e-3) == 1
+    seen = capsys.readouterr()
+    assert "slower beyond the noise: " in seen.err
+    assert "SLOWER" in seen.out
+    assert compared(1e3) == 0
+
+
+def test_over_the_budget_is_exit_1_and_one_line(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--bundle", str(tiny_bundle.path), "--n", "10", "--quick", "--budget-ms", "0.0001"]) == 1
+    assert [line for line in capsys.readouterr().err.splitlines() if "over the budget of 0.0001 ms" in line]
+
+
+@pytest.mark.parametrize(("runtime", "expected"), [("openvino", True), ("onnxruntime", False)])
+def test_only_what_ships_is_held_against_the_budget(report: dict[str, Any], runtime: str, expected: bool) -> None:
+    changed = json.loads(json.dumps(report))
+    for result in changed["results"]:
+        slow = (result["runtime"], result["precision"]) == (runtime, "int8")
+        result["stages"]["total_ms"]["p99"] = 101.0 if slow else 1.0
+    assert (over_budget({**changed, "budget_ms": 100.0}) is not None) is expected
+
+
+def test_a_time_that_is_not_a_number_is_over_the_budget(report: dict[str, Any]) -> None:
+    changed = json.loads(json.dumps(report))
+    changed["results"][0]["stages"]["total_ms"]["p99"] = float("nan")
+    assert over_budget(changed) is not None
+
+
+def test_a_duration_can_be_given_instead_of_a_number(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    assert main(["--bundle", str(tiny_bundle.path), "--seconds", "0.2", "--json", str(path), *QUICK]) == 0
+    counts = {result["n"] for result in json.loads(path.read_text())["results"]}
+    assert len(counts) == 1
+    assert counts.pop() >= 10
+
+
+def test_frames_of_a_folder_can_be_measured(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "part.png"), good_image(320, 200))
+    path = tmp_path / "bench.json"
+    argv = ["--bundle", str(tiny_bundle.path), "--n", "10", "--images", str(tmp_path), "--json", str(path), *QUICK]
+    assert main(argv) == 0
+    assert json.loads(path.read_text())["frame"] == "320x200"
+
+
+@pytest.mark.skipif(
+    "AVX2" not in read_cpu().tiers[1:], reason="this CPU has no higher tier than the one to stand in for"
+)
+def test_a_lesser_cpu_is_stood_in_for_with_openvino_only(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[3])
+    path = tmp_path / "bench.json"
+    argv = ["--bundle", str(tiny_bundle.path), "--n", "10", "--tier", "AVX2", "--json", str(path), *QUICK]
+    assert main(argv) == 0
+    results = json.loads(path.read_text())["results"]
+    assert [(r["tier"], r["runtime"], r["precision"]) for r in results] == [
+        ("AVX2 (capped)", "openvino", "int8"),
+        ("AVX2 (capped)", "openvino", "fp32"),
+    ]
+    assert any("ONNX Runtime is left out" in note for note in json.loads(path.read_text())["notes"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"--bundle": "absent"}, "no such bundle folder"),
+        ({"--json": "absent/bench.json"}, "cannot be written"),
+        ({"--json": "."}, "cannot be written"),
+        ({"--out": "absent"}, "cannot be written to"),
+        ({"--compare": "absent.json"}, "cannot be read"),
+        ({"--images": "absent"}, "no such folder"),
+        ({"--images": "."}, "holds no image"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_1(
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    options = {"--bundle": str(tiny_bundle.path), **change}
+    assert main([word for pair in options.items() for word in pair]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("linewatch: ")
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--n", "0"],
+        ["--n", "-1"],
+        ["--n", "many"],
+        ["--n", "1.5"],
+        ["--seconds", "0"],
+        ["--seconds", "inf"],
+        ["--budget-ms", "nan"],
+        ["--soak", "0"],
+        ["--n", "5", "--seconds", "5"],
+        ["--tier", "SSE2"],
+        ["--surprise"],
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--bundle", "anywhere", *argv])
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("linewatch: ")
+
+
+def test_a_part_without_a_verdict_ends_the_benchmark(
+    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "dark.png"), np.zeros((96, 128, 3), np.uint8))
+    assert main(["--bundle", str(tiny_bundle.path), "--images", str(tmp_path), "--n", "10", "--quick"]) == 1
+    assert "the frame is black" in capsys.readouterr().err
+
+
+def test_a_cap_from_outside_is_reported_and_leaves_onnxruntime_out(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if read_cpu().native_tier in ("lower", "ARM64", "ARM64 dotprod"):
+        pytest.skip("nothing to cap on this CPU")
+    monkeypatch.setenv(ISA_CAP, "SSE41")
+    path = tmp_path / "bench.json"
+    assert main(["--bundle", str(tiny_bundle.path), "--n", "10", "--json", str(path), *QUICK]) == 0
+    report = json.loads(path.read_text())
+    assert report["cpu"]["tier"] == "lower (capped)"
+    assert {result["runtime"] for result in report["results"]} == {"openvino"}

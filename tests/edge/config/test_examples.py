@@ -1,0 +1,36 @@
+"""Every station.toml that is shipped can be used as it is."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from edge.config.station import load_config
+
+REPO = Path(__file__).parents[3]
+SHIPPED = sorted(
+    path
+    for folder in ("models", "firmware_scripts", "docs")
+    for path in (REPO / folder).rglob("*.toml")
+    if "camera" in tomllib.loads(path.read_text(encoding="utf-8"))
+)
+
+
+def test_the_examples_are_found() -> None:
+    names = {path.name for path in SHIPPED}
+    assert {
+        "demo.toml",
+        "station.toml",
+        "two-cameras-left.toml",
+        "two-cameras-right.toml",
+        "plc.toml",
+        "gige.toml",
+    } <= names
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_a_shipped_station_is_valid(path: Path) -> None:
+    config = load_config(path)
+    assert config.name
+    for other in config.page.stations:
+        assert load_config(other).run_dir != config.run_dir

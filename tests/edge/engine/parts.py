@@ -1,0 +1,81 @@
+"""What several device tests need: an inspection, a frame, a model whose answer is chosen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from edge.config.station import StationConfig
+from edge.core.types import Frame, Image, Inspection, Prediction, Reason, Region, Timings, Verdict
+from edge.inference.bundle import Bundle
+from edge.inference.preprocess import InputSpec
+from tests.tiny import SIZE, THRESHOLD, good_image
+
+SPEC = InputSpec(width=SIZE, height=SIZE)
+
+
+def inspection(number: int, image: Image | None = None, verdict: Verdict = Verdict.NG) -> Inspection:
+    """A row as the inspector makes it; with an image, an anomaly map comes along."""
+    return Inspection(
+        id=number,
+        at=datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC),
+        trigger_id=f"t-{number}",
+        verdict=verdict,
+        reason=Reason.SCORE,
+        detail="",
+        score=THRESHOLD + number,
+        threshold=THRESHOLD,
+        defect_probability=0.75,
+        regions=(Region(1, 2, 3, 4, 12, 60.0),),
+        bundle="tiny 1 0123456789ab",
+        timings=Timings(1.0, 2.0, 3.0, 4.0, 5.0, 15.0),
+        image=image,
+        anomaly_map=None if image is None else np.full((8, 8), THRESHOLD + 1, np.float32),
+    )
+
+
+def wait_for(happened: Callable[[], object], within_s: float = 60.0) -> None:
+    """Wait until happened() is true; the limit is only there so that a hang fails."""
+    give_up = time.monotonic() + within_s
+    while not happened():
+        assert time.monotonic() < give_up, "waited too long"
+        time.sleep(0.01)
+
+
+def frame(captured_at: float | None = None, seq: int = 1, image: Image | None = None) -> Frame:
+    at = time.monotonic() if captured_at is None else captured_at
+    return Frame(good_image() if image is None else image, seq, at, datetime.now(UTC))
+
+
+def prediction(score: float) -> Prediction:
+    return Prediction(score, 0.5, np.full((8, 8), score, np.float32), 1.0, 2.0)
+
+
+class ChosenModel:
+    """Answers what it is told to; a shipped model cannot be made to fail on demand."""
+
+    def __init__(self, answer: Callable[[Image], Prediction]) -> None:
+        self.spec = SPEC
+        self._answer = answer
+
+    def predict(self, image: Image) -> Prediction:
+        return self._answer(image)
+
+
+def watching_station(folder: Path, bundle: Bundle) -> StationConfig:
+    """A station with state and run folders below `folder`, and no outputs."""
+    (folder / "state").mkdir()
+    return StationConfig.model_validate(
+        {
+            "name": "Test",
+            "bundle": bundle.path,
+            "state_dir": folder / "state",
+            "run_dir": folder / "run",
+            "camera": {"type": "folder", "path": folder},
+            "trigger": {"type": "free_run", "rate_hz": 1},
+        }
+    )

@@ -1,0 +1,135 @@
+import gc
+import shutil
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge.config.station import StationConfig
+from edge.core.types import EdgeError
+from edge.engine.recipes import CHOICE, RecipeError, Recipes
+from edge.inference.bundle import Bundle, open_bundle, write_bundle
+from tests.edge.engine.parts import wait_for
+from tests.tiny import good_image
+
+
+def variant(of: Bundle, target: Path, **facts: object) -> Bundle:
+    """The same bundle with other facts."""
+    known = of.manifest.model_dump(mode="json", exclude={"format", "files"})
+    return write_bundle(target, {**known, **facts}, {name: of.file(name) for name in of.manifest.files})
+
+
+def unreproducible(of: Bundle, target: Path) -> Bundle:
+    reference = {"file": "references/good.png", "score": 30.0, "tolerance": 0.1}
+    return variant(of, target, name="wrong", references=[reference])
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_bundle: Bundle) -> StationConfig:
+    """A station with a copy of the tiny bundle, another one, and one that does not reproduce its scores."""
+    shutil.copytree(tiny_bundle.path, tmp_path / "first")
+    variant(tiny_bundle, tmp_path / "second", name="second")
+    unreproducible(tiny_bundle, tmp_path / "wrong")
+    (tmp_path / "state").mkdir()
+    return StationConfig.model_validate(
+        {
+            "name": "Test",
+            "bundle": tmp_path / "first",
+            "state_dir": tmp_path / "state",
+            "run_dir": tmp_path / "run",
+            "camera": {"type": "folder", "path": tmp_path},
+            "trigger": {"type": "free_run", "rate_hz": 1},
+            "inspection": {"deadline_ms": 2000},
+            "recipes": {"second": tmp_path / "second", "wrong": tmp_path / "wrong"},
+        }
+    )
+
+
+def settled(recipes: Recipes, begin: Callable[[], None]) -> None:
+    begin()
+    wait_for(recipes.settle)
+
+
+def test_a_recipe_takes_over_only_when_the_loop_settles_it(config: StationConfig) -> None:
+    recipes = Recipes(config)
+    before = recipes.active
+    recipes.select("second")
+    assert recipes.pending == "second"
+    wait_for(lambda: not recipes._outcome.empty())
+    assert recipes.active is before, "between two parts, and not before"
+    assert recipes.settle()
+    assert (recipes.active.name, recipes.active.bundle.manifest.name, recipes.pending) == ("second", "second", None)
+    assert not recipes.settle()
+
+
+def test_a_candidate_that_fails_leaves_the_old_one_in_use_and_says_why(config: StationConfig) -> None:
+    recipes = Recipes(config)
+    before = recipes.active
+    settled(recipes, lambda: recipes.select("wrong"))
+    assert recipes.active is before
+    assert recipes.refusal is None
+    assert "wrong: " in (recipes.fault or "")
+    assert "references/good.png scores" in (recipes.fault or "")
+    settled(recipes, lambda: recipes.select("second"))
+    assert recipes.fault is None
+
+
+def test_a_damaged_bundle_is_refused_too(config: StationConfig) -> None:
+    recipes = Recipes(config)
+    (config.recipes["second"] / "model_int8.bin").write_bytes(b"")
+    settled(recipes, lambda: recipes.select("second"))
+    assert recipes.active.name == "default"
+    assert "sha256" in (recipes.fault or "")
+
+
+def test_an_unknown_recipe_and_a_second_one_at_once_are_refused(config: StationConfig) -> None:
+    recipes = Recipes(config)
+    with pytest.raises(RecipeError, match=r"no recipe 'third'; station\.toml has default, second, wrong"):
+        recipes.select("third")
+    recipes.select("second")
+    with pytest.raises(RecipeError, match="'second' is being verified"):
+        recipes.select("default")
+    wait_for(recipes.settle)
+
+
+def test_the_choice_survives_a_restart(config: StationConfig) -> None:
+    recipes = Recipes(config)
+    settled(recipes, lambda: recipes.select("second"))
+    assert Recipes(config).active.name == "second"
+    (config.state_dir / CHOICE).write_text("removed\n")
+    with pytest.raises(RecipeError, match="'removed'"):
+        Recipes(config)
+
+
+def test_a_self_test_that_fails_ends_the_judging_until_one_passes(config: StationConfig, tiny_bundle: Bundle) -> None:
+    recipes = Recipes(config)
+    first_at = recipes.self_test.at
+    model = config.bundle / "model_int8.bin"
+    whole = model.read_bytes()
+    model.write_bytes(b"damaged")
+    settled(recipes, recipes.retest)
+    assert not recipes.self_test.passed
+    assert "sha256" in (recipes.refusal or "")
+    assert recipes.self_test.detail == recipes.refusal
+    model.write_bytes(whole)
+    settled(recipes, recipes.retest)
+    assert recipes.self_test.passed
+    assert recipes.self_test.at > first_at
+    assert recipes.refusal is None
+    assert recipes.active.bundle == open_bundle(config.bundle)
+    assert recipes.active.bundle.digest == tiny_bundle.digest
+
+
+def test_the_old_detector_is_dropped(config: StationConfig) -> None:
+    recipes = Recipes(config)
+    old = weakref.ref(recipes.active.detector)
+    settled(recipes, lambda: recipes.select("second"))
+    gc.collect()
+    assert old() is None
+    assert recipes.active.detector.predict(good_image()).score < recipes.active.bundle.manifest.threshold.value
+
+
+def test_a_start_with_a_bundle_that_must_not_judge_is_refused(config: StationConfig) -> None:
+    with pytest.raises(EdgeError, match=r"references/good\.png scores"):
+        Recipes(config.model_copy(update={"bundle": config.recipes["wrong"]}))

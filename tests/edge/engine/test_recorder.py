@@ -1,0 +1,206 @@
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edge.engine.recorder
+from edge.config.station import StorageConfig
+from edge.core.files import picture_path
+from edge.core.types import Image, Inspection, Verdict
+from edge.core.worker import WorkerError
+from edge.engine.recorder import MAX_PICTURES, THUMB_WIDTH, Recorder
+from edge.exchange.health import LATEST, LATEST_RAW
+from edge.history.eventlog import EventLog, EventLogError
+from edge.inference.decision import overlay
+from edge.inference.preprocess import load_image
+from tests.edge.engine.parts import inspection, wait_for
+from tests.tiny import THRESHOLD, bad_image
+
+JPEGS = ("frame", "heat", "thumb")
+
+
+class Station:
+    def __init__(self, folder: Path) -> None:
+        self.images, self.run = folder / "images", folder / "run"
+        self.run.mkdir()
+        self.events = EventLog(folder / "events.db")
+        self.recorder = Recorder(self.events, self.images, self.run, StorageConfig())
+
+    def pictures(self) -> set[str]:
+        return {p.name for p in self.images.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Station]:
+    station = Station(tmp_path)
+    yield station
+    station.events.close()
+
+
+def test_a_row_and_its_pictures_are_stored(station: Station) -> None:
+    station.recorder.start()
+    station.recorder.put(inspection(7, bad_image()))
+    station.recorder.stop()
+    assert [row.id for row in station.events.recent(10)] == [7]
+    assert station.pictures() == {f"000000007_{kind}.jpg" for kind in JPEGS}
+    thumb = load_image(picture_path(station.images, 7, "thumb"))
+    assert thumb.shape == (120, THUMB_WIDTH, 3)
+    assert (station.run / LATEST).read_bytes() == picture_path(station.images, 7, "heat").read_bytes()
+    assert (station.run / LATEST_RAW).read_bytes() == picture_path(station.images, 7, "frame").read_bytes()
+
+
+def test_the_heat_picture_is_the_overlay_and_the_frame_is_untouched(station: Station) -> None:
+    part = inspection(1, bad_image())
+    station.recorder.start()
+    station.recorder.put(part)
+    station.recorder.stop()
+    assert part.anomaly_map is not None
+    painted = overlay(bad_image(), part.anomaly_map, THRESHOLD, (0, 0, 128, 96))
+    for kind, wanted in (("heat", painted), ("frame", bad_image())):
+        stored = load_image(picture_path(station.images, 1, kind)).astype(int)
+        other = painted if kind == "frame" else bad_image()
+        assert np.abs(stored - wanted).mean() < np.abs(stored - other.astype(int)).mean() / 2
+
+
+def test_colours_are_stored_as_they_were_seen(station: Station) -> None:
+    red = np.full((96, 128, 3), (20, 20, 220), np.uint8)
+    station.recorder.start()
+    station.recorder.put(inspection(1, red))
+    station.recorder.stop()
+    blue, _, reddish = load_image(station.run / LATEST_RAW)[48, 64]
+    assert reddish > 200
+    assert blue < 40
+
+
+def test_a_part_without_a_frame_has_a_row_and_no_pictures(station: Station) -> None:
+    station.recorder.start()
+    station.recorder.put(inspection(1))
+    station.recorder.stop()
+    assert station.events.last_id() == 1
+    assert station.pictures() == set()
+    assert not (station.run / LATEST).exists()
+
+
+def test_a_frame_that_was_not_judged_has_no_heat_picture_but_is_shown(station: Station) -> None:
+    station.recorder.start()
+    station.recorder.put(replace(inspection(1, bad_image()), anomaly_map=None))
+    station.recorder.stop()
+    assert station.pictures() == {"000000001_frame.jpg", "000000001_thumb.jpg"}
+    assert (station.run / LATEST).exists()
+
+
+def test_a_map_that_is_no_number_does_not_stop_the_recorder(station: Station) -> None:
+    station.recorder.start()
+    station.recorder.put(replace(inspection(1, bad_image()), anomaly_map=np.full((8, 8), np.nan, np.float32)))
+    station.recorder.stop()
+    station.events.recent(1)
+    assert "000000001_heat.jpg" in station.pictures()
+
+
+def test_a_slow_disk_costs_pictures_and_never_rows(station: Station) -> None:
+    """Everything waits before the thread starts, as when the disk hangs."""
+    extra = 5
+    for number in range(1, MAX_PICTURES + extra + 1):
+        station.recorder.put(inspection(number, bad_image()))
+    assert station.recorder.images_dropped == extra
+    station.recorder.start()
+    station.recorder.stop()
+    assert station.events.counts().total == MAX_PICTURES + extra
+    assert len(station.pictures()) == MAX_PICTURES * len(JPEGS)
+
+
+def test_room_for_pictures_comes_back_when_they_are_stored(station: Station) -> None:
+    station.recorder.start()
+    for number in range(1, 3 * MAX_PICTURES):
+        station.recorder.put(inspection(number, bad_image()))
+        wait_for(lambda: f"{number:09d}_thumb.jpg" in station.pictures())  # noqa: B023
+    station.recorder.stop()
+    assert station.recorder.images_dropped == 0
+
+
+@pytest.mark.parametrize("latest_s", [0.05, 3600.0])
+def test_a_picture_that_nobody_keeps_is_made_at_most_so_often_and_the_last_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, latest_s: float
+) -> None:
+    made: list[int] = []
+
+    def noting(inspection: Inspection, image: Image) -> dict[str, bytes]:
+        made.append(inspection.id)
+        return pictures_of(inspection, image)
+
+    pictures_of = edge.engine.recorder._pictures
+    monkeypatch.setattr("edge.engine.recorder._pictures", noting)
+    monkeypatch.setattr("edge.engine.recorder.LATEST_S", latest_s)
+    events = EventLog(tmp_path / "events.db")
+    recorder = Recorder(events, tmp_path / "images", tmp_path, StorageConfig(ok_every=7))
+    recorder.start()
+    for number in range(1, 31):
+        recorder.put(inspection(number, bad_image(), Verdict.OK))
+        wait_for(lambda: made and recorder.waiting() == 0)
+    if latest_s < 1:
+        wait_for(lambda: made[-1] == 30)  # nothing comes after it, and the recorder still runs
+    recorder.stop()
+    if latest_s > 1:
+        assert made == [1, 7, 14, 21, 28, 30]
+    assert (recorder.images_dropped, events.counts().total) == (0, 30), "that is the policy, nothing was lost"
+    assert {int(path.name[:9]) for path in (tmp_path / "images").rglob("*.jpg")} == {7, 14, 21, 28}
+    events.close()
+
+
+def test_stop_stores_all_that_waits(station: Station) -> None:
+    station.recorder.start()
+    for number in range(1, 101):
+        station.recorder.put(inspection(number))
+    station.recorder.stop()
+    assert station.events.last_id() == 100
+    assert station.events.counts().total == 100
+
+
+def test_pictures_that_cannot_be_stored_are_counted_and_rows_go_on(
+    station: Station, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    station.images.write_text("a file where the folder should be")
+    station.recorder.start()
+    for number in range(1, 4):
+        station.recorder.put(inspection(number, bad_image()))
+    station.recorder.stop()
+    assert station.events.counts().total == 3
+    assert station.recorder.images_dropped == 3
+    assert len([r for r in caplog.records if "cannot be stored" in r.message]) == 1
+
+
+def test_a_history_that_cannot_be_written_ends_the_thread(station: Station) -> None:
+    station.recorder.start()
+    station.recorder.put(inspection(1))
+    station.recorder.put(inspection(1))  # the same id again
+    station.recorder.worker.join(30)
+    with pytest.raises(WorkerError, match=r"thread recorder died .*history"):
+        station.recorder.worker.check()
+
+
+def test_rows_are_stored_in_the_order_of_parts(station: Station) -> None:
+    stored: list[int] = []
+
+    class Noting(EventLog):
+        def append(self, *inspections: Inspection) -> None:
+            stored.extend(inspection.id for inspection in inspections)
+            super().append(*inspections)
+
+    events = Noting(station.run / "other.db")
+    recorder = Recorder(events, station.images, station.run, StorageConfig())
+    for number in range(1, 21):
+        recorder.put(inspection(number, bad_image() if number % 2 else None))
+    recorder.start()
+    recorder.stop()
+    events.close()
+    assert stored == list(range(1, 21))
+
+
+def test_event_log_error_is_an_edge_error_with_the_file(station: Station) -> None:
+    station.events.append(inspection(1))
+    with pytest.raises(EventLogError, match=r"events\.db"):
+        station.events.append(inspection(1))

@@ -1,0 +1,203 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.core.types import Inspection, Reason, Verdict
+from edge.history.eventlog import EventLog
+from edge.history.ids import AHEAD, MARK, Sequence, SequenceError
+from tests.edge.engine.parts import inspection
+
+ROOT = Path(__file__).parents[3]
+Folders = tuple[Path, Path]
+FOREVER = """
+import sys, queue, threading
+from pathlib import Path
+from edge.history.eventlog import EventLog
+from edge.history.ids import Sequence
+from tests.edge.engine.parts import inspection
+state, run = Path(sys.argv[1]), Path(sys.argv[2])
+events = EventLog(state / "events.db")
+sequence = Sequence(events, run)
+line = open(sys.argv[3], "a", buffering=1)
+rows = queue.SimpleQueue()
+def record():
+    while True:
+        events.append(inspection(rows.get()))
+threading.Thread(target=record, daemon=True).start()
+print("READY", flush=True)
+while True:
+    if sequence.has_room():
+        number = sequence.next_id()
+        line.write(f"{number}\\n")  # the output to the line
+        rows.put(number)
+"""
+
+
+@contextmanager
+def opened(folders: Folders, boot_id: str = "boot") -> Iterator[tuple[EventLog, Sequence]]:
+    """As an engine that ends without a word: nothing is given back."""
+    state, run = folders
+    events = EventLog(state / "events.db")
+    yield events, Sequence(events, run, boot_id)
+    events.close()
+
+
+def rows(folders: Folders) -> list[Inspection]:
+    log = EventLog(folders[0] / "events.db", read_only=True)
+    try:
+        found = list(log.between())
+        assert log.verify().last_id == len(found)
+        return found
+    finally:
+        log.close()
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    for name in ("state", "run"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "state", tmp_path / "run"
+
+
+def test_ids_count_up_from_one_and_go_on_after_a_stop(folders: Folders) -> None:
+    with opened(folders) as (events, sequence):
+        for wanted in (1, 2, 3):
+            assert sequence.next_id() == wanted
+            events.append(inspection(wanted))
+        sequence.close()
+    shutil.rmtree(folders[1])
+    folders[1].mkdir()
+    with opened(folders, "another boot") as (_, sequence):
+        assert sequence.filled == 0, "nothing was reserved when it stopped"
+        assert sequence.next_id() == 4
+
+
+def test_a_stop_that_could_not_store_every_row_gives_none_of_their_ids_again(folders: Folders) -> None:
+    with opened(folders) as (events, sequence):
+        for number in [sequence.next_id() for _ in range(5)][:2]:
+            events.append(inspection(number))
+        sequence.close()
+    with opened(folders, "another boot") as (_, sequence):
+        assert (sequence.filled, sequence.next_id()) == (3, 6)
+
+
+@given(given_out=st.integers(0, 20), stored=st.integers(0, 20))
+@settings(max_examples=25, deadline=None)
+def test_after_a_kill_exactly_the_ids_that_were_given_out_have_rows(
+    tmp_path_factory: pytest.TempPathFactory, given_out: int, stored: int
+) -> None:
+    folder = tmp_path_factory.mktemp("kill")
+    folders = folder, folder
+    stored = min(stored, given_out)
+    with opened(folders) as (events, sequence):
+        for number in [sequence.next_id() for _ in range(given_out)][:stored]:
+            events.append(inspection(number))
+    with opened(folders) as (_, sequence):
+        assert sequence.filled == given_out - stored
+        assert sequence.next_id() == given_out + 1
+    found = rows(folders)
+    assert [row.id for row in found] == list(range(1, given_out + 1))
+    assert all((row.verdict, row.reason) == (Verdict.ERROR, Reason.ENGINE_DIED) for row in found[stored:])
+    assert all(row.reason is Reason.SCORE for row in found[:stored])
+    shutil.rmtree(folder)
+
+
+def lose_the_tmpfs(run: Path) -> str:
+    (run / MARK).unlink()
+    return "boot"
+
+
+def boot_again(_: Path) -> str:
+    return "another boot"
+
+
+def tear_the_note(run: Path) -> str:
+    (run / MARK).write_text("boot ")
+    return "boot"
+
+
+@pytest.mark.parametrize("cut", [lose_the_tmpfs, boot_again, tear_the_note])
+def test_after_a_power_cut_no_id_comes_twice_and_none_is_missing(folders: Folders, cut: Callable[[Path], str]) -> None:
+    with opened(folders) as (events, sequence):
+        used = [sequence.next_id() for _ in range(10)]
+        events.append(*(inspection(number) for number in used[:4]))
+        used += [sequence.next_id() for _ in range(AHEAD - 6)]
+        assert not sequence.has_room()
+    with opened(folders, cut(folders[1])) as (_, sequence):
+        assert sequence.next_id() > used[-1]
+    found = rows(folders)
+    assert [row.id for row in found] == list(range(1, 4 + AHEAD + 1))
+    assert {row.reason for row in found[4:]} == {Reason.ENGINE_DIED}
+
+
+def test_no_more_ids_are_given_than_the_history_has_reserved(folders: Folders) -> None:
+    with opened(folders) as (events, sequence):
+        given_out = [sequence.next_id() for _ in range(AHEAD)]
+        with pytest.raises(SequenceError, match="look at the disk"):
+            sequence.next_id()
+        events.append(inspection(given_out[0]))
+        assert sequence.next_id() == AHEAD + 1
+
+
+def test_the_note_of_another_history_is_not_taken(folders: Folders) -> None:
+    with opened(folders) as (_, sequence):
+        for _ in range(9):
+            sequence.next_id()
+    for path in folders[0].iterdir():
+        path.unlink()
+    with opened(folders) as (_, sequence):
+        assert (sequence.filled, sequence.next_id()) == (0, 1)
+
+
+def test_the_rows_of_a_history_that_was_put_back_are_filled_up(folders: Folders) -> None:
+    """A copy of yesterday: what was given out since must not come again."""
+    with opened(folders) as (events, sequence):
+        for _ in range(3):
+            events.append(inspection(sequence.next_id()))
+        sequence.close()
+        backup = folders[0] / "copy"
+        shutil.copy(folders[0] / "events.db", backup)
+        shutil.copy(folders[0] / "events.db-wal", folders[0] / "copy-wal")
+    with opened(folders) as (events, sequence):
+        for _ in range(40):
+            events.append(inspection(sequence.next_id()))
+        sequence.close()
+    for suffix in ("", "-wal"):
+        (folders[0] / f"copy{suffix}").replace(folders[0] / f"events.db{suffix}")
+    (folders[0] / "events.db-shm").unlink(missing_ok=True)
+    with opened(folders) as (_, sequence):
+        assert (sequence.filled, sequence.next_id()) == (40, 44)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.003, 0.02, 0.11])
+def test_kill_9_at_any_moment_leaves_an_unbroken_sequence(folders: Folders, after_s: float) -> None:
+    """A real process writes to the line and to the history as fast as it can until it is killed, twice."""
+    line = folders[1] / "line"
+    for _ in range(2):
+        command = [sys.executable, "-c", FOREVER, str(folders[0]), str(folders[1]), str(line)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"READY\n"
+            time.sleep(after_s)
+            os.kill(process.pid, signal.SIGKILL)
+    events = EventLog(folders[0] / "events.db")
+    sequence = Sequence(events, folders[1])
+    shown = [int(number) for number in line.read_text().split()]
+    assert shown == sorted(set(shown)), "no id was shown twice"
+    assert events.last_id() >= max(shown, default=0)
+    assert events.last_id() <= max(shown, default=0) + 1, "at most one id was given and not shown"
+    sequence.close()
+    events.close()
+    found = rows(folders)
+    assert [row.id for row in found] == list(range(1, len(found) + 1))
+    assert {row.reason for row in found} <= {Reason.SCORE, Reason.ENGINE_DIED}

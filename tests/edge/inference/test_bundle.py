@@ -1,0 +1,221 @@
+"""edge.inference.bundle: a bundle is a verified folder, or it is refused by name."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.core.types import EdgeError
+from edge.inference.bundle import (
+    DIGEST,
+    FP32_ONNX,
+    INT8_IR,
+    MANIFEST,
+    MODELS,
+    Bundle,
+    BundleError,
+    open_bundle,
+    write_bundle,
+)
+
+REFERENCE = "references/good.png"
+FILES = (MANIFEST, DIGEST, *MODELS, REFERENCE)
+
+
+@pytest.fixture
+def copy(tiny_bundle: Bundle, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle.path, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def shared_copy(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For laws that damage and restore it hundreds of times."""
+    return Path(shutil.copytree(tiny_bundle.path, tmp_path_factory.mktemp("laws") / "copy"))
+
+
+def seal(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest and make its digest fit again, so that only the change itself is wrong."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    change(manifest)
+    raw = json.dumps(manifest).encode()
+    (folder / MANIFEST).write_bytes(raw)
+    (folder / DIGEST).write_text(f"{hashlib.sha256(raw).hexdigest()}  {MANIFEST}\n")
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(BundleError) as refused:
+        open_bundle(folder)
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_files_of_the_laws_are_all_the_files_there_are(tiny_bundle: Bundle) -> None:
+    found = {p.relative_to(tiny_bundle.path).as_posix() for p in tiny_bundle.path.rglob("*") if p.is_file()}
+    assert found == set(FILES)
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data())
+def test_any_flipped_bit_in_any_file_is_found(shared_copy: Path, data: st.DataObject) -> None:
+    path = shared_copy / data.draw(st.sampled_from(FILES))
+    intact = path.read_bytes()
+    damaged = bytearray(intact)
+    damaged[data.draw(st.integers(0, len(intact) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(damaged)
+    try:
+        refusal(shared_copy)
+    finally:
+        path.write_bytes(intact)
+    open_bundle(shared_copy)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_any_truncated_file_is_found(shared_copy: Path, data: st.DataObject) -> None:
+    path = shared_copy / data.draw(st.sampled_from(FILES))
+    intact = path.read_bytes()
+    path.write_bytes(intact[: data.draw(st.integers(0, len(intact) - 1))])
+    try:
+        refusal(shared_copy)
+    finally:
+        path.write_bytes(intact)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    assert f"{name} is missing" in refusal(copy)
+
+
+@pytest.mark.parametrize("name", ["run.sh", ".hidden", "references/other.png", "deep/er/file"])
+def test_an_extra_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).parent.mkdir(parents=True, exist_ok=True)
+    (copy / name).touch()
+    assert name in refusal(copy)
+
+
+def test_a_link_in_place_of_a_file_is_refused_even_to_the_same_bytes(copy: Path, tmp_path: Path) -> None:
+    (copy / INT8_IR).rename(tmp_path / "elsewhere.xml")
+    (copy / INT8_IR).symlink_to(tmp_path / "elsewhere.xml")
+    assert INT8_IR in refusal(copy)
+
+
+def test_an_extra_link_to_a_folder_is_named(copy: Path, tmp_path: Path) -> None:
+    (copy / "more").symlink_to(tmp_path, target_is_directory=True)
+    assert "more" in refusal(copy)
+
+
+def test_a_linked_folder_of_references_is_refused(copy: Path, tmp_path: Path) -> None:
+    (copy / "references").rename(tmp_path / "elsewhere")
+    (copy / "references").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert "references" in refusal(copy)
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_without_waiting_for_it(copy: Path) -> None:
+    (copy / FP32_ONNX).unlink()
+    os.mkfifo(copy / FP32_ONNX)
+    assert FP32_ONNX in refusal(copy)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "references/../../secret"])
+def test_a_path_that_leaves_the_bundle_is_refused(copy: Path, name: str) -> None:
+    seal(copy, lambda manifest: manifest["files"].update({name: "0" * 64}))
+    assert "outside the bundle" in refusal(copy)
+
+
+def test_a_newer_format_is_named_with_the_one_that_is_read(copy: Path) -> None:
+    seal(copy, lambda manifest: manifest.update(format=2))
+    assert "format 2" in refusal(copy)
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"null", b"3", b"{", b"\xff\xfe", b"{}"])
+def test_a_manifest_that_is_no_manifest_is_refused(copy: Path, raw: bytes) -> None:
+    (copy / MANIFEST).write_bytes(raw)
+    (copy / DIGEST).write_text(f"{hashlib.sha256(raw).hexdigest()}  {MANIFEST}\n")
+    refusal(copy)
+
+
+@pytest.mark.parametrize("where", [(), ("threshold",), ("calibration",), ("input",)])
+def test_an_unknown_key_is_named(copy: Path, where: tuple[str, ...]) -> None:
+    def add(manifest: dict[str, Any]) -> None:
+        for key in where:
+            manifest = manifest[key]
+        manifest["surprise"] = 1
+
+    seal(copy, add)
+    assert ".".join((*where, "surprise")) in refusal(copy)
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "value"),
+    [
+        ("threshold", "value", float("inf")),
+        ("threshold", "value", float("nan")),
+        ("threshold", "value", -1.0),
+        ("calibration", "scale", 0.0),
+        ("calibration", "midpoint", float("nan")),
+        ("input", "width", 0),
+        ("input", "interpolation", "nearest"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(copy: Path, key: str, field: str, value: object) -> None:
+    seal(copy, lambda manifest: manifest[key].update({field: value}))
+    assert f"{key}.{field}" in refusal(copy)
+
+
+def test_a_tolerance_that_accepts_every_score_is_refused(copy: Path) -> None:
+    seal(copy, lambda manifest: manifest["references"][0].update(tolerance=float("inf")))
+    assert "tolerance" in refusal(copy)
+
+
+def test_a_bundle_without_references_is_refused(copy: Path) -> None:
+    seal(copy, lambda manifest: manifest.update(references=[]))
+    assert "references" in refusal(copy)
+
+
+@pytest.mark.parametrize("name", [*MODELS, REFERENCE])
+def test_every_file_that_is_used_must_be_listed(copy: Path, name: str) -> None:
+    seal(copy, lambda manifest: manifest["files"].pop(name))
+    assert f"{name} is not listed" in refusal(copy)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "no such bundle folder" in refusal(tmp_path / "absent")
+
+
+def parts(bundle: Bundle) -> tuple[dict[str, Any], dict[str, Path]]:
+    facts = bundle.manifest.model_dump(mode="json", exclude={"format", "files"})
+    return facts, {name: bundle.file(name) for name in bundle.manifest.files}
+
+
+def test_what_is_written_is_what_is_opened(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    facts, files = parts(tiny_bundle)
+    written = write_bundle(tmp_path / "a" / "b", facts, files)
+    assert written.manifest == tiny_bundle.manifest
+    assert open_bundle(tmp_path / "a" / "b") == written
+    assert written.digest == tiny_bundle.digest  # the same facts and files are the same bundle
+    assert written.title == f"tiny 1 {written.digest[:12]}"
+
+
+def test_a_bundle_is_never_written_over(tiny_bundle: Bundle, copy: Path) -> None:
+    before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
+    with pytest.raises(BundleError, match="exists already"):
+        write_bundle(copy, *parts(tiny_bundle))
+    assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("missing", [INT8_IR, REFERENCE])
+def test_an_incomplete_bundle_leaves_nothing_behind(tiny_bundle: Bundle, tmp_path: Path, missing: str) -> None:
+    facts, files = parts(tiny_bundle)
+    del files[missing]
+    with pytest.raises(EdgeError, match=missing):
+        write_bundle(tmp_path / "bundle", facts, files)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,159 @@
+"""The laws of the handshake, on any order of what PLC and station may do."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from edge.core.types import Reason, Verdict
+from edge.line.handshake import ERROR_CODES, NONE, OTHER_ERROR, VERDICTS, Edge, Handshake
+from tests.edge.engine.parts import inspection
+
+OK = VERDICTS[Verdict.OK]
+ERROR = VERDICTS[Verdict.ERROR]
+
+
+def running() -> Handshake:
+    station = Handshake()
+    station.accept()
+    return station
+
+
+class Line(RuleBasedStateMachine):
+    """A PLC that may do anything at any time, and a station that judges what it accepted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.station = running()
+        self.trigger = self.ack = False
+        self.judging = False
+        self.accepted = self.refused = self.results = 0
+
+    @rule(level=st.booleans())
+    def write_trigger(self, level: bool) -> None:
+        rising, was_ready = level and not self.trigger, self.station.signals().ready
+        self.trigger = level
+        edge = self.station.trigger(level)
+        assert edge is (Edge.NONE if not rising else Edge.WANTED if was_ready else Edge.REFUSED)
+        if edge is Edge.WANTED:
+            self.station.begin()
+            self.accepted += 1
+            self.judging = True
+            assert self.station.signals().trigger_ack
+            assert not self.station.signals().overrun, "an accepted trigger clears the bit"
+        elif edge is Edge.REFUSED:
+            self.refused += 1
+            assert self.station.signals().overrun, "told at once"
+
+    @rule(level=st.booleans())
+    def write_ack(self, level: bool) -> None:
+        was_valid, rising = self.station.signals().results_valid, level and not self.ack
+        self.ack = level
+        self.station.results_ack(level)
+        assert self.station.signals().results_valid == (was_valid and not rising)
+
+    @precondition(lambda self: self.judging)
+    @rule(verdict=st.sampled_from(Verdict))
+    def judge(self, verdict: Verdict) -> None:
+        self.results += 1
+        self.station.result(inspection(self.results, verdict=verdict))
+        found = self.station.signals()
+        assert (found.results_valid, found.sequence, found.verdict) == (True, self.results, VERDICTS[verdict])
+        self.station.accept()
+        self.judging = False
+
+    @rule()
+    def fault(self) -> None:
+        self.station.safe()
+        assert not self.station.signals().release
+
+    @invariant()
+    def exactly_one_result_for_each_accepted_trigger(self) -> None:
+        assert self.accepted == self.results + self.judging
+        assert self.station.signals().overruns == self.refused
+
+    @invariant()
+    def signals_agree_with_each_other(self) -> None:
+        found = self.station.signals()
+        assert found.busy == self.judging
+        assert not (found.ready and (found.busy or found.results_valid or self.trigger or self.ack))
+        assert not (found.busy and found.results_valid), "the last result was acknowledged before this part began"
+        assert found.release == (found.results_valid and found.verdict == OK)
+        assert (found.verdict != NONE) == found.results_valid
+        assert not (found.trigger_ack and not self.trigger), "the acknowledgement follows the trigger down"
+
+
+TestHandshake = Line.TestCase
+
+
+def test_nothing_is_accepted_before_the_station_is_ready_nor_after_it_stopped() -> None:
+    station = Handshake()
+    assert station.trigger(True) is Edge.REFUSED
+    station.trigger(False)
+    station.accept()
+    assert station.signals().ready
+    station.stop()
+    assert not station.signals().ready
+    assert station.trigger(True) is Edge.REFUSED
+
+
+def test_a_level_that_stays_up_triggers_once() -> None:
+    station = running()
+    assert station.trigger(True) is Edge.WANTED
+    station.begin()
+    station.result(inspection(1))
+    station.accept()
+    station.results_ack(True)
+    station.results_ack(False)
+    assert station.trigger(True) is Edge.NONE
+    assert not station.signals().ready, "ready again only when TRIGGER has fallen"
+    station.trigger(False)
+    assert station.trigger(True) is Edge.WANTED
+
+
+def test_an_acknowledgement_before_the_result_does_not_take_the_result_away() -> None:
+    station = running()
+    station.trigger(True)
+    station.begin()
+    station.results_ack(True)
+    station.result(inspection(1))
+    assert station.signals().results_valid
+    station.results_ack(False)
+    assert station.signals().results_valid
+    station.results_ack(True)
+    assert not station.signals().results_valid
+
+
+def test_a_fault_withdraws_an_ok_that_is_out_and_leaves_the_result_to_be_acknowledged() -> None:
+    station = running()
+    station.begin()
+    station.result(inspection(5, verdict=Verdict.OK))
+    assert station.signals().release
+    station.safe()
+    found = station.signals()
+    assert (found.release, found.results_valid, found.verdict, found.sequence) == (False, True, ERROR, 5)
+    assert found.error == ERROR_CODES[Reason.OUTPUT_FAILED]
+
+
+@given(st.integers(0, 2**40))
+def test_the_sequence_is_the_ids_low_32_bits(number: int) -> None:
+    station = running()
+    station.result(replace(inspection(1), id=number))
+    assert station.signals().sequence == number % 2**32
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_number_of_its_own(reason: Reason) -> None:
+    assert list(ERROR_CODES.values()).count(ERROR_CODES[reason]) == 1
+    assert ERROR_CODES[reason] < OTHER_ERROR
+
+
+def test_overruns_of_other_triggers_are_told_too() -> None:
+    station = running()
+    station.overruns_are(3)
+    assert (station.signals().overrun, station.signals().overruns) == (True, 3)
+    station.begin()
+    station.overruns_are(3)
+    assert not station.signals().overrun

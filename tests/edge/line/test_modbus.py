@@ -1,0 +1,226 @@
+"""A real server in this process, and real clients: pymodbus, and the shipped fake PLC."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from pymodbus.client import ModbusTcpClient
+
+from edge.commands.acceptance.fake_plc import FakePlc, PlcError
+from edge.core.types import Verdict
+from edge.line.modbus_server import Coil, ModbusError, ModbusServer
+from edge.line.outputs.modbus import ModbusOutput
+from edge.line.triggers.gate import Gate, GatedTrigger
+from edge.line.triggers.modbus import ModbusTrigger
+from tests.edge.engine.parts import inspection, wait_for
+from tests.system.station import free_port
+
+HANG_S = 60.0
+
+
+class Wired:
+    """Server, trigger and output as a station wires them; the test is the inspection loop."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.server = ModbusServer("127.0.0.1", self.port)
+        self.output = ModbusOutput(self.server)
+        gate = Gate()
+        self.trigger = GatedTrigger(gate, [ModbusTrigger(gate, self.server)])
+        self.judged = 0
+
+    def open(self) -> None:
+        self.trigger.open()
+        self.output.ready(True)
+
+    def accept(self) -> None:
+        assert self.trigger.wait(HANG_S) is not None
+        self.output.ready(False)
+
+    def judge(self, verdict: Verdict = Verdict.OK) -> None:
+        self.judged += 1
+        found = inspection(self.judged, verdict=verdict)
+        self.output.show(found)
+        self.trigger.finish(found)
+        self.output.ready(True)
+
+    def plc(self) -> FakePlc:
+        return FakePlc("127.0.0.1", self.port, HANG_S)
+
+
+@pytest.fixture
+def wired() -> Iterator[Wired]:
+    wired = Wired()
+    yield wired
+    wired.trigger.close()
+    wired.output.close()
+
+
+def test_a_plc_goes_through_the_handshake_step_by_step(wired: Wired) -> None:
+    plc = wired.plc()
+    assert not plc.read()["ready"], "the station has not begun"
+    plc.write(Coil.TRIGGER, True)
+    assert plc.read()["overrun"]
+    plc.write(Coil.TRIGGER, False)
+    wired.open()
+    assert plc.read()["ready"]
+    plc.write(Coil.TRIGGER, True)
+    wired.accept()
+    seen = plc.read()
+    assert (seen["busy"], seen["trigger_ack"], seen["ready"], seen["overrun"]) == (True, True, False, False)
+    wired.judge(Verdict.NG)
+    seen = plc.read()
+    assert (seen["busy"], seen["results_valid"], seen["release"]) == (False, True, False)
+    assert (seen["verdict"], seen["sequence"]) == ("NG", 1)
+    plc.write(Coil.TRIGGER, False)
+    plc.write(Coil.RESULTS_ACK, True)
+    assert (plc.read()["results_valid"], plc.read()["verdict"], plc.read()["ready"]) == (False, "NONE", False)
+    plc.write(Coil.RESULTS_ACK, False)
+    assert plc.read()["ready"]
+    plc.close()
+
+
+def test_a_trigger_while_busy_is_refused_and_told_at_once_and_counted_by_the_station(wired: Wired) -> None:
+    wired.open()
+    first, second = wired.plc(), wired.plc()
+    first.write(Coil.TRIGGER, True)
+    wired.accept()
+    first.write(Coil.TRIGGER, False)
+    second.write(Coil.TRIGGER, True)
+    assert (second.read()["overrun"], second.read()["overruns"]) == (True, 1)
+    assert wired.trigger.overruns == 1
+    wired.judge()
+    assert wired.trigger.wait(0) is None, "it was not queued"
+    first.close()
+    second.close()
+
+
+def test_two_hundred_parts_give_two_hundred_results_in_order(wired: Wired) -> None:
+    wired.open()
+
+    def station() -> None:
+        for number in range(200):
+            wired.accept()
+            wired.judge(Verdict.OK if number % 2 else Verdict.NG)
+
+    loop = threading.Thread(target=station)
+    loop.start()
+    plc = wired.plc()
+    seen = [plc.part() for _ in range(200)]
+    loop.join(HANG_S)
+    assert [part["sequence"] for part in seen] == list(range(1, 201))
+    assert [part["release"] for part in seen] == [False, True] * 100
+    assert wired.trigger.overruns == 0, "a PLC that waits for READY is never refused"
+    plc.close()
+
+
+def test_safe_takes_the_release_away_and_stopping_the_readiness_and_the_connection(wired: Wired) -> None:
+    wired.open()
+    plc = wired.plc()
+    plc.write(Coil.TRIGGER, True)
+    wired.accept()
+    wired.judge(Verdict.OK)
+    assert plc.read()["release"]
+    wired.output.safe()
+    assert (plc.read()["release"], plc.read()["verdict"], plc.read()["results_valid"]) == (False, "ERROR", True)
+    wired.output.close()
+    with pytest.raises(PlcError):
+        plc.read()
+    with pytest.raises(PlcError, match="no Modbus server answers"):
+        wired.plc()
+
+
+def test_a_late_ok_is_never_read_but_as_an_error(wired: Wired) -> None:
+    wired.open()
+    plc = wired.plc()
+    plc.write(Coil.TRIGGER, True)
+    wired.accept()
+    wired.output.show(inspection(1, verdict=Verdict.OK), until=time.monotonic() - 0.001)
+    seen = plc.read()
+    assert (seen["verdict"], seen["release"], seen["results_valid"], seen["error"]) == ("ERROR", False, True, 4)
+    plc.close()
+
+
+def test_the_heartbeat_counts_with_the_loop_and_stands_still_without_it(wired: Wired) -> None:
+    plc = wired.plc()
+    first = plc.read()["heartbeat"]
+
+    def counted() -> bool:
+        wired.output.beat(3)
+        return bool(plc.read()["heartbeat"] >= first + 2)
+
+    wait_for(counted)
+    stands = plc.read()["heartbeat"]
+    assert [plc.read()["heartbeat"] for _ in range(20)] == [stands] * 20
+    assert (plc.read()["overruns"], plc.read()["overrun"]) == (3, True)
+    plc.close()
+
+
+def test_a_recipe_that_the_plc_selects_is_handed_over_once(wired: Wired) -> None:
+    plc = wired.plc()
+    assert wired.server.take_recipe() is None
+    plc.select_recipe(2)
+    assert wired.server.take_recipe() == 2
+    assert wired.server.take_recipe() is None
+    wired.server.recipe_active = 2
+    assert plc.read()["recipe"] == 2
+    plc.close()
+
+
+def test_what_is_not_in_the_register_map_is_refused_and_changes_nothing(wired: Wired) -> None:
+    wired.open()
+    client = ModbusTcpClient("127.0.0.1", port=wired.port, timeout=HANG_S)
+    assert client.connect()
+    assert client.write_coil(2, True).isError()
+    assert client.write_coils(1, [True, True]).isError()
+    assert client.write_register(1, 1).isError()
+    assert client.read_input_registers(0, count=99).isError()
+    assert client.read_discrete_inputs(0, count=6).bits[:6] == [True] + [False] * 5
+    assert wired.trigger.overruns == 0
+    client.close()
+
+
+def test_noise_on_the_port_does_not_disturb_the_handshake(wired: Wired) -> None:
+    wired.open()
+    for noise in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 300, b"\xff\xff\x00\x00\x00\x02\x01\x63"):
+        with socket.create_connection(("127.0.0.1", wired.port), HANG_S) as connection:
+            connection.sendall(noise)
+    plc = wired.plc()
+    assert plc.read()["ready"]
+    wired.trigger.check()
+    plc.close()
+
+
+def test_a_port_that_is_taken_is_one_clear_line() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ModbusError, match=f"127.0.0.1:{port} .*in use.*; set another port"):
+            ModbusServer("127.0.0.1", port)
+
+
+def test_the_fake_plc_as_a_command_prints_one_line_a_part_and_the_counts(wired: Wired) -> None:
+    wired.open()
+    command = [sys.executable, "-m", "edge.commands.acceptance.fake_plc", "--port", str(wired.port), "--parts", "3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as plc:
+        for verdict in (Verdict.OK, Verdict.NG, Verdict.ERROR):
+            wired.accept()
+            wired.judge(verdict)
+        out, _ = plc.communicate(timeout=HANG_S)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["verdict"] for line in lines[:3]] == ["OK", "NG", "ERROR"]
+    assert lines[3] == {"parts": 3, "counts": {"OK": 1, "NG": 1, "ERROR": 1}}
+
+
+def test_the_fake_plc_says_in_one_line_that_nobody_answers() -> None:
+    command = [sys.executable, "-m", "edge.commands.acceptance.fake_plc", "--port", str(free_port())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S)
+    assert done.returncode == 1
+    assert done.stderr.startswith("linewatch: ")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from edge.inference.bundle import Bundle
+from edge.web import create_app
+from tests.edge.web.standin import StandIn
+
+
+def free_port() -> int:
+    """A port that nobody used a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def station(tmp_path: Path, tiny_bundle: Bundle) -> Iterator[StandIn]:
+    """A station whose folders are still empty: nothing inspected, no engine."""
+    station = StandIn(tmp_path / "station", tiny_bundle, port=free_port())
+    yield station
+    station.stop()
+
+
+@pytest.fixture
+def client(station: StandIn) -> FlaskClient:
+    """A client that is no browser, as curl is: it sends neither Origin nor cookies of its own."""
+    return create_app(station.config).test_client()

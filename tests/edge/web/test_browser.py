@@ -1,0 +1,403 @@
+"""The page in a real Chromium: what a technician sees, at the three sizes it is made for."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from edge.core.types import Reason
+from edge.inference.bundle import Bundle
+from tests.edge.web.conftest import free_port
+from tests.edge.web.standin import StandIn, all_commands, all_troubles, encoded, part_image
+from tests.edge.web.test_serve import page_process
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
+SIZES = [(1280, 800), (1024, 768), (390, 844)]
+HANG_MS = 30_000
+
+pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed: apt install chromium")
+
+SMALL_TARGETS = """() => [...document.querySelectorAll('a, button, label.button, select, input, summary')]
+    .filter(node => node.offsetParent !== null && !node.matches('.skip, .file'))
+    .map(node => [node.outerHTML.slice(0, 80), node.getBoundingClientRect()])
+    .filter(([, box]) => box.width < 44 || box.height < 44)
+    .map(([html, box]) => `${box.width}x${box.height} ${html}`)"""
+
+LOW_CONTRAST = """() => {
+    const channels = text => text.match(/[\\d.]+/g).map(Number);
+    const light = rgb => { const [r, g, b] = rgb.slice(0, 3).map(v => v / 255)
+        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126*r + 0.7152*g + 0.0722*b; };
+    const ground = node => { for (let at = node; at; at = at.parentElement) {
+        const rgb = channels(getComputedStyle(at).backgroundColor); if ((rgb[3] ?? 1) > 0.8) return rgb; }
+        return [255, 255, 255]; };
+    const found = [];
+    for (const node of document.querySelectorAll('body *')) {
+        const words = [...node.childNodes].filter(child => child.nodeType === 3 && child.textContent.trim());
+        if (!words.length || node.closest('svg, .unseen')) continue;
+        if (!node.checkVisibility({ visibilityProperty: true })) continue;
+        const [a, b] = [light(channels(getComputedStyle(node).color)), light(ground(node))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < 4.5) found.push(`${ratio.toFixed(2)} ${node.outerHTML.slice(0, 80)}`);
+    }
+    return found; }"""
+
+COUNT_SHIFTS = """() => { window.shifted = 0; new PerformanceObserver(list => { for (const entry of list.getEntries())
+    if (!entry.hadRecentInput) window.shifted += entry.value; }).observe({ type: 'layout-shift', buffered: true }); }"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Iterator[StandIn]:
+    """A station with thirty parts behind it, whose page is served; the tests of this file share it."""
+    station = StandIn(tmp_path_factory.mktemp("line") / "station", tiny_bundle, port=free_port())
+    station.fill(30)
+    with page_process(station.config):
+        yield station
+    station.stop()
+
+
+class Visitor:
+    """One tab; it remembers every complaint of the browser."""
+
+    def __init__(self, browser: Browser, station: StandIn, width: int = 1280, height: int = 800, dark: bool = False):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(HANG_MS)
+        self.complaints: list[str] = []
+        self.page.on("console", lambda message: self._heard(message.type, message.text))
+        self.page.on("pageerror", lambda error: self._heard("error", str(error)))
+        self.url = f"http://127.0.0.1:{station.config.page.port}"
+        self.page.add_init_script(f"({COUNT_SHIFTS})()")
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind in {"error", "warning"}:
+            self.complaints.append(text)
+
+    def open(self, path: str = "/") -> Page:
+        self.page.goto(f"{self.url}{path}")
+        return self.page
+
+    def settled(self) -> Page:
+        """The first page after its script has filled everything that is filled later."""
+        page = self.open()
+        page.wait_for_selector("#live-image:not([hidden])")
+        page.wait_for_selector("#rows .row")
+        page.wait_for_selector("#chart-score .mark")
+        return page
+
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def visit(chromium: Browser, line: StandIn) -> Iterator[Visit]:
+    """Opens tabs on the line while it runs and its last part was good; closes them at the end."""
+    line.inspect(part_image(1))
+    line.start()
+    opened: list[Visitor] = []
+
+    def make(**options: int) -> Visitor:
+        opened.append(Visitor(chromium, line, **options))
+        return opened[-1]
+
+    yield make
+    for visitor in opened:
+        visitor.context.close()
+    line.stop()
+    line.says = {}
+
+
+def scrolls_sideways(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_page_fits_stands_still_and_is_made_for_gloves(visit: Visit, width: int, height: int) -> None:
+    visitor = visit(width=width, height=height)
+    page = visitor.settled()
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+    assert not scrolls_sideways(page)
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert page.evaluate("window.shifted") < 0.1
+    page.locator("#rows .row[data-kind=ng]").first.click()
+    page.wait_for_url("**/inspections/*")
+    expect(page.locator("table")).to_have_count(2)
+    assert not scrolls_sideways(page)
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert visitor.complaints == []
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_commands_and_banners_fit_and_are_made_for_gloves(visit: Visit, line: StandIn, width: int, height: int) -> None:
+    line.says = all_troubles()
+    visitor = visit(width=width, height=height)
+    page = visitor.settled()
+    expect(page.locator("#notices > li")).to_have_count(4)
+    expect(page.locator("#hints > li")).to_have_count(1)
+    expect(page.locator("#notices [data-level=fault] p")).to_contain_text("stop the line")
+    page.click("#notices [data-key=drift] summary")
+    expect(page.locator("#notices [data-key=drift] p")).to_contain_text("false-reject rate no longer holds")
+    assert not scrolls_sideways(page)
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert page.evaluate(LOW_CONTRAST) == []
+    line.says = {}
+    expect(page.locator("#notices > li")).to_have_count(0)
+    expect(page.locator("#hints > li")).to_have_count(0)
+    expect(page.locator("#controls")).to_be_hidden()
+    assert visitor.complaints == []
+
+
+def test_the_trigger_button_shows_its_part_and_an_overrun_in_words(visit: Visit, line: StandIn) -> None:
+    line.says = all_commands()
+    page = visit().settled()
+    line.part = part_image(11, defect=True)
+    page.click("#trigger")
+    expect(page.locator("#command-answer .badge")).to_have_text("NG")
+    expect(page.locator("#command-answer")).to_contain_text("Take the part out")
+    line.busy = True
+    page.click("#trigger")
+    expect(page.locator("#command-answer")).to_contain_text("overrun")
+    line.busy = False
+
+
+def test_a_recipe_is_switched_only_after_a_second_yes(visit: Visit, line: StandIn) -> None:
+    line.says = all_commands()
+    page = visit().settled()
+    expect(page.locator("#switch-recipe")).to_be_disabled()
+    page.select_option("#recipe", "washer")
+    page.click("#switch-recipe")
+    expect(page.locator("#confirm-title")).to_have_text("Switch to recipe “washer”?")
+    expect(page.locator("#confirm-no")).to_be_focused()
+    assert page.evaluate(SMALL_TARGETS) == []
+    page.keyboard.press("Enter")
+    expect(page.locator("#confirm")).to_be_hidden()
+    assert line.says["recipe"] == "default"
+    page.click("#switch-recipe")
+    page.click("#confirm-yes")
+    expect(page.locator("#command-answer")).to_contain_text("“washer” is in use")
+    expect(page.locator("[data-fact=recipe]")).to_have_text("washer")
+    page.select_option("#recipe", "broken")
+    page.click("#switch-recipe")
+    page.click("#confirm-yes")
+    expect(page.locator("#command-answer")).to_contain_text("does not match its sha256")
+
+
+def test_a_self_test_is_asked_for_twice_and_answers_in_words(visit: Visit, line: StandIn) -> None:
+    line.says = all_commands()
+    page = visit().settled()
+    page.click("#selftest")
+    page.click("#confirm-yes")
+    expect(page.locator("#selftest-answer")).to_have_text("The self-test passed: 1 of 1 references reproduced")
+
+
+def test_a_camera_fault_is_shown_as_such_and_passes(visit: Visit, line: StandIn) -> None:
+    line.says = {"quality_fault": "out of focus: 31 % of the commissioned sharpness"}
+    page = visit().settled()
+    expect(page.locator("#verdict")).to_have_attribute("data-kind", "camera")
+    expect(page.locator("#verdict")).to_contain_text("out of focus: 31 %")
+    assert page.evaluate(LOW_CONTRAST) == []
+    line.says = {}
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_overview_follows_each_station_and_leads_to_it(
+    chromium: Browser, station: StandIn, tiny_bundle: Bundle, tmp_path: Path, width: int, height: int
+) -> None:
+    other = StandIn(tmp_path / "other", tiny_bundle, "Line 4 flanges")
+    station.show_also(other.write_toml(tmp_path / "other.toml"))
+    for one in (station, other):
+        one.inspect(part_image())
+        one.start()
+    with page_process(station.config):
+        visitor = Visitor(chromium, station, width=width, height=height)
+        page = visitor.open()
+        tile = page.locator("[data-path='/stations/line-4-flanges']")
+        expect(tile.locator(".headline")).to_have_text("OK")
+        before = tile.locator(".shot").get_attribute("src") or ""
+        other.inspect(part_image(3, defect=True))
+        expect(tile.locator(".headline")).to_have_text("NG")
+        expect(tile.locator(".shot")).not_to_have_attribute("src", before)
+        assert not scrolls_sideways(page)
+        assert page.evaluate(SMALL_TARGETS) == []
+        assert page.evaluate(LOW_CONTRAST) == []
+        tile.click()
+        expect(page.locator("#verdict-headline")).to_have_text("NG")
+        page.wait_for_selector("#live-image:not([hidden])")
+        page.wait_for_selector("#rows .row")
+        assert not scrolls_sideways(page)
+        page.click("#rows .row >> nth=0")
+        page.wait_for_url("**/stations/line-4-flanges/inspections/2")
+        page.goto(f"{visitor.url}/stations/line-4-flanges/")
+        page.click(".tabs a >> nth=0")
+        page.wait_for_url(f"{visitor.url}/")
+        visitor.context.close()
+    other.stop()
+    assert visitor.complaints == []
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_history_page_draws_its_charts_and_follows_its_filters(
+    visit: Visit, line: StandIn, width: int, height: int
+) -> None:
+    visitor = visit(width=width, height=height)
+    page = visitor.open("/history")
+    for chart in ("bars", "scores", "latency"):
+        expect(page.locator(f"#chart-{chart} :is(rect, path)").first).to_be_attached()
+    expect(page.locator("#count-NG")).to_have_text(str(line.counts["NG"]))
+    page.select_option("#verdict", "NG")
+    expect(page.locator("#rows .row[data-kind=ok]")).to_have_count(0)
+    expect(page.locator("#rows .row[data-kind=ng]").first).to_be_visible()
+    page.select_option("#verdict", "")
+    page.select_option("#reason", "no_frame")
+    expect(page.locator("#rows .row[data-kind=error]").first).to_be_visible()
+    expect(page.locator("#rows .row[data-kind=ng]")).to_have_count(0)
+    with page.expect_download() as download:
+        page.click("#csv")
+    assert "no_frame" in download.value.path().read_text()
+    assert not scrolls_sideways(page)
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert page.evaluate(LOW_CONTRAST) == []
+    address = page.url
+    assert "reason=no_frame" in address
+    page.reload()
+    expect(page.locator("#reason")).to_have_value("no_frame")
+    assert visitor.complaints == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_word_has_enough_contrast(visit: Visit, line: StandIn, dark: bool) -> None:
+    page = visit(dark=dark).settled()
+    for verdict in ("OK", "NG", "ERROR"):
+        if verdict == "ERROR":
+            line.fail(Reason.BAD_FRAME, "too dark")
+        else:
+            line.inspect(part_image(3, defect=verdict == "NG"))
+        expect(page.locator("#verdict-headline")).to_have_text(verdict)
+        assert page.evaluate(LOW_CONTRAST) == []
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_an_uploaded_image_shows_its_heatmap_and_defect_probability(
+    visit: Visit, tmp_path: Path, width: int, height: int
+) -> None:
+    picture = tmp_path / "part.png"
+    picture.write_bytes(encoded(part_image(5, defect=True), ".png"))
+    visitor = visit(width=width, height=height)
+    page = visitor.settled()
+    page.set_input_files("#file", picture)
+    expect(page.locator("#result-badge")).to_have_text("NG")
+    expect(page.locator("#result-probability")).to_have_text("95.8 %")
+    expect(page.locator("#try")).to_contain_text("nothing is sent to the line")
+    expect(page.locator("#result-image")).to_have_attribute("src", re.compile("^data:image/jpeg"))
+    expect(page.locator("#result-image")).to_have_js_property("naturalWidth", 640)
+    page.click("#result-raw")
+    expect(page.locator("#result-image")).to_have_attribute("src", re.compile("^blob:"))
+    assert not scrolls_sideways(page)
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert visitor.complaints == []
+
+
+def test_an_upload_that_is_no_image_is_explained(visit: Visit, tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no picture")
+    page = visit().settled()
+    page.set_input_files("#file", tmp_path / "notes.png")
+    expect(page.locator("#result-error")).to_contain_text("not a readable image")
+    expect(page.locator("#result-body")).to_be_hidden()
+
+
+def test_a_new_verdict_appears_by_itself(visit: Visit, line: StandIn) -> None:
+    page = visit().settled()
+    line.inspect(part_image(7, defect=True))
+    expect(page.locator("#verdict-headline")).to_have_text("NG")
+    expect(page.locator("#announce")).to_contain_text("NG. Defect found: 2 marked areas.")
+    line.inspect(part_image(8))
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+
+
+def test_a_dying_engine_takes_its_verdict_with_it(visit: Visit, line: StandIn) -> None:
+    page = visit().settled()
+    line.stop()
+    line.health(written_at=datetime.now(UTC) - timedelta(seconds=30))
+    expect(page.locator("#alarm-title")).to_contain_text("Engine not running since")
+    expect(page.locator("#verdict-headline")).to_have_text("NO ENGINE")
+    expect(page.locator("#live-note")).to_contain_text("Not live")
+    line.start()
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+    expect(page.locator("#alarm")).to_be_hidden()
+
+
+def test_a_lost_connection_is_said_and_found_again(chromium: Browser, station: StandIn) -> None:
+    station.inspect(part_image())
+    station.start()
+    with page_process(station.config):
+        visitor = Visitor(chromium, station)
+        page = visitor.open()
+        expect(page.locator("#verdict-headline")).to_have_text("OK")
+    expect(page.locator("#verdict-headline")).to_have_text("NO LINK", timeout=HANG_MS)
+    expect(page.locator("#alarm-title")).to_contain_text("No connection")
+    with page_process(station.config):
+        expect(page.locator("#verdict-headline")).to_have_text("OK", timeout=HANG_MS)
+        expect(page.locator("#alarm")).to_be_hidden()
+        visitor.context.close()
+
+
+def test_an_answer_that_cannot_be_shown_leaves_no_old_verdict_on_the_page(visit: Visit) -> None:
+    page = visit().settled()
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+    page.route("**/api/status", lambda route: route.fulfill(json={"engine": {"alive": True}}))
+    expect(page.locator("#verdict-headline")).to_have_text("NO LINK")
+    page.unroute("**/api/status")
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+
+
+def test_the_history_filters_and_loads_more(visit: Visit, line: StandIn) -> None:
+    page = visit().settled()
+    rows = page.locator("#rows .row")
+    expect(rows).to_have_count(24)
+    while page.locator("#more").is_visible():
+        before = rows.count()
+        page.click("#more")
+        expect(rows).not_to_have_count(before)
+    expect(rows).to_have_count(sum(line.counts.values()))
+    page.click("#filter [data-verdict=NG]")
+    expect(rows).to_have_count(line.counts["NG"])
+    assert set(page.locator("#rows .badge").all_inner_texts()) == {"NG"}
+
+
+def test_the_list_does_not_move_under_a_finger(visit: Visit, line: StandIn) -> None:
+    page = visit().settled()
+    first = page.locator("#rows .row").first
+    page.mouse.move(300, 300)
+    page.mouse.move(310, 310)
+    before = first.get_attribute("href")
+    line.inspect(part_image(9))
+    expect(page.locator("#newer")).to_have_text("Show 1 newer")
+    assert first.get_attribute("href") == before
+    page.click("#newer")
+    expect(first).not_to_have_attribute("href", before or "")
+
+
+def test_the_live_picture_toggles_by_keyboard(visit: Visit) -> None:
+    page = visit().settled()
+    page.focus("#show-raw")
+    with page.expect_response("**/live.jpg?raw=1"):
+        page.keyboard.press("Enter")
+    expect(page.locator("#show-raw")).to_have_attribute("aria-pressed", "true")

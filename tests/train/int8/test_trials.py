@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.inference.preprocess import Crop, InputSpec
+from train.int8.trials import MARKS, MOST_FLOAT, HeldOut, Settings, Trial, choose, compare, marked, plan
+
+GOODS = np.linspace(1.0, 1.2, 20)
+BAD = np.linspace(2.0, 3.0, 10)
+IMAGES = HeldOut((), np.array([False] * 20 + [True] * 10), "made up")
+
+
+def scores(*parts: np.ndarray) -> np.ndarray:
+    return np.concatenate(parts)
+
+
+def trial(drop: float | None = 0.0, flips: float = 0.0, correlation: float = 1.0, what: str = "") -> Trial:
+    return Trial(Settings(what), drop, correlation, flips, 400)
+
+
+def test_the_same_scores_cost_nothing() -> None:
+    found = compare(Settings(""), IMAGES, scores(GOODS, BAD), scores(GOODS, BAD))
+    assert (found.auroc_drop, found.flips) == (0.0, 0.0)
+    assert found.correlation == pytest.approx(1.0)
+    assert found.passed
+
+
+def test_a_scale_is_no_change_since_the_threshold_moves_with_it() -> None:
+    found = compare(Settings(""), IMAGES, 3 * scores(GOODS, BAD), scores(GOODS, BAD))
+    assert found.flips == 0.0
+
+
+def test_a_defect_that_int8_no_longer_sees_is_a_drop_and_a_flip() -> None:
+    blind = scores(GOODS, BAD)
+    blind[20] = 0.9
+    found = compare(Settings(""), IMAGES, blind, scores(GOODS, BAD))
+    assert found.auroc_drop == pytest.approx(0.1)
+    assert found.flips == pytest.approx(1 / 30)
+    assert not found.passed
+
+
+def test_one_image_whose_verdict_changes_is_no_evidence_and_two_are() -> None:
+    assert Trial(Settings(""), 0.0, 1.0, 1 / 96, 96).passed
+    assert not Trial(Settings(""), 0.0, 1.0, 2 / 96, 96).passed
+    assert not Trial(Settings(""), 0.0, 1.0, 3 / 400, 400).passed
+
+
+def test_with_few_goods_nothing_can_be_told() -> None:
+    assert IMAGES.enough
+    assert not HeldOut((), np.array([False] * 19 + [True] * 57), "few").enough
+
+
+def test_without_defects_there_is_no_drop_to_speak_of() -> None:
+    goods = HeldOut((), np.zeros(20, np.bool_), "goods")
+    assert compare(Settings(""), goods, GOODS, GOODS).auroc_drop is None
+
+
+def test_the_first_within_the_limits_is_chosen() -> None:
+    tried = [trial(0.01), trial(0.002, 0.005, 0.9), trial(0.0)]
+    assert choose(tried) is tried[1]
+
+
+def test_with_none_within_the_limits_the_least_over_them_is_chosen() -> None:
+    tried = [trial(0.01), trial(0.004, 0.0, 0.9), trial(0.004, 0.0, 0.99), trial(0.0, 0.1)]
+    assert choose(tried) is tried[2]
+
+
+@given(st.lists(st.tuples(st.floats(-0.1, 0.5), st.floats(0, 1), st.floats(-1, 1)), min_size=1, max_size=8))
+def test_nothing_chosen_is_further_over_the_limits_than_another(made: list[tuple[float, float, float]]) -> None:
+    tried = [trial(*facts) for facts in made]
+    assert choose(tried).loss[0] == min(one.loss[0] for one in tried)
+
+
+def failing_plan(blocks: list[tuple[str, ...]], heads: bool = False) -> list[Settings]:
+    """Everything the plan tries when nothing is ever good enough; the first stays the best."""
+    tried: list[Trial] = []
+    for settings in plan(64, tried, lambda settings: blocks, heads):
+        tried.append(Trial(settings, 0.01 + 0.001 * len(tried), 1.0, 0.0, 400))
+    return [one.settings for one in tried]
+
+
+def test_floats_come_last_the_most_sensitive_first_and_one_more_each_time() -> None:
+    blocks = [(f"block{index}",) for index in range(MOST_FLOAT + 3)]
+    found = [settings.float_operators for settings in failing_plan(blocks)]
+    names = tuple(f"block{index}" for index in range(MOST_FLOAT))
+    assert found[-MOST_FLOAT:] == [names[: count + 1] for count in range(MOST_FLOAT)]
+    assert not any(found[:-MOST_FLOAT])
+
+
+def test_observers_images_and_bias_are_tried_before() -> None:
+    found = failing_plan([])
+    assert [settings.observer for settings in found[:3]] == ["minmax", "percentile", "kl"]
+    assert [settings.images for settings in found] == [64, 64, 64, 128, 64]
+    assert [settings.correct_bias for settings in found] == [False] * 4 + [True]
+
+
+def test_a_network_with_heads_is_trained_in_int8_at_last() -> None:
+    found = failing_plan([("block0",), ("block1",)], heads=True)
+    assert [settings.aware for settings in found] == [False] * (len(found) - 1) + [True]
+    assert found[:-1] == failing_plan([("block0",), ("block1",)])
+
+
+def test_what_quantize_json_holds() -> None:
+    found = trial(0.001, 0.0, 0.99, "a way").facts(chosen=True)
+    assert found == {
+        "what": "a way",
+        "float_operators": [],
+        "auroc_drop": 0.001,
+        "correlation": 0.99,
+        "flips": 0.0,
+        "chosen": True,
+    }
+
+
+@given(seed=st.integers(0, 1000), share=st.sampled_from(MARKS))
+def test_a_mark_changes_a_square_of_what_is_inspected(seed: int, share: float) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    spec = InputSpec(crop=Crop(x=20, y=10, width=40, height=40), width=64, height=64)
+    changed = (marked(image, spec, share, np.random.default_rng(seed)) != image).any(axis=2)
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    assert 0 < len(rows) <= 8
+    assert 0 < len(columns) <= 8
+    assert rows.min() >= 10
+    assert rows.max() < 50
+    assert columns.min() >= 20
+    assert columns.max() < 60

@@ -1,0 +1,243 @@
+"""The whole chain on a small synthetic product: real stages, real files, one bundle at the end."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import onnx
+import pytest
+
+from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, open_bundle
+from edge.inference.detector import RUNTIMES, Detector, check_references
+from edge.inference.preprocess import load_image
+from train.int8.compiled import node_times, runtime_nodes
+from train.run import Work
+from train.stages.evaluate import EvaluateError, evaluate_bundle
+from train.stages.quantize import QuantizeError, int8_convolutions, parity
+
+ROOT = Path(__file__).parents[3]
+
+
+def train(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "train", *arguments],
+        cwd=cwd,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(cwd)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def station(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data/flange and, made from it by one command, runs/flange and models/flange."""
+    folder = tmp_path_factory.mktemp("chain")
+    counts = ("--train-good", "24", "--test-good", "6", "--test-bad-per-type", "2", "--size", "256x256")
+    made = train(folder, "synth", "--out", "data/flange", *counts)
+    assert made.returncode == 0, made.stderr
+    done = train(folder, "all", "--data", "data/flange", "--name", "flange", "--side", "256", "--bank", "500")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(station: Path) -> Work:
+    return Work(station / "runs/flange")
+
+
+@pytest.fixture(scope="module")
+def bundle(station: Path) -> Bundle:
+    return open_bundle(station / "models/flange")
+
+
+def test_the_bundle_is_verified_and_reproduces_its_references(bundle: Bundle) -> None:
+    for runtime in RUNTIMES:
+        checks = check_references(Detector.from_bundle(bundle, runtime), bundle)
+        assert len(checks) == 3
+        assert all(check.passed for check in checks)
+
+
+def test_the_marked_reference_is_the_most_anomalous(bundle: Bundle) -> None:
+    scores = {reference.file: reference.score for reference in bundle.manifest.references}
+    assert max(scores, key=scores.__getitem__) == "references/marked.png"
+
+
+def test_held_out_goods_were_not_fitted(work: Work) -> None:
+    report = work.fit_report()
+    assert report.fit_images
+    assert report.holdout_images
+    assert not set(report.fit_images) & set(report.holdout_images)
+    assert not any(name.startswith("test/") for name in (*report.fit_images, *report.holdout_images))
+
+
+def test_the_threshold_was_set_by_the_shipped_file_on_held_out_goods(work: Work, bundle: Bundle) -> None:
+    scores = work.read_report("calibration.json", "calibrate")["holdout"]
+    detector = Detector.from_bundle(bundle)
+    data = work.fit_report().data
+    assert all(detector.predict(load_image(data / name)).score == score for name, score in scores.items())
+    assert bundle.manifest.threshold.n == len(scores)
+    assert bundle.manifest.holdout_scores == tuple(sorted(scores.values()))
+
+
+def test_every_convolution_is_int8(work: Work) -> None:
+    found = int8_convolutions(work.file(INT8_IR))
+    assert len(found) > 30
+    assert all(found.values())
+
+
+def test_between_the_convolutions_there_is_only_what_has_to_be(work: Work) -> None:
+    """Every other kind of node of the compiled graph, with its number where more would be a step back."""
+    nodes = runtime_nodes(work.file(INT8_IR))
+    kinds = Counter(node.kind for node in nodes)
+    # Reorder: the image's bytes side by side for each pixel already, and the map on its way out, twice.
+    assert kinds.pop("Reorder") <= 3
+    assert kinds.pop("FakeQuantize", 0) <= 2  # each of the two stages standardised, in one step for both
+    assert set(kinds) <= {"Convolution", "Concatenation", "Pooling", "Subgraph", "Reduce", "TopK"}
+    # Subgraph: residual sums and the distance; none of them goes over the whole image.
+    assert all(node.elements < 256 * 256 * 3 for node in nodes if node.kind == "Subgraph")
+    # FakeQuantize and Subgraph aside, what is computed in float is on the way from the bank to the score.
+    assert {node.kind for node in nodes if node.precision == "f32"} <= {"Reduce", "Reorder", "Subgraph", "TopK"}
+
+
+def test_the_profile_counts_what_the_network_multiplies(work: Work) -> None:
+    """500 rows of 152 values at 16 x 16 places are the last of its convolutions."""
+    nodes = [node for node in runtime_nodes(work.file(INT8_IR)) if node.kind == "Convolution"]
+    assert nodes[-1].macs == 500 * 152 * 16 * 16
+    assert nodes[0].macs == 32 * 3 * 9 * 128 * 128
+
+
+def test_a_node_that_was_folded_into_another_takes_no_time(work: Work) -> None:
+    timed, whole = node_times(work.file(FP32_ONNX), 3, 1)
+    assert {node.kind for node, ms in timed if ms == 0.0} == {"Reorder"}
+    assert 0 < sum(ms for _, ms in timed) < 10 * whole
+
+
+def test_a_float_model_does_not_pass_as_int8(work: Work) -> None:
+    with pytest.raises(QuantizeError, match="run in float: "):
+        int8_convolutions(work.file(FP32_ONNX))
+
+
+def test_parity_refuses_a_model_that_scores_otherwise(work: Work, tmp_path: Path) -> None:
+    from train.stages.fit import load_network
+
+    copy = Work(tmp_path / "run")
+    shutil.copytree(work.folder, copy.folder)
+    model = onnx.load(copy.file(INT8_ONNX))
+    (bias,) = (t for t in model.graph.initializer if t.name == "head.bank.0.bias")
+    values = onnx.numpy_helper.to_array(bias) * 1.3
+    bias.CopyFrom(onnx.numpy_helper.from_array(values.astype("float32"), bias.name))
+    onnx.save(model, copy.file(INT8_ONNX))
+    with pytest.raises(QuantizeError, match=r"INT8 in ONNX Runtime: scores are .* off"):
+        parity(copy, load_network(copy), copy.fit_report())
+
+
+def test_the_report_names_every_test_image(work: Work) -> None:
+    report = work.read_report("evaluate.json", "evaluate")
+    assert (report["n_good"], report["n_defective"]) == (6, 8)
+    assert len(report["images"]) == 14
+    assert report["int8"]["image"]["auroc"] > 0.8
+
+
+def test_evaluate_measures_a_packed_bundle(station: Path, bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "reports" / "report.json"
+    facts = evaluate_bundle(bundle.path, station / "data/flange", path)
+    assert json.loads(path.read_text())["threshold"] == bundle.manifest.threshold.value
+    assert facts["int8"]["image"] == bundle.manifest.metrics["int8"]["image"]
+
+
+def test_a_test_set_of_one_kind_is_refused(station: Path, bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(station / "data/flange/train", tmp_path / "set/train")
+    shutil.copytree(station / "data/flange/test/good", tmp_path / "set/test/good")
+    with pytest.raises(EvaluateError, match="needs good images and at least one type of defect"):
+        evaluate_bundle(bundle.path, tmp_path / "set", None)
+
+
+@pytest.mark.parametrize(
+    ("stage", "needed"), [("export", "fit"), ("quantize", "fit"), ("calibrate", "fit"), ("pack", "fit")]
+)
+def test_a_stage_called_too_early_names_the_one_it_needs(tmp_path: Path, stage: str, needed: str) -> None:
+    done = train(tmp_path, stage, "--work", "runs/none")
+    assert done.returncode == 1
+    assert done.stderr.startswith("linewatch: ")
+    assert f"python -m train {needed}" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--bank", "5"], "recipe: bank:"),
+        (["--backbone", "no_such_net"], "no_such_net: timm has no such model"),
+        (["--config", "missing.toml"], "missing.toml: cannot be read"),
+        (["--side", "192", "--bank", "19999"], "needs more; add good images or ask for a smaller --bank"),
+    ],
+)
+def test_a_bad_recipe_is_one_line(station: Path, options: list[str], said: str) -> None:
+    done = train(station, "fit", "--data", "data/flange", "--work", "runs/bad", *options)
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "stage", "said"),
+    [
+        ("model.pt", "export", "model.pt: is damaged"),
+        ("fit.json", "export", "run `python -m train fit` again"),
+        ("calibration.json", "pack", "calibration.json: is damaged"),
+    ],
+)
+def test_a_damaged_artefact_is_one_line(work: Work, tmp_path: Path, file: str, stage: str, said: str) -> None:
+    shutil.copytree(work.folder, tmp_path / "run")
+    (tmp_path / "run" / file).write_bytes(b"{ \x00damaged")
+    done = train(tmp_path, stage, "--work", "run")
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden", ""])
+def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
+    done = train(tmp_path, "all", "--name", name)
+    assert done.returncode == 2
+    assert "is no name" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unknown_stage_is_one_line(tmp_path: Path) -> None:
+    done = train(tmp_path, "fly")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_torchscript_on_request_scores_the_same(work: Work, tmp_path: Path) -> None:
+    import torch
+
+    from train.network.bank import image_tensor
+    from train.stages.export import TORCHSCRIPT, export
+    from train.stages.fit import load_network
+
+    copy = Work(tmp_path / "run")
+    shutil.copytree(work.folder, copy.folder)
+    export(copy, torchscript=True)
+    report = copy.fit_report()
+    image = image_tensor(report.data / report.holdout_images[0], report.input)
+    with torch.inference_mode():
+        assert torch.allclose(
+            torch.jit.load(str(copy.file(TORCHSCRIPT)))(image)[0], load_network(copy)(image)[0], rtol=1e-5
+        )
+
+
+def test_the_report_is_one_file_with_plots_and_the_data_hash(work: Work, tmp_path: Path) -> None:
+    from train.stages.report import report
+
+    page = report(work, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert work.fit_report().dataset_sha256 in page
+    assert "<svg" in page
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)

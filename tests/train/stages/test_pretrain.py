@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from tests.train.data.pictures import write_product
+from train.config import Recipe
+from train.data.dataset import read_dataset
+from train.data.split import split
+from train.network.backbones import Backbone
+from train.run import Work
+from train.stages.pretrain import COLLAPSED, PretrainError, SimSiam, pretrain
+
+LITE0 = "tf_efficientnet_lite0"
+SMALL = Recipe(side=64, epochs=2, steps=2, batch=4)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """backbone.pt of a data set whose held-out, test and defective images cannot be decoded."""
+    folder = tmp_path_factory.mktemp("pretrain")
+    data = read_dataset(write_product(folder / "data"))
+    used = set(split(data, SMALL).fit)
+    for sample in data.samples:
+        if sample not in used:
+            sample.path.write_bytes(b"not for the eyes of pretraining")
+    return pretrain(folder / "data", SMALL, Work(folder / "run"))
+
+
+def test_the_file_is_weights_that_differ_in_the_upper_blocks_alone(made: Path) -> None:
+    before, after = (Backbone.pretrained(LITE0, weights).stages.state_dict() for weights in (None, made))
+    changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
+    assert {key.split(".")[1] for key in changed} == {"2", "3", "4"}
+    assert all(key.startswith("blocks.") and "running" not in key for key in changed)
+
+
+def test_the_file_is_of_the_whole_network(made: Path) -> None:
+    timm.create_model(LITE0).load_state_dict(torch.load(made, weights_only=True))
+
+
+def test_the_report_names_what_was_seen(made: Path) -> None:
+    facts = Work(made.parent).read_report("pretrain.json", "pretrain")
+    assert facts["images"]
+    assert all(name.startswith("train/good/") for name in facts["images"])
+    assert len(facts["epochs"]) == 2
+    assert all(epoch["spread"] >= COLLAPSED for epoch in facts["epochs"])
+
+
+def test_the_spread_tells_a_collapse() -> None:
+    net = SimSiam(Backbone.pretrained(LITE0)).eval()
+    torch.manual_seed(0)
+    different, alike = torch.rand(8, 3, 64, 64) * 255, torch.full((8, 3, 64, 64), 100.0)
+    different *= torch.linspace(0.2, 1, 8)[:, None, None, None]
+    with torch.inference_mode():
+        for part in net.new.values():
+            part.train()
+        spreads = [float(net(batch, batch)[1]) for batch in (different, alike)]
+    assert spreads[0] > 0.5
+    assert spreads[1] < COLLAPSED
+
+
+def test_a_collapse_is_one_line_and_leaves_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two views of the very same part, over and over."""
+    data = write_product(tmp_path / "data", goods=4, defects=0)
+    monkeypatch.setattr("train.stages.pretrain.COLLAPSED", 2.0)  # more than any network reaches
+    with pytest.raises(
+        PretrainError, match=r"have collapsed .* lower `rate` \(now 0\.002\) or raise --batch \(now 4\)"
+    ):
+        pretrain(data, SMALL, Work(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_backbone_that_may_not_learn_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PretrainError, match="the backbone would learn nothing; give --unfreeze upper"):
+        pretrain(tmp_path, Recipe(unfreeze="none"), Work(tmp_path / "run"))

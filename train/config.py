@@ -1,0 +1,120 @@
+"""Everything that decides what comes out of a training run: one TOML, validated, recorded in the bundle."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from edge.inference.preprocess import Crop
+from train import TrainError
+
+
+class RecipeError(TrainError):
+    """A recipe that cannot be used."""
+
+
+class Recipe(BaseModel):
+    """One product's settings; train/configs/*.toml hold examples with the result to expect."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str = "tf_efficientnet_lite0"  # any timm network with features at strides 8 and 16
+    weights: Path | None = None  # a state dict for it; none: the installed package, else timm's hub
+    side: Annotated[int, Field(ge=64, le=2048)] | None = None  # width x height is about side^2; none: from the images
+    native: bool = False  # the images' own resolution: nothing is shrunk, small defects stay as large as they are
+    crop: Crop | None = None  # the inspected rectangle, frame pixels
+    patch_stride: Literal[8, 16] = 16  # pixels of the model's input from one map cell to the next
+    fine_weight: Annotated[float, Field(gt=0, le=2)] = 0.5  # weight of the stride-8 features against the stride-16 ones
+    bank: Annotated[int, Field(ge=16, le=20_000)] = 4000  # normal patches kept
+    candidates: Annotated[int, Field(ge=1000)] = 100_000  # patches the bank is chosen from
+    top_k: Annotated[int, Field(ge=1, le=100)] = 5  # map cells averaged into the score
+    holdout_share: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2  # good images kept back for the threshold
+    group_regex: str | None = None  # its first group names the physical part in a file name
+    group_gap: Annotated[int, Field(ge=0)] = 0  # numbers this close are one part (train/data/parts.py)
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01  # wanted share of good parts rejected
+    calibration_images: PositiveInt = 64  # good images that set the INT8 ranges
+    # The heads that learn from defects; they are absent when there are neither labels nor artificial defects.
+    labelled: Annotated[int, Field(ge=0)] = 0  # defects drawn from test/ to train on; those in train/ are always used
+    artificial: bool = (
+        False  # draw artificial defects on good images even without labels; with labels they are drawn anyway
+    )
+    unfreeze: Literal["none", "upper", "all"] = "upper"  # which of the backbone's blocks learn; batch norm never does
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 40
+    steps: Annotated[int, Field(ge=1)] = 40  # batches an epoch
+    batch: Annotated[int, Field(ge=2, le=512)] = 8
+    rate: Annotated[float, Field(gt=0, lt=1)] = 2e-3  # peak learning rate of the heads
+    backbone_rate: Annotated[float, Field(ge=0, le=1)] = (
+        0.5  # times `rate`, for the deepest block; half for each group below
+    )
+    patience: Annotated[int, Field(ge=1)] = 12  # epochs without a better validation loss until the end
+    flips: bool = True  # mirrored parts are good parts, too
+    mixing: bool = False  # MixUp and CutMix
+    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = (
+        0.2  # of the labelled defects, for early stopping and calibration
+    )
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Recipe:
+        if self.native and self.side is not None:
+            raise ValueError("side and native = true are two sizes; leave one out")
+        return self
+
+
+OPTIONS: dict[str, type] = {
+    "backbone": str,
+    "weights": Path,
+    "side": int,
+    "patch_stride": int,
+    "fine_weight": float,
+    "bank": int,
+    "top_k": int,
+    "holdout_share": float,
+    "group_regex": str,
+    "alpha": float,
+    "seed": int,
+    "labelled": int,
+    "epochs": int,
+    "steps": int,
+    "batch": int,
+    "rate": float,
+    "backbone_rate": float,
+    "patience": int,
+}
+SWITCHES = ("native", "artificial", "flips", "mixing")
+
+
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """--config FILE and one option for each of the recipe's common keys."""
+    parser.add_argument("--config", type=Path, help="a recipe (train/configs/*.toml)")
+    for key, kind in OPTIONS.items():
+        default = Recipe.model_fields[key].default
+        parser.add_argument(f"--{key.replace('_', '-')}", type=kind, help=f"default {default}")
+    for key in SWITCHES:
+        default = Recipe.model_fields[key].default
+        parser.add_argument(f"--{key}", action=argparse.BooleanOptionalAction, help=f"default {default}")
+    parser.add_argument("--unfreeze", choices=("none", "upper", "all"), help="default upper")
+
+
+def recipe_from(args: argparse.Namespace) -> Recipe:
+    """The recipe of a parsed command line: defaults, then --config, then single options. Raises RecipeError."""
+    data: dict[str, Any] = {}
+    if args.config is not None:
+        try:
+            data = tomllib.loads(args.config.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecipeError(f"{args.config}: cannot be read ({error.strerror})") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{args.config}: not valid TOML: {error}") from None
+    keys = (*OPTIONS, *SWITCHES, "unfreeze")
+    data |= {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"recipe: {key}: {first['msg']} (got {first['input']!r})") from None

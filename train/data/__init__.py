@@ -1,0 +1,1 @@
+"""Photos on disk become samples, roles and batches."""

@@ -1,0 +1,161 @@
+"""What the heads see: good parts, labelled defects and artificial ones, drawn so that none drowns the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset as TorchDataset
+
+from edge.core.types import Image
+from edge.inference.preprocess import InputSpec, inspected_box, load_image, prepare
+from train.config import Recipe
+from train.data.anomalies import MARKED, add_anomaly, transplant
+from train.data.augment import Augment
+from train.data.dataset import GOOD, Sample, load_mask
+
+CACHE_BYTES = 2_000_000_000  # decoded images that stay in memory
+LABELLED, ARTIFICIAL = 0.45, 0.25  # shares of a batch, where both kinds exist; the rest is good
+ONLY_ARTIFICIAL = 0.55  # without labels
+TRANSPLANTED = 0.4  # of the labelled defects that have a mask: seen on another part
+MIN_VALIDATION_DEFECTS = 8  # with fewer, artificial ones are added
+CROPPED = 2  # of three batches show a quarter of each part: more steps in the same time, and small defects weigh more
+
+Mask = NDArray[np.float32]
+# image (3, H, W), mask (1, H, W), defective 0/1, type index or -1, 1 where the mask may be believed
+Example = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+class Photos:
+    """Samples at the model's input size, decoded once as far as memory allows."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        self.load = lru_cache(max(16, CACHE_BYTES // (spec.width * spec.height * 7)))(self._load)
+
+    def _load(self, sample: Sample) -> tuple[Image, Mask]:
+        """(H, W, 3) uint8 RGB as the device prepares it, and the (H, W) share of each pixel that is marked."""
+        frame = load_image(sample.path)
+        size = self._spec.width, self._spec.height
+        mask = np.zeros(size[::-1], np.float32)
+        if sample.mask is not None:
+            x, y, width, height = inspected_box(frame.shape, self._spec)
+            whole = load_mask(sample.mask, (frame.shape[0], frame.shape[1]))[y : y + height, x : x + width]
+            shrinks = size[0] <= width and size[1] <= height
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            mask = np.asarray(cv2.resize(whole.astype(np.float32), size, interpolation=how), dtype=np.float32)
+        return np.ascontiguousarray(prepare(frame, self._spec)[0]), mask
+
+
+class Draws(TorchDataset[Example]):
+    """The examples of one epoch: number i is the same whichever process draws it, and after a resumption too."""
+
+    def __init__(
+        self, photos: Photos, goods: Sequence[Sample], defects: Sequence[Sample], types: Sequence[str], recipe: Recipe
+    ) -> None:
+        self._photos, self._goods, self._recipe = photos, goods, recipe
+        names = types or sorted({sample.label for sample in defects})  # a single kind of defect has no name to learn
+        self._by_type = [[sample for sample in defects if sample.label == name] for name in names]
+        self._augment = Augment(recipe)
+        self.epoch = 0
+        self.rank = 0
+
+    def __len__(self) -> int:
+        return self._recipe.steps * self._recipe.batch
+
+    def __getitem__(self, index: int) -> Example:
+        rng = np.random.default_rng([self._recipe.seed, self.epoch, self.rank, index])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            image, mask, kind, believed = self._draw(rng)
+            pixels, marked = self._augment(image, mask, rng)
+        if index // self._recipe.batch % 3 < CROPPED:
+            pixels, marked = _crop(pixels, marked, rng) if believed else _shrunk(pixels, marked)
+        # Moved out of the picture, a defect is none; without a mask its label has to do.
+        defective = float((marked > MARKED).any()) if believed else float(kind is not None)
+        known = -1 if kind is None or not defective else kind
+        return pixels, marked, torch.tensor(defective), torch.tensor(known), torch.tensor(float(believed))
+
+    def _draw(self, rng: np.random.Generator) -> tuple[Image, Mask, int | None, bool]:
+        """Image, mask, index of the defect's type, and whether the mask tells the truth. Types are drawn alike."""
+        labelled = LABELLED if self._by_type else 0.0
+        artificial = ARTIFICIAL if self._by_type else ONLY_ARTIFICIAL
+        chance = rng.random()
+        if chance < labelled:
+            kind = int(rng.integers(len(self._by_type)))
+            sample = _any(self._by_type[kind], rng)
+            image, mask = self._photos.load(sample)
+            believed = bool((mask > MARKED).any())
+            if believed and rng.random() < TRANSPLANTED:
+                image, mask = transplant(image, mask, self._photos.load(_any(self._goods, rng))[0], rng)
+            return image, mask, kind, believed
+        image, mask = self._photos.load(_any(self._goods, rng))
+        if chance < labelled + artificial:
+            image, drawn = add_anomaly(image, self._photos.load(_any(self._goods, rng))[0], rng)
+            mask = drawn.astype(np.float32)
+        return image, mask, None, True
+
+
+def _window(shape: Sequence[int]) -> tuple[int, int]:
+    """Half the sides, as multiples of 16."""
+    return max(64, shape[0] // 32 * 16), max(64, shape[1] // 32 * 16)
+
+
+def _shrunk(pixels: Tensor, marked: Tensor) -> tuple[Tensor, Tensor]:
+    """The whole part at the size of a window: a window of a defect that nobody marked might show none."""
+    size = _window(pixels.shape[1:])
+    small, mask = (functional.interpolate(one[None], size, mode="area")[0] for one in (pixels, marked))
+    return small, mask
+
+
+def _crop(pixels: Tensor, marked: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A window round a marked pixel, if there is one, else anywhere."""
+    size = _window(pixels.shape[1:])
+    places = (marked[0] > MARKED).nonzero()
+    centre = places[int(rng.integers(len(places)))].tolist() if len(places) else [-1, -1]
+    start = []
+    for side, whole, at in zip(size, pixels.shape[1:], centre, strict=True):
+        low, high = (0, whole - side) if at < 0 else (at - side + 1, at)
+        start.append(int(rng.integers(max(0, low), max(0, min(high, whole - side)) + 1)))
+    (y, x), (h, w) = start, size
+    return pixels[:, y : y + h, x : x + w], marked[:, y : y + h, x : x + w]
+
+
+def _any(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
+    return samples[int(rng.integers(len(samples)))]
+
+
+def validation_examples(
+    photos: Photos, samples: Sequence[Sample], types: Sequence[str], recipe: Recipe
+) -> list[Example]:
+    """Every sample as it is, and where too few are defective each good one with an artificial defect as well."""
+    rng = np.random.default_rng([recipe.seed, 7])
+    goods = [sample for sample in samples if sample.label == GOOD]
+    examples = []
+    for sample in samples:
+        image, mask = photos.load(sample)
+        kind = types.index(sample.label) if sample.label in types else -1
+        believed = sample.label == GOOD or bool((mask > MARKED).any())
+        examples.append(_example(image, mask, sample.label != GOOD, kind, believed))
+    if len(samples) - len(goods) < MIN_VALIDATION_DEFECTS:
+        for sample in goods:
+            image, drawn = add_anomaly(photos.load(sample)[0], photos.load(_any(goods, rng))[0], rng)
+            examples.append(_example(image, drawn.astype(np.float32), True, -1, True))
+    return examples
+
+
+def _example(image: Image, mask: Mask, defective: bool, kind: int, believed: bool) -> Example:
+    pixels = torch.from_numpy(image).permute(2, 0, 1).float()
+    return (
+        pixels,
+        torch.from_numpy(mask)[None],
+        torch.tensor(float(defective)),
+        torch.tensor(kind),
+        torch.tensor(float(believed)),
+    )

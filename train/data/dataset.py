@@ -1,0 +1,203 @@
+"""Folders in MVTec layout: reading them, hashing them, and splitting the good ones.
+
+`train/good` is needed; `train/<defect>` (labelled defects to learn from), `test/good`, `test/<defect>` and
+`ground_truth/<defect>/<stem>_mask.png` are optional.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.inference.preprocess import IMAGE_SUFFIXES, image_files
+from train import TrainError
+from train.data.parts import GROUPS_FILE, PartError, part_keys, read_groups
+
+GOOD = "good"
+MASK_ENDING = "_mask.png"
+MIN_GOOD = 20
+
+
+class DataError(TrainError):
+    """A data set that cannot be trained or measured on; one line for each problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a data set."""
+
+    path: Path
+    label: str  # "good" or the type of defect
+    mask: Path | None  # where the defect is; None for good images and where nobody drew one
+    part: str | None = None  # the physical part it shows, as far as groups.csv tells
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What a folder holds, in the order of the names."""
+
+    root: Path
+    train_good: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    train_defects: tuple[Sample, ...] = ()  # labelled defects to learn from
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All of them."""
+        return (*self.train_good, *self.train_defects, *self.test)
+
+
+def read_dataset(root: Path) -> Dataset:
+    """List a folder in MVTec layout without decoding anything.
+
+    Raises DataError when the folder or its train/good is missing or empty, PartError when groups.csv is not usable.
+    """
+    dataset = scan_dataset(root)
+    if not dataset.train_good:
+        raise DataError(missing_goods(root))
+    return dataset
+
+
+def scan_dataset(root: Path) -> Dataset:
+    """As read_dataset, but a folder without good images is listed, not refused."""
+    try:
+        if not root.exists():
+            raise DataError(f"{root}: no such folder; name the folder that holds train/good")
+        if not root.is_dir():
+            raise DataError(f"{root}: is a file; name the folder that holds train/good")
+        if not any(root.iterdir()):
+            raise DataError(f"{root}: the folder is empty; put photographs of good parts into {root / 'train' / GOOD}")
+        groups = read_groups(root)
+        goods = images_in(root / "train" / GOOD)
+        test = [sample for folder in label_folders(root / "test") for sample in _samples(root, folder, groups)]
+        bad = [folder for folder in label_folders(root / "train") if folder.name != GOOD]
+        train_defects = [sample for folder in bad for sample in _samples(root, folder, groups)]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    train_good = [Sample(path, GOOD, None, groups.get(path.relative_to(root).as_posix())) for path in goods]
+    _refuse_shared_masks(test, train_defects)
+    return Dataset(root, tuple(train_good), tuple(test), tuple(train_defects))
+
+
+def missing_goods(root: Path) -> str:
+    """The fact and the remedy when there is nothing to train on."""
+    folder = root / "train" / GOOD
+    state = "holds no image" if folder.is_dir() else "does not exist"
+    return f"{folder}: {state}; training needs photographs of good parts there ({' '.join(IMAGE_SUFFIXES)})"
+
+
+def label_folders(folder: Path) -> list[Path]:
+    """The folders of train/ or test/, good first, the defects by name."""
+    if not folder.is_dir():
+        return []
+    return sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: (p.name != GOOD, p.name))
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files directly in a folder; none when there is no such folder."""
+    return [path for path in image_files(folder) if path.is_file()] if folder.is_dir() else []
+
+
+def _samples(root: Path, folder: Path, groups: Mapping[str, str]) -> list[Sample]:
+    samples = []
+    for path in images_in(folder):
+        mask = root / "ground_truth" / folder.name / f"{path.stem}{MASK_ENDING}"
+        found = mask if folder.name != GOOD and mask.is_file() else None
+        samples.append(Sample(path, folder.name, found, groups.get(path.relative_to(root).as_posix())))
+    return samples
+
+
+def _refuse_shared_masks(test: Sequence[Sample], train: Sequence[Sample]) -> None:
+    """train/crack/1.jpg and test/crack/1.jpg would both own ground_truth/crack/1_mask.png."""
+    owners = {sample.mask: sample.path for sample in test if sample.mask is not None}
+    for sample in train:
+        if sample.mask in owners:
+            raise DataError(
+                f"{sample.mask}: is the mask of {sample.path} and of {owners[sample.mask]}; rename one image"
+            )
+
+
+def load_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Read a mask of the given (height, width); True where a pixel is not 0. Raises DataError."""
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+    except cv2.error as error:
+        raise DataError(f"{path}: the mask is refused ({error.err}); save it as PNG again") from error
+    if mask is None:
+        raise DataError(f"{path}: not a readable image; save the mask as PNG again")
+    if mask.shape != tuple(shape):
+        raise DataError(
+            f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]}, but its image is {shape[1]}x{shape[0]}; "
+            "draw it on the image at its full size"
+        )
+    return np.asarray(mask > 0)
+
+
+def dataset_sha256(dataset: Dataset) -> str:
+    """A hash of every image, mask and groups.csv: relative names and bytes, in the order of the names."""
+    files = [sample.path for sample in dataset.samples]
+    files += [sample.mask for sample in dataset.samples if sample.mask is not None]
+    groups = dataset.root / GROUPS_FILE
+    files += [groups] if groups.is_file() else []
+    digest = hashlib.sha256()
+    for name, file in sorted((file.relative_to(dataset.root).as_posix(), file) for file in files):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def split_goods(
+    samples: Sequence[Sample],
+    holdout_share: float,
+    seed: int,
+    group_regex: str | None = None,
+    group_gap: int = 0,
+) -> tuple[list[Sample], list[Sample]]:
+    """Split into (fit, holdout), each in the order given; all images of one part go to one side.
+
+    The part is told by groups.csv or by the rule (train.data.parts.part_keys); without either, every image is a part.
+    Parts are drawn at random until the holdout has at least its share of the images; one part at least stays on
+    each side. Raises DataError when the share is not between 0 and 1 or there are fewer than two parts.
+    """
+    if not 0 < holdout_share < 1:
+        raise DataError(f"the holdout share is {holdout_share}; it must lie between 0 and 1")
+    parts = part_names(samples, group_regex, group_gap)
+    sizes = Counter(parts)
+    if len(sizes) < 2:
+        raise DataError(f"{len(samples)} good images show {len(sizes)} part; holding some out needs at least 2 parts")
+    order = sorted(sizes)
+    random.Random(seed).shuffle(order)
+    wanted = math.ceil(holdout_share * len(samples) - 1e-9)
+    held: set[str] = set()
+    taken = 0
+    for part in order[:-1]:
+        if taken >= wanted:
+            break
+        held.add(part)
+        taken += sizes[part]
+    paired = list(zip(samples, parts, strict=True))
+    return [s for s, part in paired if part not in held], [s for s, part in paired if part in held]
+
+
+def part_names(samples: Sequence[Sample], group_regex: str | None = None, group_gap: int = 0) -> list[str]:
+    """The physical part each image shows: by groups.csv, by the rule, or every image its own."""
+    if group_regex is None:
+        if group_gap:
+            raise PartError("group_gap is set without group_regex; say which number of the name it compares")
+        return [f"file {s.path}" if s.part is None else f"part {s.part}" for s in samples]
+    if any(sample.part is not None for sample in samples):
+        raise PartError(f"{GROUPS_FILE} and group_regex both tell the parts; keep one of them")
+    return part_keys([sample.path for sample in samples], group_regex, group_gap)

@@ -1,0 +1,85 @@
+"""Which photographs show the same physical part, so that a split never puts one part on both sides.
+
+Nothing is guessed: without a rule every image is a part of its own. A rule is either `groups.csv` at the root of the
+data set (columns file,group) or a regular expression whose first group, found in the file's name, is the part. Where
+a camera numbers its frames instead of the parts, a gap joins numbers at most that far apart into one part.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from train import TrainError
+
+GROUPS_FILE = "groups.csv"
+
+
+class PartError(TrainError):
+    """A rule for telling parts apart does not fit the data set."""
+
+
+def part_keys(files: Sequence[Path], group_regex: str, group_gap: int = 0) -> list[str]:
+    """The part each file shows according to its name, in the order of the files.
+
+    With a gap the expression must find numbers; numbers at most that far from the next one are one part. Raises
+    PartError when the expression is malformed, has no group, or does not match a name.
+    """
+    pattern = _compile(group_regex)
+    found = [_match(pattern, file) for file in files]
+    return _join(files, found, group_gap) if group_gap else [f"part {value}" for value in found]
+
+
+def read_groups(root: Path) -> dict[str, str]:
+    """groups.csv as {file relative to the root: group}; empty when there is none. Raises PartError."""
+    path = root / GROUPS_FILE
+    if not path.exists():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream)
+            if not {"file", "group"} <= set(rows.fieldnames or ()):
+                raise PartError(f"{path}: the first line must be file,group")
+            groups = {row["file"]: row["group"] for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PartError(f"{path}: cannot be read as a CSV table ({error})") from error
+    for file, group in groups.items():
+        if not file or not group:
+            raise PartError(f"{path}: a line lacks its file or its group (file {file!r}, group {group!r})")
+        if not (root / file).is_file():
+            raise PartError(f"{path}: names {file}, which does not exist; paths are relative to {root}")
+    return groups
+
+
+def _compile(group_regex: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(group_regex)
+    except re.error as error:
+        raise PartError(f"group_regex {group_regex!r} is not a regular expression ({error})") from error
+    if not pattern.groups:
+        raise PartError(f"group_regex {group_regex!r} has no group; put the part's name in parentheses")
+    return pattern
+
+
+def _match(pattern: re.Pattern[str], file: Path) -> str:
+    match = pattern.search(file.name)
+    if match is None or match[1] is None:
+        raise PartError(f"group_regex {pattern.pattern!r} does not match {file.name}; it must fit every good image")
+    return match[1]
+
+
+def _join(files: Sequence[Path], found: Sequence[str], gap: int) -> list[str]:
+    """Chain numbers at most `gap` apart; the lowest number names the part."""
+    for file, value in zip(files, found, strict=True):
+        if not value.isdecimal():
+            raise PartError(f"group_gap needs numbers, but group_regex finds {value!r} in {file.name}")
+    names: dict[int, str] = {}
+    previous, name = None, ""
+    for number in sorted({int(value) for value in found}):
+        if previous is None or number - previous > gap:
+            name = f"part {number}"
+        names[number] = name
+        previous = number
+    return [names[int(value)] for value in found]

@@ -1,0 +1,62 @@
+"""Which images may measure a model: those it has never seen, with masks that fit them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from edge.inference.preprocess import load_image
+from train import TrainError
+from train.data.dataset import GOOD, DataError, Dataset, Sample, load_mask
+from train.run import progress
+
+DIGITS = 16  # of an image's sha256: enough to know it again
+
+
+class UnseenError(TrainError):
+    """A test set that cannot be measured on; one line for each problem."""
+
+
+def image_sha256(files: Iterable[Path]) -> list[str]:
+    """The first 16 hex digits of each file's sha256, sorted; raises UnseenError naming a file that is gone."""
+    try:
+        return sorted({_sha256(path) for path in files})
+    except FileNotFoundError as error:
+        raise UnseenError(f"{error.filename}: was trained on and is gone; put it back, or run fit again") from None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
+
+
+def unseen(dataset: Dataset, seen: Collection[str]) -> tuple[list[Sample], list[Sample]]:
+    """The test images as (to measure on, left out because their sha256 is among the seen ones)."""
+    known = frozenset(seen)
+    kept: list[Sample] = []
+    left_out: list[Sample] = []
+    for sample in dataset.test:
+        (left_out if known and _sha256(sample.path) in known else kept).append(sample)
+    return kept, left_out
+
+
+def both_kinds(samples: Iterable[Sample]) -> bool:
+    """Are there good images and defective ones?"""
+    return {sample.label == GOOD for sample in samples} == {True, False}
+
+
+def check_masks(samples: Sequence[Sample]) -> list[Sample]:
+    """Decode every mask before anything is measured; returns the samples whose mask marks nothing.
+
+    Raises UnseenError with a line for each mask that cannot be read or has another size than its image.
+    """
+    problems, empty = [], []
+    for sample in progress([s for s in samples if s.mask is not None], "masks"):
+        try:
+            if sample.mask is not None and not load_mask(sample.mask, load_image(sample.path).shape[:2]).any():
+                empty.append(sample)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise UnseenError("\n".join(problems))
+    return empty

@@ -1,0 +1,1 @@
+"""The float network becomes the INT8 file that ships."""

@@ -1,0 +1,68 @@
+"""How much each convolution's rounding alone changes what the float network says: measured, operator by operator."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from edge.core.types import Image
+from edge.inference.preprocess import InputSpec
+from train.int8.graph import finish, fold_weights, operators
+from train.run import progress
+
+Block = tuple[str, ...]
+
+
+def blocks(names: Iterable[str]) -> list[Block]:
+    """Operators that stay or go together: the parts of the memory bank are one, every other convolution its own."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.rpartition(".")[0] if name.rpartition(".")[2].isdigit() else name, []).append(name)
+    return [tuple(group) for group in found.values()]
+
+
+def most_sensitive(model: ModelProto, tensors: Sequence[Image], spec: InputSpec) -> list[tuple[Block, float]]:
+    """Blocks of an exported Q/DQ graph, the one that INT8 hurts most first, with the damage.
+
+    Damage: root mean square change of the anomaly map, as a share of its own root mean square, when the block alone
+    is INT8 and every other convolution float.
+    """
+    names = operators(model)
+    expected = _maps(model, names, tensors, spec)
+    damage = []
+    for block in progress(blocks(names), "sensitivity"):
+        found = _maps(model, [name for name in names if name not in block], tensors, spec)
+        damage.append((block, float(np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)))))
+    return sorted(damage, key=lambda pair: -pair[1])
+
+
+def _maps(
+    model: ModelProto, kept_float: Sequence[str], tensors: Sequence[Image], spec: InputSpec
+) -> NDArray[np.float32]:
+    variant = copy.deepcopy(model)
+    fold_weights(variant, kept_float)
+    finish(variant, spec.height, spec.width)
+    session = onnxruntime.InferenceSession(variant.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.stack([session.run(["anomaly_map"], {"image": tensor})[0] for tensor in tensors])
+
+
+def input_means(model: ModelProto, tensors: Sequence[Image], spec: InputSpec) -> dict[str, NDArray[np.float32]]:
+    """Each convolution's mean input, (C,), over prepared images; from a Q/DQ graph of which nothing is rounded."""
+    variant = copy.deepcopy(model)
+    names = operators(variant)
+    fold_weights(variant, names)
+    finish(variant, spec.height, spec.width)
+    graph = variant.graph
+    graph.initializer.append(numpy_helper.from_array(np.array([0, 2, 3], np.int64), "over_places"))
+    wanted = [f"input_mean:{name}" for name in names]  # no exporter calls a value so
+    for node, mean in zip([node for node in graph.node if node.op_type == "Conv"], wanted, strict=True):
+        graph.node.append(helper.make_node("ReduceMean", [node.input[0], "over_places"], [mean], keepdims=0))
+        graph.output.append(helper.make_tensor_value_info(mean, TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(variant.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = [session.run(wanted, {"image": tensor}) for tensor in tensors]
+    return {name: np.mean([run[index] for run in found], axis=0) for index, name in enumerate(names)}

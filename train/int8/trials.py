@@ -1,0 +1,170 @@
+"""What INT8 costs: the same held-out images through the float and the INT8 file, and which attempt is good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+
+from edge.core.types import Image
+from edge.inference.detector import Detector
+from edge.inference.preprocess import InputSpec, inspected_box, load_image, prepare
+from train.data.dataset import GOOD
+from train.int8.ranges import Observer
+from train.int8.sensitivity import Block
+from train.run import FitReport
+from train.stages.calibrate import MIN_HOLDOUT, set_threshold
+
+MAX_AUROC_DROP = 0.002
+MAX_FLIPS = 0.005  # share of images whose verdict INT8 changes, each file with the threshold its own scores set
+MIN_GOODS = 20  # with fewer held-out goods chance decides, and nothing but the first way is tried
+MOST_GOODS = 60  # held-out goods that are marked and scored: bounds the time
+MOST_FLOAT = 4  # blocks of operators that may stay float
+MARKS = (0.5, 0.25, 0.12)  # how far a marked square is turned over: plain, faint, hardly there
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One way to quantise."""
+
+    what: str
+    observer: Observer = "minmax"  # how an activation's range follows from the values seen
+    images: int = 64  # good images the ranges are measured on
+    correct_bias: bool = False
+    float_operators: tuple[str, ...] = ()
+    aware: bool = False  # with weights that were trained in INT8 (train/int8/aware.py)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one way to quantise did to the scores of the held-out images."""
+
+    settings: Settings
+    auroc_drop: float | None  # None: there are no defects to tell from goods
+    correlation: float  # Spearman, INT8 scores against float scores
+    flips: float
+    images: int
+
+    @property
+    def most_flips(self) -> float:
+        """One image is no evidence, however few there are."""
+        return max(MAX_FLIPS, 1 / self.images)
+
+    @property
+    def passed(self) -> bool:
+        return (self.auroc_drop or 0.0) <= MAX_AUROC_DROP and self.flips <= self.most_flips
+
+    @property
+    def loss(self) -> tuple[float, float]:
+        """What is over the limits, in units of them, then the disorder of the scores: lower is better."""
+        over = max(0.0, (self.auroc_drop or 0.0) / MAX_AUROC_DROP - 1) + max(0.0, self.flips / self.most_flips - 1)
+        return over, 1.0 - self.correlation
+
+    @property
+    def words(self) -> str:
+        drop = "no defects to tell" if self.auroc_drop is None else f"image AUROC {-self.auroc_drop:+.4f}"
+        return f"{self.settings.what}: {drop}, correlation {self.correlation:.4f}, verdicts changed {self.flips:.2%}"
+
+    def facts(self, chosen: bool) -> dict[str, Any]:
+        """As quantize.json and the report hold it."""
+        numbers = {key: value for key, value in asdict(self).items() if key not in ("settings", "images")}
+        settings = {"what": self.settings.what, "float_operators": list(self.settings.float_operators)}
+        return {**settings, **numbers, "chosen": chosen}
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Prepared images that no weight, range or bank row comes from, and which of them show a defect."""
+
+    tensors: tuple[Image, ...]
+    defective: NDArray[np.bool_]
+    source: str
+
+    @property
+    def enough(self) -> bool:
+        return int(np.sum(~self.defective)) >= MIN_GOODS
+
+    def scores(self, model: Path, spec: InputSpec) -> NDArray[np.float64]:
+        """(N,) scores of a model file through the device's code."""
+        detector = Detector(model, spec)
+        return np.array([detector.predict_prepared(tensor).score for tensor in self.tensors])
+
+
+def held_out(report: FitReport) -> HeldOut:
+    """The held-out goods and the validation images; without a labelled defect among them, the goods with marks."""
+    goods = [report.data / name for name in report.holdout_images][:MOST_GOODS]
+    kept = [report.data / name for name in report.validation_images]
+    images = [(load_image(path), False) for path in goods]
+    images += [(load_image(path), path.parent.name != GOOD) for path in kept]
+    source = f"{len(images)} held-out images"
+    if not any(bad for _, bad in images):
+        rng = np.random.default_rng(report.recipe.seed)
+        images += [(marked(image, report.input, share, rng), True) for image, _ in images for share in MARKS]
+        source = f"{len(goods) + len(kept)} held-out goods, and each with {len(MARKS)} synthetic marks"
+    tensors = tuple(prepare(image, report.input) for image, _ in images)
+    return HeldOut(tensors, np.array([bad for _, bad in images]), source)
+
+
+def marked(image: Image, spec: InputSpec, share: float, rng: np.random.Generator) -> Image:
+    """The image with a square of a tenth of its inspected side, somewhere, moved by a share of the grey scale."""
+    x, y, width, height = inspected_box(image.shape, spec)
+    side = max(8, min(width, height) // 10)
+    left, top = x + int(rng.integers(width - side)), y + int(rng.integers(height - side))
+    found = image.copy()
+    part = found[top : top + side, left : left + side].astype(np.int16)
+    towards = 1 if part.mean() < 128 else -1
+    found[top : top + side, left : left + side] = np.clip(part + round(255 * share) * towards, 0, 255).astype(np.uint8)
+    return found
+
+
+def compare(settings: Settings, images: HeldOut, int8: NDArray[np.float64], fp32: NDArray[np.float64]) -> Trial:
+    """Measure a trial from the two files' scores of the same images."""
+    drop = None
+    if images.defective.any() and not images.defective.all():
+        drop = float(roc_auc_score(images.defective, fp32) - roc_auc_score(images.defective, int8))
+    flips = float(np.mean(_rejected(images, int8) != _rejected(images, fp32)))
+    return Trial(settings, drop, float(spearmanr(int8, fp32).statistic), flips, len(int8))
+
+
+def _rejected(images: HeldOut, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Verdicts with the threshold that these scores of the goods set, as `calibrate` does."""
+    goods = scores[~images.defective]
+    if len(goods) < MIN_HOLDOUT:
+        return np.zeros(len(scores), np.bool_)
+    return scores >= set_threshold(goods.tolist(), 0.01).value
+
+
+def plan(
+    images: int, tried: Sequence[Trial], sensitive: Callable[[Settings], Sequence[Block]], heads: bool
+) -> Iterator[Settings]:
+    """What to try next, as long as nothing tried keeps the limits: what costs the station nothing first.
+
+    images: how many good ones set the ranges at first. sensitive: the blocks of operators that INT8 hurts most, the
+    worst first; asked for once. heads: the network has some; the last thing tried is then to train it in INT8.
+    """
+    yield Settings("all operators INT8, ranges: extremes", images=images)
+    yield Settings("ranges: 99.99 % quantiles", observer="percentile", images=images)
+    yield Settings("ranges: KL divergence", observer="kl", images=images)
+    best = choose(tried).settings
+    yield replace(best, what=f"{best.what}; {2 * best.images} calibration images", images=2 * best.images)
+    best = choose(tried).settings
+    yield replace(best, what=f"{best.what}; bias corrected", correct_bias=True)
+    best = choose(tried).settings
+    names: tuple[str, ...] = ()
+    for block in sensitive(best)[:MOST_FLOAT]:
+        names += block
+        yield replace(best, what=f"{best.what}; {len(names)} operators float", float_operators=names)
+    if heads:
+        best = choose(tried).settings
+        yield replace(best, what=f"{best.what}; trained in INT8", aware=True)
+
+
+def choose(trials: Sequence[Trial]) -> Trial:
+    """The first that keeps the limits, else the one that is least over them."""
+    return next((trial for trial in trials if trial.passed), min(trials, key=lambda trial: trial.loss))

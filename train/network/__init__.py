@@ -1,0 +1,1 @@
+"""The network: backbone, memory bank, heads, their fusion, and how the heads are trained."""

@@ -1,0 +1,128 @@
+"""The network that ships: one backbone, a normality head, two more where defects were learned; one static graph."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.network.backbones import Backbone
+from train.network.fusion import PART_LIMIT, SOFTNESS, Fusion
+from train.network.heads import DefectHeads
+
+BANK_ROWS = 512
+
+
+class PatchFeatures(nn.Module):
+    """(1, 3, H, W) float 0..255 RGB -> (1, C, H/s, W/s), a patch every s = 8 or 16 pixels: two stages side by side.
+
+    Locally aware patch features as in PatchCore (Roth et al. 2022, section 3.1): with s = 8 each stage is averaged
+    over 3x3 and the coarse one enlarged, with s = 16 the fine one is averaged over 2x2, which has a quarter of the
+    patches (docs/decisions/0005). The average does not count its padding: OpenVINO's INT8 pooling pads with 0
+    instead of the zero point otherwise.
+    """
+
+    def __init__(self, backbone: Backbone, stride: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.stride = stride
+        self.fine_channels = backbone.channels[-2]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.patches(self.backbone(image))
+
+    def patches(self, stages: Sequence[Tensor]) -> Tensor:
+        """The same from the backbone's stages."""
+        fine, coarse = stages[-2:]
+        coarse = functional.avg_pool2d(coarse, 3, 1, 1, count_include_pad=False)
+        if self.stride == 16:
+            return torch.cat([functional.avg_pool2d(fine, 2), coarse], dim=1)
+        fine = functional.avg_pool2d(fine, 3, 1, 1, count_include_pad=False)
+        coarse = functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.cat([fine, coarse], dim=1)
+
+
+class NormalityHead(nn.Module):
+    """Features (1, C, h, w) -> (1, 1, h, w) distance to the nearest of N normal patches, per standardised channel.
+
+    |q - m|^2 = |q|^2 - 2 q.m + |m|^2, so the memory bank is a 1x1 convolution followed by a minimum over
+    channels: no index, and it quantises like any other layer. It is computed BANK_ROWS rows at a time, so that what
+    the minimum reads is still in the cache and a large input does not need N maps at once.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor, bank: Tensor) -> None:
+        """mean, std: (C,) of the features; bank: (N, C) standardised normal patches."""
+        super().__init__()
+        channels = bank.shape[1]
+        self.register_buffer("mean", mean.view(1, channels, 1, 1))
+        self.register_buffer("std", std.view(1, channels, 1, 1))
+        self.bank = nn.ModuleList(_distances(rows) for rows in bank.tensor_split(-(-len(bank) // BANK_ROWS)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        query = (features - self.mean) / self.std
+        nearest = functools.reduce(torch.minimum, (rows(query).amin(dim=1, keepdim=True) for rows in self.bank))
+        squared = (query * query).sum(dim=1, keepdim=True) + nearest
+        return squared.clamp_min(0.0).sqrt() / features.shape[1] ** 0.5
+
+
+def _distances(rows: Tensor) -> nn.Conv2d:
+    """(N, C) normal patches -> the convolution that gives -2 q.m + |m|^2 for each."""
+    convolution = nn.Conv2d(rows.shape[1], len(rows), 1)
+    with torch.no_grad():
+        convolution.weight.copy_(-2.0 * rows[:, :, None, None])
+        convolution.bias.copy_((rows * rows).sum(dim=1))
+    return convolution
+
+
+class InspectionNet(nn.Module):
+    """What is exported: image (1, 3, H, W) float 0..255 RGB -> score (1,), anomaly_map (1, 1, h, w).
+
+    Without the heads that learn from defects, the map is the normality head's at stride s. With them it is at stride 4,
+    softplus(log odds / 16) / ln 2 of the three opinions added up (train.network.fusion): 1 at even odds, never
+    negative, and never falling when an opinion rises; the part's own logit moves the whole map, within limits.
+
+    The score is the mean of the map's highest values: one hot cell is noise more often than a defect is that small,
+    since every cell has already seen 3x3 patches. A score at the threshold implies a cell at it.
+    """
+
+    def __init__(
+        self,
+        features: PatchFeatures,
+        head: NormalityHead,
+        top_k: int,
+        heads: DefectHeads | None = None,
+        fusion: Fusion | None = None,
+    ) -> None:
+        """top_k: cells of the map that make the score; heads and fusion: both or neither."""
+        super().__init__()
+        self.features = features
+        self.head = head
+        self.heads = heads
+        self.fusion = fusion
+        self.top_k = top_k
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        stages = self.features.backbone(image)
+        anomaly_map = self.head(self.features.patches(stages))
+        types: tuple[Tensor, ...] = ()
+        if self.heads is not None and self.fusion is not None:
+            logits, parts = self.heads(stages)
+            anomaly_map = self._fused(anomaly_map, logits, parts[:, :1], self.fusion)
+            types = (parts[:, 1:].softmax(dim=1),) if parts.shape[1] > 2 else ()
+        return top_mean(anomaly_map, self.top_k), anomaly_map, *types
+
+    def _fused(self, anomaly_map: Tensor, logits: Tensor, part: Tensor, fusion: Fusion) -> Tensor:
+        finer = functional.interpolate(anomaly_map, size=logits.shape[-2:], mode="bilinear", align_corners=False)
+        odds = fusion.normality * finer + fusion.segmentation * logits
+        of_part = fusion.classification * part.clamp(-PART_LIMIT, PART_LIMIT) + fusion.bias
+        odds = odds + of_part[:, :, None, None]
+        return functional.softplus(odds / SOFTNESS) / math.log(2.0)
+
+
+def top_mean(maps: Tensor, count: int) -> Tensor:
+    """(N, 1, h, w) -> (N,): the mean of each map's highest values."""
+    return torch.topk(maps.flatten(1), count, dim=1).values.mean(dim=1)

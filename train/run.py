@@ -1,0 +1,120 @@
+"""The folder of one training run: what each stage leaves for the next, and its report beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from tqdm import tqdm
+
+from edge.inference.preprocess import InputSpec
+from train import TrainError
+from train.config import Recipe
+
+HEADS = "heads.json"  # epochs of what was trained by gradient; absent where nothing was
+Item = TypeVar("Item")
+_RECORDED = ("torch", "timm", "neural_compressor", "onnx", "openvino", "onnxruntime", "numpy")
+
+
+class WorkError(TrainError):
+    """A stage was called before the stage it needs."""
+
+
+class FitReport(BaseModel):
+    """fit.json: what was trained on what; every later stage starts here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    data: Path
+    dataset_sha256: str
+    input: InputSpec
+    fit_images: tuple[str, ...]  # relative to data
+    holdout_images: tuple[str, ...]  # good images the model has never seen
+    defect_images: tuple[str, ...] = ()  # labelled defects trained on
+    left_out_images: tuple[str, ...] = ()  # of test/, other images of parts that were trained on: not measured
+    types: tuple[str, ...] = ()  # of defects, as far as the network tells them apart
+    validation_images: tuple[str, ...] = ()  # kept from training, defects and goods: early stopping and calibration
+    feature_channels: int
+    bank_rows: int
+    seconds: float
+    git_commit: str
+    versions: dict[str, str]
+
+    @property
+    def seen_images(self) -> tuple[str, ...]:
+        """Every image that had a say in the model or its threshold, and others of their parts: none may measure it."""
+        named = (self.fit_images, self.holdout_images, self.defect_images, self.validation_images, self.left_out_images)
+        return tuple(name for names in named for name in names)
+
+
+class Work:
+    """Paths inside a run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, name: str) -> Path:
+        return self.folder / name
+
+    def need(self, name: str, stage: str) -> Path:
+        """The path of an artefact; raises WorkError naming the stage that makes it."""
+        path = self.folder / name
+        if not path.is_file():
+            raise WorkError(f"{path}: missing; run `python -m train {stage}` with the same --work first")
+        return path
+
+    def fit_report(self) -> FitReport:
+        path = self.need("fit.json", "fit")
+        try:
+            return FitReport.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise WorkError(f"{path}: {error.errors()[0]['msg']}; run `python -m train fit` again") from None
+
+    def write_report(self, name: str, facts: dict[str, Any]) -> None:
+        (self.folder / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    def read_report(self, name: str, stage: str) -> dict[str, Any]:
+        path = self.need(name, stage)
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise WorkError(f"{path}: is damaged ({error}); run `python -m train {stage}` again") from None
+
+
+def rank() -> int:
+    """Which of a torchrun's processes this is; 0, the one that writes the results, when there is no other."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
+    """A progress bar on stderr."""
+    bar: Iterable[Item] = tqdm(items, desc=what, total=total, unit="", leave=False, dynamic_ncols=True)
+    return bar
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _RECORDED}}
+
+
+def git_commit() -> str:
+    """The commit this code is at, `-dirty` when files differ from it, `unknown` outside a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()

@@ -1,0 +1,70 @@
+"""Stage all: a folder of photos -> a bundle the station uses, through every stage in turn."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from pathlib import Path
+
+from edge.core.cli import OneLineParser
+from edge.inference.bundle import NAME
+from train.config import add_recipe_options, recipe_from
+from train.run import Work
+from train.stages import check, synth
+from train.stages.budget import add_budget_options, budget
+from train.stages.calibrate import calibrate, held_out_goods
+from train.stages.evaluate import can_be_measured, evaluate_work
+from train.stages.export import export
+from train.stages.fit import fit
+from train.stages.pack import add_promise_option, need_goods, pack
+from train.stages.quantize import quantize
+from train.stages.report import report
+
+SYNTHETIC = Path("data/synthetic")
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def main(argv: list[str]) -> None:
+    parser = OneLineParser(prog="python -m train all", description=__doc__)
+    parser.add_argument("--data", type=Path, help="a folder in MVTec layout; default: the synthetic product")
+    parser.add_argument("--name", type=_name, required=True, help="the product's name: runs/NAME and models/NAME")
+    parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
+    add_promise_option(parser)
+    add_recipe_options(parser)
+    add_budget_options(parser)
+    args = parser.parse_args(argv)
+    if args.target is not None and args.latency_budget_ms is None:
+        parser.error("--target is what --latency-budget-ms is measured on; give both")
+    if args.config is None and (CONFIGS / f"{args.name}.toml").is_file():
+        args.config = CONFIGS / f"{args.name}.toml"
+        print(f"recipe: {args.config.name} of train/configs")
+    recipe = recipe_from(args)
+    start = time.monotonic()
+    if args.data is None and not SYNTHETIC.exists():
+        synth.main(["--out", str(SYNTHETIC)])
+    data = args.data or SYNTHETIC
+    work = Work(Path("runs") / args.name)
+    check.main(["--data", str(data)])
+    if args.latency_budget_ms is not None:
+        recipe = budget(data, recipe, args.latency_budget_ms, args.target, work)
+    fitted = fit(data, recipe, work)
+    if fitted is None:
+        return  # another process of a torchrun goes on
+    if args.promise is not None:
+        need_goods(len(set(held_out_goods(fitted).values())), args.promise)
+    export(work)
+    quantize(work)
+    calibrate(work)
+    if can_be_measured(work):
+        evaluate_work(work)
+        report(work)
+    bundle = pack(work, args.out or Path("models") / args.name, args.promise)
+    print(f"done in {time.monotonic() - start:.0f} s; try: python -m edge inspect --bundle {bundle.path} IMAGE")
+
+
+def _name(text: str) -> str:
+    """A bundle's name, and therefore no path."""
+    if not re.fullmatch(NAME, text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name; use letters, digits, '.', '_' and '-'")
+    return text

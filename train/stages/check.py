@@ -1,0 +1,30 @@
+"""Stage check: a folder of photos -> what it holds, and every reason why it cannot be trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edge.core.cli import OneLineParser
+from train.data.check import check_dataset, report_json, report_table
+from train.data.dataset import MIN_GOOD, DataError
+
+
+def main(argv: list[str]) -> None:
+    """Print what a folder holds; raises DataError with one line for each problem."""
+    parser = OneLineParser(prog="python -m train check", description="Check a data set before training.")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder in MVTec layout")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
+    parser.add_argument("--min-good", type=int, default=MIN_GOOD, metavar="N", help="good images needed (default 20)")
+    options = parser.parse_args(argv)
+    report = check_dataset(options.data, min_good=options.min_good)
+    print(report_table(report))
+    for warning in report.warnings:
+        print(f"warning: {warning}")
+    if options.json is not None:
+        try:
+            options.json.write_text(json.dumps(report_json(report), indent=2) + "\n")
+        except OSError as error:
+            raise DataError(f"{options.json}: the report cannot be written ({error.strerror})") from error
+    if report.problems:
+        raise DataError("\n".join(report.problems))

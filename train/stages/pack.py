@@ -1,0 +1,206 @@
+"""Stage pack: a finished run -> a bundle, complete and verified, or not there."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge.core.cli import OneLineParser
+from edge.core.types import Image
+from edge.inference.bundle import FP32_ONNX, INT8_IR, MODELS, Bundle, Threshold, open_bundle, write_bundle
+from edge.inference.detector import RUNTIMES, Detector, check_references
+from edge.inference.preprocess import inspected_box, load_image
+from train import TrainError
+from train.data.unseen import image_sha256
+from train.run import FitReport, Work
+from train.stages.calibrate import goods_needed
+
+
+class PackError(TrainError):
+    """The run cannot become a bundle."""
+
+
+def main(argv: list[str]) -> None:
+    parser = OneLineParser(prog="python -m train pack", description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
+    parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
+    add_promise_option(parser)
+    args = parser.parse_args(argv)
+    pack(Work(args.work), args.out or Path("models") / args.work.resolve().name, args.promise)
+
+
+def add_promise_option(parser: argparse.ArgumentParser) -> None:
+    """--promise SHARE."""
+    parser.add_argument(
+        "--promise",
+        type=_share,
+        metavar="SHARE",
+        help="refuse to pack unless no more than this share of good parts is rejected, guaranteed (e.g. 0.01)",
+    )
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; use a number between 0 and 1, e.g. 0.01")
+    return share
+
+
+def pack(work: Work, target: Path, promise: float | None = None) -> Bundle:
+    """Write the bundle; an older one of the same name steps aside to NAME-VERSION, it is never changed.
+
+    The new one is complete, verified and has been run before the old one moves. Raises PackError when a promise is
+    asked for that the held-out goods do not support.
+    """
+    report = work.fit_report()
+    calibration = work.read_report("calibration.json", "calibrate")
+    if promise is not None:
+        check_promise(Threshold.model_validate(calibration["threshold"]), promise)
+    aside = _aside(target)
+    files = {name: work.need(name, "export" if name == FP32_ONNX else "quantize") for name in MODELS}
+    with tempfile.TemporaryDirectory() as scratch:
+        references = _write_references(work, report, calibration, Path(scratch))
+        files |= {name: Path(scratch) / name for name in references}
+        quantized = work.read_report("quantize.json", "quantize")
+        facts = {
+            "name": target.name,
+            "version": datetime.now(UTC).strftime("%Y%m%d.%H%M%S"),
+            "created": datetime.now(UTC),
+            "git_commit": report.git_commit,
+            "dataset_sha256": report.dataset_sha256,
+            "input": report.input,
+            "types": report.types,
+            "threshold": calibration["threshold"],
+            "calibration": calibration["calibration"],
+            "metrics": _metrics(work, calibration["threshold"]["value"]),
+            "training": {
+                "recipe": report.recipe.model_dump(mode="json"),
+                "fit_images": len(report.fit_images),
+                "holdout_images": len(report.holdout_images),
+                "defect_images": len(report.defect_images),
+                "validation_images": len(report.validation_images),
+                "image_sha256": image_sha256(report.data / name for name in report.seen_images),
+                "seconds": report.seconds,
+                "versions": report.versions,
+                "quantize": quantized,
+            },
+            "holdout_scores": sorted(calibration["holdout"].values()),
+            "references": [
+                {"file": name, "score": score, "tolerance": quantized["parity"]["int8_tolerance"] * score}
+                for name, score in references.items()
+            ],
+        }
+        draft = write_bundle(target.with_name(f"{target.name}-{facts['version']}.new"), facts, files)
+    bundle = _put_in_place(draft, target, aside)
+    size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
+    work.write_report("pack.json", {"bundle": target.name, "digest": bundle.digest, "bytes": size})
+    print(f"pack: {target} ({bundle.title}), {size / 1e6:.1f} MB")
+    return bundle
+
+
+def _write_references(work: Work, report: FitReport, calibration: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Two unseen good images and one with an inverted square, stored lossless: file name -> score on this CPU."""
+    detector = Detector(work.need(INT8_IR, "quantize"), report.input)
+    ranked = sorted(calibration["holdout"], key=calibration["holdout"].__getitem__)
+    middle, highest = (load_image(report.data / ranked[index]) for index in (len(ranked) // 2, -1))
+    images = {"good_1": middle, "good_2": highest, "marked": _marked(middle, report)}
+    scores = {}
+    (folder / "references").mkdir()
+    for stem, image in images.items():
+        name = f"references/{stem}.png"
+        if not cv2.imwrite(str(folder / name), image):
+            raise PackError(f"{name}: cannot be written; check the free space of the temporary folder")
+        scores[name] = detector.predict(load_image(folder / name)).score
+    return scores
+
+
+def _marked(image: Image, report: FitReport) -> Image:
+    """The image with a square of an eighth of its inspected side inverted: something no good part has."""
+    x, y, width, height = inspected_box(image.shape, report.input)
+    side = max(8, min(width, height) // 8)
+    left, top = x + (width - side) // 2, y + (height - side) // 2
+    marked = image.copy()
+    marked[top : top + side, left : left + side] = 255 - marked[top : top + side, left : left + side]
+    return np.ascontiguousarray(marked)
+
+
+def _metrics(work: Work, threshold: float) -> dict[str, Any]:
+    """evaluate.json without its list of images; empty when never evaluated. Raises PackError when it is outdated."""
+    if not work.file("evaluate.json").is_file():
+        return {}
+    facts = work.read_report("evaluate.json", "evaluate")
+    if facts.get("threshold") != threshold:
+        raise PackError(
+            f"{work.file('evaluate.json')}: was measured at another threshold than the one to ship; "
+            "run `python -m train evaluate` again, or remove it"
+        )
+    return {key: value for key, value in facts.items() if key != "images"}
+
+
+def need_goods(n: int, promise: float) -> None:
+    """Raises PackError when n held-out good parts cannot guarantee the share, and says how many can."""
+    if n < goods_needed(promise):
+        raise PackError(
+            f"{n} held-out good parts cannot guarantee that at most {promise:.2%} of good parts are rejected: "
+            f"{goods_needed(promise)} are needed; add good parts, raise --holdout-share, or promise less"
+        )
+
+
+def check_promise(threshold: Threshold, promise: float) -> None:
+    """Raises PackError, with what is missing, unless the threshold guarantees the promised share of rejected goods."""
+    need_goods(threshold.n, promise)
+    if threshold.bound is None or threshold.bound > promise:
+        raise PackError(
+            f"the threshold was set for {threshold.alpha:.2%} of good parts rejected, not for the promised "
+            f"{promise:.2%}; train with --alpha {promise:g}"
+        )
+
+
+def _aside(target: Path) -> Path | None:
+    """Where the bundle that is there will go; None when there is none. Raises PackError when that place is taken."""
+    if not target.exists():
+        return None
+    old = target.with_name(f"{target.name}-{open_bundle(target).manifest.version}")
+    if old.exists():
+        raise PackError(f"{old}: exists already; move it away")
+    return old
+
+
+def _put_in_place(draft: Bundle, target: Path, aside: Path | None) -> Bundle:
+    """Two renames, after everything that can fail; the old bundle comes back should the second one fail."""
+    try:
+        _check_runtimes(draft)
+        if aside is not None:
+            target.rename(aside)
+        try:
+            draft.path.rename(target)
+        except OSError:
+            if aside is not None:
+                aside.rename(target)
+            raise
+    except BaseException:
+        shutil.rmtree(draft.path, ignore_errors=True)
+        raise
+    if aside is not None:
+        print(f"pack: the bundle that was there is now {aside}")
+    return open_bundle(target)
+
+
+def _check_runtimes(bundle: Bundle) -> None:
+    for runtime in RUNTIMES:
+        for check in check_references(Detector.from_bundle(bundle, runtime), bundle):
+            if not check.passed:
+                raise PackError(
+                    f"{check.file}: {runtime} scores {check.score:.4g} instead of {check.expected:.4g}; do not ship"
+                )

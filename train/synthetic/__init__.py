@@ -1,0 +1,1 @@
+"""Pictures of a turned flange and its defects, for the demo and the tests."""
