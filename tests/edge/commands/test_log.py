@@ -90,7 +90,7 @@ def test_a_history_of_version_1_is_not_read_before_the_engine_has_brought_it_up(
     path = load_config(file).events_db
     for old in path.parent.glob("events.db*"):
         old.unlink()
-    shutil.copy(Path(__file__).with_name("history_version_1.db"), path)
+    shutil.copy(Path(__file__).parents[1] / "history" / "history_version_1.db", path)
     assert "start the engine once" in complained(edge("log", "verify", "--config", file))
     EventLog(path).close()
     assert edge("log", "verify", "--config", file).stdout.startswith("12 rows")
