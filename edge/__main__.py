@@ -132,7 +132,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _page(arguments: argparse.Namespace) -> int:
-    from edge.config.station import load_config
+    from edge.config.load import load_config
     from edge.engine.page_process import follow_engine
     from edge.web import serve
 
@@ -192,14 +192,14 @@ def _log(argv: list[str]) -> int:
 
 def _replay(arguments: argparse.Namespace) -> int:
     from edge.commands.replay import replay
-    from edge.config.station import load_config
+    from edge.config.load import load_config
 
     print(replay(load_config(arguments.config), arguments.id, arguments.tolerance))
     return 0
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
-    from edge.config.station import check_camera, check_files, load_config
+    from edge.config.load import check_camera, check_files, load_config
 
     config = load_config(arguments.file)
     check_files(config)
@@ -212,7 +212,8 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
 def _commission(arguments: argparse.Namespace) -> int:
     from edge.commands.commission import commission, words
-    from edge.config.station import ConfigError, load_config
+    from edge.config.load import load_config
+    from edge.config.station import ConfigError
 
     if not 2 <= arguments.frames <= 1000 or not 0 <= arguments.seconds <= 3600:
         raise ConfigError("commission takes 2 to 1000 --frames and 0 to 3600 --seconds")
@@ -223,7 +224,8 @@ def _commission(arguments: argparse.Namespace) -> int:
 
 def _tune(arguments: argparse.Namespace) -> int:
     from edge.commands.tune import tune
-    from edge.config.station import ConfigError, load_config
+    from edge.config.load import load_config
+    from edge.config.station import ConfigError
 
     if not 0 < arguments.seconds <= 3600:
         raise ConfigError("tune takes up to 3600 --seconds")

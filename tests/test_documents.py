@@ -8,17 +8,10 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from edge.config.lineconfig import Output, Trigger
-from edge.config.station import (
-    FolderCameraConfig,
-    GenicamCameraConfig,
-    InspectionConfig,
-    PageConfig,
-    QualityConfig,
-    StationConfig,
-    StorageConfig,
-    VideoCameraConfig,
-)
+from edge.config.cameras import FolderCameraConfig, GenicamCameraConfig, VideoCameraConfig
+from edge.config.outputs import OutputConfig
+from edge.config.station import InspectionConfig, PageConfig, QualityConfig, StationConfig, StorageConfig
+from edge.config.triggers import TriggerConfig
 from edge.core.types import Reason
 from edge.line.handshake import ERROR_CODES
 from edge.line.modbus_server import Bit, Coil, Holding, Input
@@ -43,7 +36,7 @@ def column(table: str, number: int) -> list[str]:
 
 
 def threads_in_code() -> set[str]:
-    """All threads that edge starts: a module that starts one, or gives a Report its carrier, has its name in THREAD."""
+    """Return the names of the threads that edge starts; a module that starts one has its name in THREAD."""
     names = set()
     for path in (REPO / "edge").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
@@ -91,7 +84,7 @@ def test_every_module_of_the_tree_exists() -> None:
 def keys() -> set[str]:
     sections: dict[str, tuple[type[BaseModel], ...]] = {
         "camera": (FolderCameraConfig, VideoCameraConfig, GenicamCameraConfig),
-        "trigger": get_args(Trigger),
+        "trigger": get_args(get_args(TriggerConfig)[0]),
         "inspection": (InspectionConfig,),
         "quality": (QualityConfig,),
         "storage": (StorageConfig,),
@@ -108,7 +101,7 @@ def test_operation_lists_every_configuration_key_and_no_other() -> None:
 
 def test_io_lists_every_key_of_every_output_and_no_other() -> None:
     documented = set(column(section(IO, "Keys of an output"), 0))
-    assert documented == {key for model in get_args(Output) for key in model.model_fields}
+    assert documented == {key for model in get_args(get_args(OutputConfig)[0]) for key in model.model_fields}
 
 
 def test_io_lists_every_register_and_error_code_at_its_address() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edge.config.station import CameraConfig, FolderCameraConfig, GenicamCameraConfig
+from edge.config.cameras import CameraConfig, FolderCameraConfig, GenicamCameraConfig
 from edge.core.types import EdgeError, Image
 
 

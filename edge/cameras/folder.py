@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from edge.cameras import CameraError
-from edge.config.station import FolderCameraConfig
+from edge.config.cameras import FolderCameraConfig
 from edge.core.types import Image
 from edge.inference.preprocess import ImageError, image_files, load_image
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.cameras import CameraError
 from edge.cameras.aravis import BUFFERS, SUCCESS, camera_call, library, unref
-from edge.config.station import GenicamCameraConfig
+from edge.config.cameras import GenicamCameraConfig
 from edge.core.types import Image
 
 READ_TIMEOUT_S = 2.0

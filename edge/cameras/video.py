@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from edge.cameras import CameraError
-from edge.config.station import VideoCameraConfig
+from edge.config.cameras import VideoCameraConfig
 from edge.core.types import Image
 
 OPEN_TIMEOUT_MS = 5000

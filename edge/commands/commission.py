@@ -23,8 +23,7 @@ from edge.cameras.quality import (
     unusable,
 )
 from edge.config.station import DEFAULT_RECIPE, StationConfig
-from edge.core.files import write_atomically
-from edge.core.folders import own_folders
+from edge.core.files import own_folders, write_atomically
 from edge.core.types import EdgeError, Frame
 
 FIRST_FRAME_WITHIN_S = 10.0
@@ -42,12 +41,12 @@ def commission(config: StationConfig, recipe: str, frames: int, seconds: float) 
     """Grab so many frames spread over so many seconds and store the baseline of a recipe.
 
     Raises CommissionError when the recipe is unknown, a frame is not usable or frames differ too much,
-    CameraError's words when the camera is in fault, FolderError while the engine runs.
+    CameraError's words when the camera is in fault, EdgeError while the engine runs.
     """
     if recipe not in config.bundles:
         raise CommissionError(f"no recipe {recipe!r}; station.toml has {', '.join(config.bundles)}")
     try:
-        with own_folders(config):
+        with own_folders(config.state_dir, config.run_dir):
             grabbed, camera = _grab(config, frames, seconds)
             baseline = baseline_of(grabbed, camera)
             write_atomically(config.baseline(recipe), baseline.model_dump_json(indent=1).encode())

@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edge import __version__
-from edge.config.station import StationConfig, load_config
+from edge.config.load import load_config
+from edge.config.station import StationConfig
 from edge.core.types import EdgeError
 from edge.exchange.health import read_health
 from edge.history.eventlog import EventLog

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge.config.station import StationConfig, load_config
+from edge.config.load import load_config
+from edge.config.station import StationConfig
 from edge.core.cli import OneLineParser
 from edge.core.types import Inspection, Verdict
 from edge.history.csv_export import as_csv
-from edge.history.eventlog import EventLog, EventLogError
+from edge.history.eventlog import EventLog, HistoryError
 
 COLUMNS = ("id", "at", "verdict", "reason", "score", "threshold", "defect_probability", "total_ms", "detail")
 
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 @contextmanager
 def _opened(config: StationConfig) -> Iterator[EventLog]:
     if not config.events_db.exists():
-        raise EventLogError(f"{config.events_db}: no history yet; it begins with the first part")
+        raise HistoryError(f"{config.events_db}: no history yet; it begins with the first part")
     events = EventLog(config.events_db, read_only=True)
     try:
         yield events
@@ -64,7 +65,7 @@ def _opened(config: StationConfig) -> Iterator[EventLog]:
 def _verify(events: EventLog, noted: tuple[int, str] | None) -> None:
     head = events.verify()
     if noted is not None and events.hash_of(noted[0]) != noted[1]:
-        raise EventLogError(f"{events.path}: row {noted[0]} is not the one whose hash was noted; see docs/operation.md")
+        raise HistoryError(f"{events.path}: row {noted[0]} is not the one whose hash was noted; see docs/operation.md")
     end = f"{head.last_id}:{head.last_hash}"
     sys.stdout.write(f"{head.counts.total} rows, none altered, missing or put in; the chain ends with {end}\n")
 

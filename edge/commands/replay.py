@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from edge.config.station import DEFAULT_RECIPE, StationConfig
-from edge.core.files import INPUT, picture_path
 from edge.core.types import EdgeError, Image, Inspection
 from edge.history.eventlog import EventLog
+from edge.history.pictures import INPUT, picture_path
 from edge.inference.bundle import MANIFEST, Bundle, open_bundle, sha256_file
 from edge.inference.detector import Detector
 from edge.inference.preprocess import load_image

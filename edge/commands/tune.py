@@ -12,7 +12,7 @@ import numpy as np
 
 from edge.commands.bench.noise import block_medians, ratio
 from edge.config.station import StationConfig
-from edge.core.folders import own_folders
+from edge.core.files import own_folders
 from edge.core.types import EdgeError, Image
 from edge.inference.bundle import Bundle, open_bundle
 from edge.inference.cpu import Topology, busy, read_topology
@@ -32,7 +32,7 @@ class TuneError(EdgeError):
 def tune(config: StationConfig, recipe: str, seconds: float, say: Callable[[str], None]) -> str:
     """Measure, store the profile that the engine follows from its next start on, and return one line.
 
-    Raises TuneError when the recipe is unknown, not run by OpenVINO, or its threads are set by hand, FolderError while
+    Raises TuneError when the recipe is unknown, not run by OpenVINO, or its threads are set by hand, EdgeError while
     the engine runs: it would be in the figures.
     """
     if recipe not in config.bundles:
@@ -41,7 +41,7 @@ def tune(config: StationConfig, recipe: str, seconds: float, say: Callable[[str]
         raise TuneError("inspection.runtime or inspection.threads leaves nothing to choose; remove it first")
     path = config.tuning(recipe)
     try:
-        with own_folders(config):
+        with own_folders(config.state_dir, config.run_dir):
             profile = find(open_bundle(config.bundles[recipe]), read_topology(), seconds, say)
             write_profile(path, profile)
     except OSError as error:

@@ -1,15 +1,17 @@
-"""station.toml -> StationConfig. A key nobody knows, or a value that cannot be, is an error that names it."""
+"""station.toml as a StationConfig: every key, its bounds, and which keys cannot go together."""
 
 from __future__ import annotations
 
-import os
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from edge.config.lineconfig import FILES, TAGS, OutputConfig, Section, TriggerConfig, check_line, with_base
+from edge.config.cameras import CameraConfig
+from edge.config.outputs import GpioOutputConfig, ModbusOutputConfig, OutputConfig
+from edge.config.section import Port, Section
+from edge.config.triggers import FreeRunTriggerConfig, GpioTriggerConfig, ModbusTriggerConfig, TriggerConfig
 from edge.core.types import EdgeError
 
 
@@ -17,75 +19,9 @@ class ConfigError(EdgeError):
     """station.toml cannot be used; the message names the key, the value and the remedy."""
 
 
-class FolderCameraConfig(Section):
-    """Replays the images of a folder as if parts passed by; for demos, tests and trials."""
-
-    type: Literal["folder"]
-    path: Path
-    fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
-    seconds_per_image: PositiveFloat = 1.0
-
-
-class VideoCameraConfig(Section):
-    """Anything OpenCV opens: a V4L2 device (/dev/v4l/by-id/...), an RTSP or HTTP URL, a video file."""
-
-    type: Literal["video"]
-    source: str = Field(min_length=1)
-    width: PositiveInt | None = None
-    height: PositiveInt | None = None
-    fps: PositiveFloat | None = None
-    loop: bool = False  # start a video file again when it ends
-    # Of a V4L2 device, in its driver's units (v4l2-ctl --list-ctrls): set when opened, and read back.
-    exposure: PositiveFloat | None = None
-    gain: Annotated[float, Field(ge=0)] | None = None
-    white_balance_k: PositiveFloat | None = None
-
-    @property
-    def is_device(self) -> bool:
-        """Whether source is a V4L2 device, not a stream or a file."""
-        return self.source.isdigit() or self.source.startswith("/dev/")
-
-    @property
-    def is_file(self) -> bool:
-        """Whether source is a video file."""
-        return not self.is_device and "://" not in self.source
-
-    @model_validator(mode="after")
-    def _controls_need_a_device(self) -> Self:
-        for key in ("exposure", "gain", "white_balance_k"):
-            if getattr(self, key) is not None and not self.is_device:
-                raise ValueError(f"{key} can only be set on a V4L2 device (/dev/...); remove it")
-        return self
-
-
-class GenicamCameraConfig(Section):
-    """A GigE Vision or USB3 Vision camera, through Aravis (Debian: libaravis-0.8-0)."""
-
-    type: Literal["genicam"]
-    device: str = Field(
-        min_length=1
-    )  # Vendor-Model-Serial as arv-tool-0.8 lists it, or an address; "Fake_1" for trials
-    width: PositiveInt | None = None
-    height: PositiveInt | None = None
-    fps: PositiveFloat | None = None
-    pixel_format: Literal["Mono8", "BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8", "BGR8"] | None = None
-    exposure_us: PositiveFloat | None = None  # set when opened, and read back
-    gain_db: Annotated[float, Field(ge=0)] | None = None
-
-    @model_validator(mode="after")
-    def _a_region_has_two_sides(self) -> Self:
-        if (self.width is None) != (self.height is None):
-            raise ValueError("width and height belong together; give both or neither")
-        return self
-
-
-CameraConfig = Annotated[
-    FolderCameraConfig | VideoCameraConfig | GenicamCameraConfig,
-    Field(discriminator="type"),
-]
-
-
 class InspectionConfig(Section):
+    """[inspection]: the deadline of a part, and how the model runs."""
+
     # At most 2 s: with a lost camera the loop waits so long for each part, and must still report in time.
     deadline_ms: Annotated[float, Field(ge=10, le=2000)] = 100.0
     runtime: Literal["openvino", "onnxruntime"] = "openvino"
@@ -95,7 +31,7 @@ class InspectionConfig(Section):
 
 
 class QualityConfig(Section):
-    """How far a picture may be from the commissioned ones (`edge commission`) before it is not judged."""
+    """[quality]: the limits beyond which a picture differs too much from the commissioned ones to be judged."""
 
     frozen_frames: Annotated[int, Field(ge=0, le=10_000)] = 5  # byte-identical ones in a row; 0: repeats are fine
     min_focus: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the commissioned sharpness
@@ -106,7 +42,7 @@ class QualityConfig(Section):
 
 
 class StorageConfig(Section):
-    """Which pictures are kept; rows are never deleted."""
+    """[storage]: the limits of the stored pictures; rows are never deleted."""
 
     max_image_mb: Annotated[int, Field(ge=10)] = 2000  # the oldest OK parts' pictures go first, then the oldest others'
     keep_free_mb: Annotated[int, Field(ge=0)] = 200  # left free on the disk for rows; pictures go first
@@ -114,8 +50,10 @@ class StorageConfig(Section):
 
 
 class PageConfig(Section):
+    """[page]: the address of the page, and the other stations that it shows."""
+
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    port: Port = 8080
     stations: tuple[Path, ...] = ()  # station.toml of further engines, which this page shows too
 
 
@@ -148,7 +86,7 @@ class StationConfig(Section):
 
     @model_validator(mode="after")
     def _line_makes_sense(self) -> StationConfig:
-        check_line(self.trigger, self.output, (self.page.host, self.page.port))
+        _check_line(self.trigger, self.output, (self.page.host, self.page.port))
         fps, deadline_ms = self.camera.fps, self.inspection.deadline_ms
         if fps is not None and 1e3 / fps >= deadline_ms:
             raise ValueError(
@@ -163,96 +101,70 @@ class StationConfig(Section):
         return {DEFAULT_RECIPE: self.bundle, **self.recipes}
 
     def baseline(self, recipe: str) -> Path:
-        """Where the commissioned picture of a recipe is kept."""
+        """Return the file that holds the commissioned picture of a recipe."""
         return self.state_dir / f"baseline-{recipe}.json"
 
     def tuning(self, recipe: str) -> Path:
-        """Where `edge tune` keeps how a recipe's model uses this CPU best."""
+        """Return the file in which `edge tune` keeps the best use of this CPU by a recipe's model."""
         return self.state_dir / f"tuning-{recipe}.json"
 
     @property
     def compiled_dir(self) -> Path:
-        """Models as they were compiled at an earlier start."""
+        """The folder of the models that an earlier start compiled."""
         return self.state_dir / "compiled"
 
     @property
     def events_db(self) -> Path:
+        """The file of the history."""
         return self.state_dir / "events.db"
 
     @property
     def images_dir(self) -> Path:
+        """The folder of the stored pictures."""
         return self.state_dir / "images"
 
 
-def load_config(path: Path) -> StationConfig:
-    """Read and validate a station.toml; raises ConfigError with one line."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; copy an example station.toml there") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    try:
-        config = StationConfig.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_error(error)}") from None
-    return _absolute(config, path.resolve().parent)
+def _check_line(trigger: TriggerConfig, outputs: tuple[OutputConfig, ...], page: tuple[str, int]) -> None:
+    """Raise ValueError, one line, when trigger, outputs and the page's address cannot go together."""
+    _names_differ(outputs)
+    taken: dict[str, str] = {f"port {page[1]}": "page.port"}
+    for key, what in _claims(trigger, outputs):
+        if what in taken:
+            raise ValueError(f"{key}: {what} is already used by {taken[what]}; give each its own")
+        taken[what] = key
+    if sum(isinstance(output, ModbusOutputConfig) for output in outputs) > 1:
+        raise ValueError("output: two of type modbus; one server serves every PLC, remove the other")
+    if isinstance(trigger, ModbusTriggerConfig) and not any(isinstance(o, ModbusOutputConfig) for o in outputs):
+        raise ValueError("trigger.type: 'modbus' needs an [[output]] of type modbus; add it")
+    if isinstance(trigger, FreeRunTriggerConfig):
+        _pulses_fit(1e3 / trigger.rate_hz, outputs)
 
 
-def check_camera(config: StationConfig) -> None:
-    """Raise ConfigError when what a folder or file camera shows is not there; a device may come later."""
-    camera = config.camera
-    if isinstance(camera, FolderCameraConfig) and not camera.path.is_dir():
-        raise ConfigError(f"camera.path: {camera.path} is no folder; put images there, or correct the path")
-    if isinstance(camera, VideoCameraConfig) and camera.is_file and not Path(camera.source).is_file():
-        raise ConfigError(f"camera.source: {camera.source} is no file; correct the path")
+def _names_differ(outputs: tuple[OutputConfig, ...]) -> None:
+    """Raise ValueError when two outputs have the same name."""
+    names: set[str] = set()
+    for number, output in enumerate(outputs):
+        if output.name in names:
+            raise ValueError(f"output.{number}.name: {output.name!r} is already used by another output; give it a name")
+        names.add(output.name)
 
 
-def check_files(config: StationConfig) -> None:
-    """Raise ConfigError when a bundle, another station's file, or a file that an output needs is not there."""
-    for name, bundle in config.bundles.items():
-        key = "bundle" if name == DEFAULT_RECIPE else f"recipes.{name}"
-        if not bundle.is_dir():
-            raise ConfigError(f"{key}: {bundle}: no such bundle folder; copy the bundle there, or correct the path")
-    for number, other in enumerate(config.page.stations):
-        if not other.is_file():
-            raise ConfigError(f"page.stations.{number}: {other} is no file; correct the path, or remove it")
-    for number, output in enumerate(config.output):
-        for key in FILES:
-            path = getattr(output, key, None)
-            if path is not None and not os.access(path, os.R_OK):
-                raise ConfigError(
-                    f"output.{number}.{key}: {path} cannot be read; create it, readable to the engine only"
-                )
+def _claims(trigger: TriggerConfig, outputs: tuple[OutputConfig, ...]) -> Iterator[tuple[str, str]]:
+    """Yield (key, resource) for each GPIO line and each port that only one part of the station may use."""
+    if isinstance(trigger, GpioTriggerConfig):
+        yield "trigger.line", f"line {trigger.line} of {trigger.chip}"
+    for number, output in enumerate(outputs):
+        if isinstance(output, GpioOutputConfig):
+            yield from ((f"output.{number}", f"line {line} of {output.chip}") for line in output.lines)
+        elif isinstance(output, ModbusOutputConfig):
+            yield f"output.{number}.port", f"port {output.port}"
 
 
-def _first_error(error: ValidationError) -> str:
-    """One line: the key, what it holds, what it should."""
-    first = error.errors()[0]
-    tags = TAGS | {"folder", "video", "genicam"}
-    key = ".".join(str(part) for part in first["loc"] if part not in tags) or "the file"
-    if first["type"] == "extra_forbidden":
-        return f"{key}: unknown key; remove it or correct its spelling"
-    if first["type"] == "missing":
-        return f"{key}: missing; add it"
-    if first["type"] == "value_error":  # of this project's own: it names what is wrong, and what to do
-        words = first["msg"].removeprefix("Value error, ")
-        return words if not first["loc"] else f"{key}: {words}"
-    value: Any = first.get("input")
-    shown = "" if isinstance(value, dict) else f" (got {value!r})"
-    return f"{key}: {first['msg']}{shown}"
-
-
-def _absolute(config: StationConfig, base: Path) -> StationConfig:
-    camera = config.camera
-    if isinstance(camera, FolderCameraConfig):
-        camera = camera.model_copy(update={"path": base / camera.path})
-    elif isinstance(camera, VideoCameraConfig) and camera.is_file:
-        camera = camera.model_copy(update={"source": str(base / camera.source)})
-    paths = {key: base / getattr(config, key) for key in ("bundle", "state_dir", "run_dir")}
-    output = tuple(with_base(one, base) for one in config.output)
-    recipes = {name: base / path for name, path in config.recipes.items()}
-    page = config.page.model_copy(update={"stations": tuple(base / path for path in config.page.stations)})
-    return config.model_copy(update={**paths, "camera": camera, "recipes": recipes, "page": page, "output": output})
+def _pulses_fit(period_ms: float, outputs: tuple[OutputConfig, ...]) -> None:
+    """Raise ValueError when a GPIO pulse is longer than the time from part to part."""
+    for number, output in enumerate(outputs):
+        if isinstance(output, GpioOutputConfig) and output.pulse_ms >= period_ms:
+            raise ValueError(
+                f"output.{number}.pulse_ms: {output.pulse_ms:g} ms does not end before the next part, "
+                f"trigger.rate_hz gives {period_ms:g} ms; shorten it"
+            )

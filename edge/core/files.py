@@ -1,15 +1,22 @@
-"""Files that are whole or not there: written under a temporary name, synced, renamed."""
+"""Files that are written whole or not at all, and folders that belong to one process."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-INPUT = "input"  # the picture as the model saw it, without loss: what `edge replay` judges again
+from edge.core.types import EdgeError
+
+LOCK = "engine.lock"
 
 
 def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
-    """Replace a file's content in one step; durable=False skips the fsync (run_dir is a tmpfs).
+    """Replace a file's content in one step: write a temporary file, sync it, rename it.
+
+    durable=False skips the sync, for run_dir, which is a tmpfs.
 
     Raises OSError, and then leaves nothing behind: on a full disk every byte counts.
     """
@@ -27,7 +34,18 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
         raise
 
 
-def picture_path(images_dir: Path, inspection_id: int, kind: str) -> Path:
-    """Where the recorder keeps a picture of one inspection; kind is frame, heat, thumb or input."""
-    suffix = "png" if kind == INPUT else "jpg"
-    return images_dir / f"{inspection_id // 1000:06d}" / f"{inspection_id:09d}_{kind}.{suffix}"
+@contextmanager
+def own_folders(*folders: Path) -> Iterator[None]:
+    """Make the folders and keep other engines out of them while the block runs.
+
+    Raises EdgeError when another engine uses one of them, and OSError of the file system.
+    """
+    with ExitStack() as stack:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / LOCK).open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise EdgeError(f"{folder}: another engine uses it; stop that one first") from None
+        yield

@@ -1,7 +1,8 @@
-"""The words every module shares. Standard library and numpy only; units are in the names."""
+"""The types that every room shares. They need only the standard library and numpy; units are in the names."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +17,16 @@ ANOMALY = "anomaly"  # the label of a region where the bundle knows no types of 
 
 class EdgeError(Exception):
     """Root of every error of the device side; the message states the fact and the remedy on one line."""
+
+
+def one_line(error: Exception, longest: int | None = None) -> str:
+    """Return the words of an error on one line; the name of its class when it has none."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number, or None when it is NaN or infinite: JSON has neither."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 class Verdict(StrEnum):

@@ -14,18 +14,19 @@ from types import TracebackType
 
 from edge.cameras import make_camera, repeats_mean_frozen
 from edge.cameras.capture import Capture, FrameSlot
-from edge.config.station import StationConfig, check_files, load_config
-from edge.core.folders import own_folders
+from edge.config.load import check_files, load_config
+from edge.config.station import StationConfig
+from edge.core.files import own_folders
 from edge.core.types import EdgeError
 from edge.engine.inspector import Inspector
 from edge.engine.page_process import PageProcess
 from edge.engine.recipes import RecipeError, Recipes
 from edge.engine.recorder import Recorder
-from edge.engine.status import Engine, Reporter
-from edge.exchange.health import LATEST, LATEST_RAW, REQUESTS, State, sd_notify
+from edge.engine.status import Engine, Reporter, sd_notify
+from edge.exchange.health import LATEST, LATEST_RAW, REQUESTS, State
 from edge.exchange.requests import Command, RequestBox, Verb
 from edge.history.eventlog import EventLog
-from edge.history.ids import Sequence as Ids
+from edge.history.ids import Ids
 from edge.line.modbus_server import ModbusServer
 from edge.line.triggers import TriggerEvent
 from edge.line.wiring import open_line
@@ -67,7 +68,7 @@ def run(config_file: Path, with_page: bool = True) -> None:
     check_files(config)
     page = PageProcess(config_file, config.page) if with_page else None
     try:
-        with own_folders(config), ExitStack() as stack:
+        with own_folders(config.state_dir, config.run_dir), ExitStack() as stack:
             _clear(config)
             _run(config, page, stop, stack)
     except OSError as error:

@@ -30,7 +30,7 @@ class DriftWatch:
     """Counts OK parts of one bundle; an alarm stays until another bundle judges or its file is removed."""
 
     def __init__(self, bundle: Bundle, events: EventLog, folder: Path) -> None:
-        """Go on where drift-DIGEST.json in folder says; raises EventLogError, and OSError."""
+        """Go on where drift-DIGEST.json in folder says; raises HistoryError, and OSError."""
         manifest = bundle.manifest
         self._test = DriftTest(manifest.holdout_scores, manifest.threshold.value, bundle.digest)
         self._alpha = manifest.threshold.alpha

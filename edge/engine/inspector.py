@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from edge.cameras.capture import FrameSlot
 from edge.cameras.quality import Gate, unusable
 from edge.config.station import QualityConfig
-from edge.core.types import Frame, Image, Inspection, Prediction, Reason, Timings, Verdict
+from edge.core.types import Frame, Image, Inspection, Prediction, Reason, Timings, Verdict, finite, one_line
 from edge.inference.decision import Decision, decide
 from edge.inference.preprocess import ImageError, InputSpec, inspected_box
 from edge.line.outputs import Output
@@ -22,6 +22,7 @@ from edge.line.triggers import TriggerEvent
 
 T = TypeVar("T")
 
+_words = partial(one_line, longest=300)  # a detail is stored with its row
 log = logging.getLogger(__name__)
 
 
@@ -45,11 +46,11 @@ class Judgement:
 
     @property
     def score(self) -> float | None:
-        return _finite(self.prediction.score if self.prediction else None)
+        return finite(self.prediction.score if self.prediction else None)
 
     @property
     def defect_probability(self) -> float | None:
-        return _finite(self.prediction.defect_probability if self.prediction else None)
+        return finite(self.prediction.defect_probability if self.prediction else None)
 
 
 def judge(model: Model, threshold: float, image: Image, refusal: Callable[[Image], str | None] = unusable) -> Judgement:
@@ -70,9 +71,9 @@ def judge(model: Model, threshold: float, image: Image, refusal: Callable[[Image
 
     judged = _attempt(decided)
     if isinstance(judged, ImageError):
-        return Judgement(_error(Reason.BAD_FRAME, _one_line(judged)))
+        return Judgement(_error(Reason.BAD_FRAME, _words(judged)))
     if isinstance(judged, Exception):
-        return Judgement(_error(Reason.INFERENCE_FAILED, _one_line(judged)))
+        return Judgement(_error(Reason.INFERENCE_FAILED, _words(judged)))
     return judged
 
 
@@ -143,7 +144,7 @@ class Inspector:
         for output in self._outputs():
             failure = _attempt(output.safe)
             if isinstance(failure, Exception):
-                log.error("an output cannot be made safe: %s", _one_line(failure))
+                log.error("an output cannot be made safe: %s", _words(failure))
 
     def _inspection(
         self, event: TriggerEvent, at: datetime, frame: Frame | None, judgement: Judgement, grab_ms: float
@@ -227,7 +228,7 @@ class Inspector:
     def _note_outputs(self, told: Exception | None) -> None:
         """One log line per change, not per part."""
         if isinstance(told, Exception) and not self._outputs_failed:
-            log.error("outputs failed: %s", _one_line(told))
+            log.error("outputs failed: %s", _words(told))
         elif told is None and self._outputs_failed:
             log.info("outputs work again")
         self._outputs_failed = told is not None
@@ -243,20 +244,12 @@ def _attempt(step: Callable[[], T]) -> T | Exception:
 
 def _untold(judged: Inspection, failure: Exception) -> Inspection:
     """The verdict on a part of which the line could not be told."""
-    detail = f"{_one_line(failure)} (the verdict was {judged.verdict}/{judged.reason})"
+    detail = f"{_words(failure)} (the verdict was {judged.verdict}/{judged.reason})"
     return replace(judged, verdict=Verdict.ERROR, reason=Reason.OUTPUT_FAILED, detail=detail)
 
 
 def _error(reason: Reason, detail: str) -> Decision:
     return Decision(Verdict.ERROR, reason, detail, ())
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _ms_since(start: float) -> float:

@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 
 from edge.config.station import StorageConfig
-from edge.core.files import INPUT, write_atomically
+from edge.core.files import write_atomically
 from edge.core.types import Image, Inspection, Verdict
 from edge.core.worker import Worker
 from edge.engine.driftwatch import DriftWatch
 from edge.exchange.health import LATEST, LATEST_RAW, Drift
-from edge.history.eventlog import EventLog, EventLogError
-from edge.history.pictures import PictureShelf, ShelfError
+from edge.history.eventlog import EventLog, HistoryError
+from edge.history.pictures import INPUT, NoRoomError, PictureStore
 from edge.inference.bundle import Bundle
 from edge.inference.decision import overlay
 from edge.inference.preprocess import prepare
@@ -58,7 +58,7 @@ class Recorder:
         self._events = events
         self._run_dir = run_dir
         self._ok_every = storage.ok_every
-        self._shelf = PictureShelf(images_dir, storage.max_image_mb * 1_000_000, storage.keep_free_mb * 1_000_000)
+        self._shelf = PictureStore(images_dir, storage.max_image_mb * 1_000_000, storage.keep_free_mb * 1_000_000)
         self._queue: queue.SimpleQueue[Inspection | Bundle | None] = queue.SimpleQueue()
         self._unstored = 0
         self._waiting_pictures = 0
@@ -69,7 +69,7 @@ class Recorder:
         self._drift: DriftWatch | None = None
 
     def start(self) -> None:
-        """Count the pictures that are there, then start the thread. Raises EventLogError, and OSError."""
+        """Count the pictures that are there, then start the thread. Raises HistoryError, and OSError."""
         self._shelf.take_stock(self._events.ok_ids)
         self.worker.start()
 
@@ -168,7 +168,7 @@ class Recorder:
             try:
                 self._events.append(*rows)
                 break
-            except EventLogError as error:
+            except HistoryError as error:
                 if not error.disk_full or not (self._shelf.remove_oldest() or self._events.reclaim()):
                     raise
                 self._note(str(error))
@@ -196,7 +196,7 @@ class Recorder:
                     pictures[INPUT] = _lossless(prepare(image, bundle.manifest.input))
                 self._shelf.add(inspection.id, pictures, inspection.verdict is Verdict.OK)
             self._note(None)
-        except (OSError, ShelfError) as error:
+        except (OSError, NoRoomError) as error:
             with self._counting:
                 self.images_dropped += 1
             self._note(str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import socket
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,9 +15,10 @@ from edge.cameras.capture import Capture
 from edge.config.station import StationConfig
 from edge.core.files import write_atomically
 from edge.core.types import Inspection, Verdict
+from edge.engine.metrics import Metrics, Tally
 from edge.engine.recipes import Recipes
 from edge.engine.recorder import Recorder
-from edge.exchange.health import METRICS, Health, Metrics, OutputHealth, State, Tally, sd_notify, write_health
+from edge.exchange.health import METRICS, Health, OutputHealth, State, write_health
 from edge.inference.bundle import Bundle
 from edge.inference.cpu import cpu_tier
 from edge.line.wiring import Line
@@ -162,3 +164,19 @@ class Reporter:
             "software_trigger": self._engine.config.trigger.page_button,
             "outputs": [OutputHealth(**asdict(output.state())) for output in line.outputs],
         }
+
+
+def sd_notify(message: str) -> bool:
+    """Tell systemd READY=1, WATCHDOG=1, STATUS=...; False when nobody listens or reads (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.setblocking(False)  # a listener that does not read must not hold up a part
+        try:
+            sock.sendto(message.encode(), address)
+        except BlockingIOError:
+            return False
+    return True

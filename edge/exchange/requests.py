@@ -22,14 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.core.files import write_atomically
 from edge.core.types import AnomalyMap, EdgeError, Image, Prediction
+from edge.exchange import ExchangeError
 
 _REQUEST = re.compile(r"^[0-9a-f]{32}\.npy$")
 _COMMAND = re.compile(r"^[0-9a-f]{32}\.json$")
 COMMAND_WITHIN_S = 5.0  # the engine looks between any two parts
-
-
-class RequestError(EdgeError):
-    """A request was refused, or the engine did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ class RequestBox:
     def ask(self, tensor: Image, timeout_s: float) -> Answer:
         """Hand a prepared image (1, height, width, 3) uint8 RGB to the engine and wait for its answer.
 
-        Raises RequestError when the engine refuses it or does not answer in time.
+        Raises ExchangeError when the engine refuses it or does not answer in time.
         """
         stream = io.BytesIO()
         np.save(stream, tensor, allow_pickle=False)
@@ -98,7 +95,7 @@ class RequestBox:
         finally:
             question.unlink(missing_ok=True)
             reply.unlink(missing_ok=True)
-        raise RequestError(f"the engine did not answer within {timeout_s:g} s; see the status page")
+        raise ExchangeError(f"the engine did not answer within {timeout_s:g} s; see the status page")
 
     def switch_recipe(self, name: str, timeout_s: float = COMMAND_WITHIN_S) -> None:
         """Ask for another recipe; returns when the engine begins to verify it (Health.recipe_pending, recipe_fault)."""
@@ -116,14 +113,14 @@ class RequestBox:
             deadline = time.monotonic() + timeout_s
             while not reply.exists():
                 if time.monotonic() > deadline:
-                    raise RequestError(f"the engine did not answer within {timeout_s:g} s; see the status page")
+                    raise ExchangeError(f"the engine did not answer within {timeout_s:g} s; see the status page")
                 time.sleep(0.005)
             error = Reply.model_validate_json(reply.read_bytes()).error
         finally:
             question.unlink(missing_ok=True)
             reply.unlink(missing_ok=True)
         if error is not None:
-            raise RequestError(error)
+            raise ExchangeError(error)
 
     def obey_next(self, obey: Callable[[Command], None]) -> bool:
         """Hand one waiting command to obey, which raises EdgeError to refuse it; True when one was handled."""
@@ -180,7 +177,7 @@ def _read_answer(path: Path) -> Answer:
             facts = json.loads(stored["facts"].tobytes())
             anomaly_map = stored["anomaly_map"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise RequestError(f"the engine's answer cannot be read ({error}); try again") from error
+        raise ExchangeError(f"the engine's answer cannot be read ({error}); try again") from error
     if "error" in facts:
-        raise RequestError(f"the engine refused the image: {facts['error']}")
+        raise ExchangeError(f"the engine refused the image: {facts['error']}")
     return Answer(anomaly_map=anomaly_map, **facts)

@@ -10,17 +10,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edge.core.types import EdgeError, Inspection, Reason, Verdict
+from edge.core.types import Inspection, Reason, Verdict
+from edge.exchange import ExchangeError
 
 SOCKET = "trigger.sock"
 WAITING = 8  # connections the kernel keeps until they are accepted
 
 
-class SoftTriggerError(EdgeError):
-    """The station gave no verdict for this trigger; the message says why."""
-
-
-class OverrunError(SoftTriggerError):
+class OverrunError(ExchangeError):
     """A part was being judged; this trigger was refused, and counted."""
 
 
@@ -41,7 +38,7 @@ class TriggerAnswer(BaseModel):
 def ask_trigger(run_dir: Path, timeout_s: float = 5.0) -> TriggerAnswer:
     """Trigger one inspection and wait for its verdict.
 
-    Raises OverrunError when a part is being judged, SoftTriggerError when the station takes no trigger from
+    Raises OverrunError when a part is being judged, ExchangeError when the station takes no trigger from
     here, is not running, or does not answer within timeout_s.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
@@ -51,18 +48,18 @@ def ask_trigger(run_dir: Path, timeout_s: float = 5.0) -> TriggerAnswer:
                 caller.connect(address)
             said = b"".join(iter(lambda: caller.recv(4096), b""))
         except (FileNotFoundError, ConnectionRefusedError):
-            raise SoftTriggerError(
+            raise ExchangeError(
                 "the station takes no trigger from the page; start the engine with trigger.type = 'software' "
                 "or trigger.page_button = true"
             ) from None
         except TimeoutError:
-            raise SoftTriggerError(f"the engine did not answer within {timeout_s:g} s; see the status page") from None
+            raise ExchangeError(f"the engine did not answer within {timeout_s:g} s; see the status page") from None
         except OSError as error:
-            raise SoftTriggerError(f"the engine cannot be reached ({error}); see the status page") from error
+            raise ExchangeError(f"the engine cannot be reached ({error}); see the status page") from error
     try:
         answer = TriggerAnswer.model_validate_json(said)
     except ValidationError:
-        raise SoftTriggerError("the engine stopped before it gave a verdict; start it again") from None
+        raise ExchangeError("the engine stopped before it gave a verdict; start it again") from None
     if answer.overrun:
         raise OverrunError("overrun: a part is being judged; trigger again when it is done")
     return answer

@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 
 from edge.core.types import EdgeError, Inspection, Reason, Verdict
-from edge.history.chain import GENESIS, row_hash
 from edge.history.rows import (
     COLUMNS,
     FIELDS,
+    GENESIS,
     SCHEMA,
     SCHEMA_VERSION,
     Point,
@@ -22,6 +22,7 @@ from edge.history.rows import (
     as_inspection,
     as_row,
     from_version_1,
+    row_hash,
 )
 
 _INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
@@ -31,7 +32,7 @@ BATCH = 1000  # rows
 _COUNTERS = {Verdict.OK: "ok", Verdict.NG: "ng", Verdict.ERROR: "error"}
 
 
-class EventLogError(EdgeError):
+class HistoryError(EdgeError):
     """The history cannot be opened, read or written; disk_full tells the one cause that may pass."""
 
     disk_full = False
@@ -65,7 +66,7 @@ class EventLog:
     """One SQLite file. One process writes; any number read (read_only=True)."""
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
-        """Open, creating or migrating it when writing; raises EventLogError when it is damaged or of a newer schema."""
+        """Open, creating or migrating it when writing; raises HistoryError when it is damaged or of a newer schema."""
         self.path = path
         self._ahead = 0
         try:
@@ -82,16 +83,16 @@ class EventLog:
             self._check_schema(read_only)
             self.reserved_to = self.head().reserved_to
         except (sqlite3.Error, OSError) as error:
-            raise EventLogError(f"{path}: the history cannot be opened ({error}); see docs/operation.md") from error
+            raise HistoryError(f"{path}: the history cannot be opened ({error}); see docs/operation.md") from error
 
     def _check_schema(self, read_only: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == SCHEMA_VERSION:
             return
         if version not in (0, 1) or (version == 0 and read_only):
-            raise EventLogError(f"{self.path}: history schema {version}, this Linewatch reads {SCHEMA_VERSION}")
+            raise HistoryError(f"{self.path}: history schema {version}, this Linewatch reads {SCHEMA_VERSION}")
         if read_only:
-            raise EventLogError(f"{self.path}: history schema {version}; start the engine once, which brings it up")
+            raise HistoryError(f"{self.path}: history schema {version}; start the engine once, which brings it up")
         with self._transaction():
             if version == 0:
                 self._create(GENESIS, 0, Counts(0, 0, 0))
@@ -125,13 +126,13 @@ class EventLog:
         self._db.close()
 
     def append(self, *inspections: Inspection) -> None:
-        """Store rows durably, all or none: when this returns, they survive a power cut. Raises EventLogError."""
+        """Store rows durably, all or none: when this returns, they survive a power cut. Raises HistoryError."""
         with self._transaction():
             head = self.head()
             last_id, last_hash, reserved_to = head.last_id, head.last_hash, head.reserved_to
             for inspection in inspections:
                 if inspection.id <= last_id:
-                    raise EventLogError(f"{self.path}: row {inspection.id} after row {last_id}: ids only go up")
+                    raise HistoryError(f"{self.path}: row {inspection.id} after row {last_id}: ids only go up")
                 row = as_row(inspection, last_hash)
                 self._db.execute(_INSERT, row)
                 counter = _COUNTERS[inspection.verdict]
@@ -143,12 +144,12 @@ class EventLog:
         self.reserved_to = reserved_to
 
     def reserve(self, ahead: int) -> None:
-        """Allow ids up to so many after the last row, from now on with every row. Raises EventLogError."""
+        """Allow ids up to so many after the last row, from now on with every row. Raises HistoryError."""
         self._ahead = ahead
         self._reserve_to(self.last_id() + ahead)
 
     def release(self, given: int) -> None:
-        """Take back what is reserved after the highest id that was given out. Raises EventLogError."""
+        """Take back what is reserved after the highest id that was given out. Raises HistoryError."""
         self._ahead = 0
         self._reserve_to(max(given, self.last_id()))
 
@@ -169,11 +170,11 @@ class EventLog:
         return not busy
 
     def head(self) -> Head:
-        """The end of the chain; raises EventLogError when its record is not there."""
+        """The end of the chain; raises HistoryError when its record is not there."""
         with self._errors():
             row = self._db.execute("SELECT * FROM head").fetchone()
         if row is None:
-            raise EventLogError(f"{self.path}: the head record is missing: it was altered; see docs/operation.md")
+            raise HistoryError(f"{self.path}: the head record is missing: it was altered; see docs/operation.md")
         counts = Counts(row["ok"], row["ng"], row["error"])
         return Head(row["history"], row["last_id"], row["last_hash"], counts, row["reserved_to"])
 
@@ -260,12 +261,12 @@ class EventLog:
         return [(row["id"], datetime.fromisoformat(row["at"]), row["score"]) for row in found]
 
     def verify(self) -> Head:
-        """Follow the whole chain as it stands now; raises EventLogError naming the first row that is wrong."""
+        """Follow the whole chain as it stands now; raises HistoryError naming the first row that is wrong."""
         with self._errors(), self._transaction("DEFERRED"):
             head = self.head()
             fault = self._first_fault(head)
         if fault:
-            raise EventLogError(f"{self.path}: {fault}; keep the file as it is, see docs/operation.md")
+            raise HistoryError(f"{self.path}: {fault}; keep the file as it is, see docs/operation.md")
         return head
 
     def hash_of(self, inspection_id: int) -> str | None:
@@ -310,6 +311,6 @@ class EventLog:
         try:
             yield
         except sqlite3.Error as error:
-            failure = EventLogError(f"{self.path}: the history cannot be used ({error})")
+            failure = HistoryError(f"{self.path}: the history cannot be used ({error})")
             failure.disk_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
             raise failure from error

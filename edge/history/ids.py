@@ -10,8 +10,8 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge.core.types import EdgeError, Inspection, Reason, Timings, Verdict
-from edge.history.eventlog import EventLog
+from edge.core.types import Inspection, Reason, Timings, Verdict
+from edge.history.eventlog import EventLog, HistoryError
 
 MARK = "sequence"
 AHEAD = 32  # ids that may be given out while the rows before them are not on the disk yet
@@ -21,14 +21,10 @@ KILLED = "the engine was killed after it gave out this id; the line may have see
 CUT = "the power went, or run_dir was lost, while this id was reserved; whether a part had it is not known"
 
 
-class SequenceError(EdgeError):
-    """No id can be given without the risk of giving it twice."""
+class Ids:
+    """The ids of one station. Each is noted before it is used: in run_dir each time, in the history a block ahead.
 
-
-class Sequence:
-    """The next id, noted before it is used: in run_dir each time, in the history a block ahead.
-
-    Opening it writes a row ERROR/engine_died for each id that an earlier run gave out, or may have
+    Opening them writes a row ERROR/engine_died for each id that an earlier run gave out, or may have
     given out, without storing its row.
     """
 
@@ -48,20 +44,20 @@ class Sequence:
     def next_id(self) -> int:
         """Give out one id. It is noted where a killed engine leaves it; nothing waits for a disk.
 
-        Raises SequenceError when no reserved one is left: ask has_room() before a part is accepted.
+        Raises HistoryError when no reserved one is left: ask has_room() before a part is accepted.
         """
         if not self.has_room():
-            raise SequenceError(f"{self.last} ids are given and {AHEAD} rows wait for the disk; look at the disk")
+            raise HistoryError(f"{self.last} ids are given and {AHEAD} rows wait for the disk; look at the disk")
         self._note(self.last + 1)
         self.last += 1
         return self.last
 
     def has_room(self) -> bool:
-        """Whether an id may be given out before another row is stored."""
+        """Return True when an id may be given out before another row is stored."""
         return self.last < self._events.reserved_to
 
     def close(self) -> None:
-        """Take back what is reserved and was not given; call it when no more rows come. Raises EventLogError."""
+        """Take back what is reserved and was not given; call it when no more rows come. Raises HistoryError."""
         os.close(self._mark)
         self._events.release(self.last)
 
@@ -69,7 +65,7 @@ class Sequence:
         os.pwrite(self._mark, f"{self._owner} {number:020d}\n".encode(), 0)
 
     def _noted(self) -> int | None:
-        """The highest id of an earlier run; None when no note of this boot and this history is there."""
+        """Return the highest id of an earlier run; None when no note of this boot and this history is there."""
         try:
             text = self._path.read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:

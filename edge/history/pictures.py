@@ -1,4 +1,4 @@
-"""The pictures on the disk, and which of them go when there are too many."""
+"""The pictures on the disk: their paths, and the order in which they go when there are too many."""
 
 from __future__ import annotations
 
@@ -7,26 +7,33 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from edge.core.files import INPUT, picture_path, write_atomically
-from edge.core.types import EdgeError
+from edge.core.files import write_atomically
+from edge.history.eventlog import HistoryError
 
+INPUT = "input"  # the picture as the model saw it, without loss: `edge replay` judges it again
 KINDS = ("frame", "heat", "thumb", INPUT)
 MAX_REMOVED = 64  # parts whose pictures go to make room for one: thinning never holds up the rows for long
 
 
-class ShelfError(EdgeError):
+class NoRoomError(HistoryError):
     """There is no room for a picture, and nothing left that may go for it."""
 
 
-class PictureShelf:
-    """images_dir with a limit in bytes and a reserve of free space.
+def picture_path(images_dir: Path, inspection_id: int, kind: str) -> Path:
+    """Return the path of one picture of an inspection; kind is frame, heat, thumb or input."""
+    suffix = "png" if kind == INPUT else "jpg"
+    return images_dir / f"{inspection_id // 1000:06d}" / f"{inspection_id:09d}_{kind}.{suffix}"
+
+
+class PictureStore:
+    """The folder images_dir with a limit in bytes and a reserve of free space.
 
     The oldest OK parts' pictures go first, then the oldest others'; an OK part's never push out another's.
     Counted as it grows, scanned only once.
     """
 
     def __init__(self, folder: Path, max_bytes: int, keep_free_bytes: int = 0) -> None:
-        """keep_free_bytes: what must stay free on the folder's disk, for rows and for the system."""
+        """keep_free_bytes: the space that must stay free on the folder's disk, for rows and for the system."""
         self.bytes = 0
         self._folder = folder
         self._max_bytes = max_bytes
@@ -35,7 +42,7 @@ class PictureShelf:
         self._others: deque[tuple[int, int]] = deque()
 
     def take_stock(self, ok_ids: Callable[[int, int], set[int]]) -> None:
-        """Count what an earlier run left, and remove its unfinished files; ok_ids: which ids of a range are OK."""
+        """Count what an earlier run left, and remove its unfinished files; ok_ids: the ids of a range that are OK."""
         sizes: dict[int, int] = {}
         for path in self._folder.glob("*/*"):
             if path.suffix == ".tmp":
@@ -54,7 +61,7 @@ class PictureShelf:
     def add(self, inspection_id: int, pictures: dict[str, bytes], ok: bool) -> bool:
         """Store encoded pictures by kind; False when an OK part's have no room beside those of other parts.
 
-        Not synced: a power cut may cost the last pictures, never a row. Raises ShelfError when there is no
+        Not synced: a power cut may cost the last pictures, never a row. Raises NoRoomError when there is no
         room at all, and OSError; neither leaves anything of this part behind.
         """
         size = sum(len(data) for data in pictures.values())
@@ -62,7 +69,7 @@ class PictureShelf:
         if not self._make_room(size, ok):
             if ok and self._others:
                 return False
-            raise ShelfError(self._short_of(size))
+            raise NoRoomError(self._short_of(size))
         try:
             for kind, data in pictures.items():
                 path = picture_path(self._folder, inspection_id, kind)

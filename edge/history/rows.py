@@ -1,7 +1,8 @@
-"""How an inspection is stored: the schema of the history, and one row there and back."""
+"""The schema of the history, one row there and back, and the hash that chains each row to the one before it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edge.core.types import Inspection, Reason, Region, Timings, Verdict
-from edge.history.chain import row_hash
 
 SCHEMA_VERSION = 2
-# What the hash of a row covers, in the order of the columns.
+GENESIS = "0" * 64  # stands for the hash of the row before the first one
+# The hash of a row covers these, in the order of the columns.
 FIELDS = (
     "id",
     "at",
@@ -64,14 +65,14 @@ CREATE TABLE head (
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows: from start to before end, and of one reason, as far as they are given."""
+    """A choice of rows: from start to before end, and of one reason, as far as they are given."""
 
     start: datetime | None = None
     end: datetime | None = None
     reason: Reason | None = None
 
     def where(self) -> tuple[list[str], dict[str, Any]]:
-        """Conditions of SQL, and the values they are bound to."""
+        """Return the conditions in SQL, and the values they are bound to."""
         conditions = ["1"] + ["at >= :start"] * (self.start is not None) + ["at < :end"] * (self.end is not None)
         conditions += ["reason = :reason"] * (self.reason is not None)
         times = {"start": self.start and timestamp(self.start), "end": self.end and timestamp(self.end)}
@@ -80,7 +81,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One row as a chart shows it."""
+    """The part of a row that a chart shows."""
 
     at: datetime
     verdict: Verdict
@@ -90,7 +91,7 @@ class Point:
 
 
 def as_row(inspection: Inspection, previous_hash: str) -> dict[str, str | int | float | None]:
-    """The columns of one inspection, as SQLite gives them back, with its place in the chain."""
+    """Return the columns of one inspection, as SQLite gives them back, with its place in the chain."""
     fields: dict[str, str | int | float | None] = {
         "id": inspection.id,
         "at": timestamp(inspection.at),
@@ -110,7 +111,7 @@ def as_row(inspection: Inspection, previous_hash: str) -> dict[str, str | int | 
 
 
 def as_inspection(row: Any) -> Inspection:
-    """The inspection of one row of the table, without its image."""
+    """Return the inspection of one row of the table, without its image."""
     return Inspection(
         id=row["id"],
         at=datetime.fromisoformat(row["at"]),
@@ -129,17 +130,27 @@ def as_inspection(row: Any) -> Inspection:
 
 
 def from_version_1(row: Mapping[str, Any], previous_hash: str) -> dict[str, str | int | float | None]:
-    """A row of schema 1 with its place in the chain; it knew 12 digits of its bundle's digest, no more."""
+    """Return a row of schema 1 with its place in the chain; schema 1 kept 12 digits of the bundle's digest."""
     fields = {name: row[name] for name in FIELDS[:-1]}
     fields["bundle_digest"] = str(row["bundle"]).rpartition(" ")[2]
     return {**fields, "previous_hash": previous_hash, "hash": row_hash(previous_hash, fields)}
 
 
+def row_hash(previous: str, fields: Mapping[str, str | int | float | None]) -> str:
+    """Return the sha256, 64 hex digits, over the previous row's hash and all fields in a canonical encoding.
+
+    The encoding is JSON in ASCII: names sorted, no spaces, numbers in their shortest form that reads back
+    exactly. A real number must be a float, and never minus zero: SQLite gives both back so.
+    """
+    text = json.dumps([previous, sorted(fields.items())], ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
 def timestamp(at: datetime) -> str:
-    """UTC to the millisecond, in a form whose order is that of time."""
+    """Return a time as text: UTC to the millisecond, so that the order of texts is the order of times."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _real(value: float | None) -> float | None:
-    """Adding 0.0 makes minus zero zero."""
+    """Return a number as SQLite gives it back: adding 0.0 turns minus zero into zero."""
     return None if value is None else float(value) + 0.0

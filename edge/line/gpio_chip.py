@@ -8,25 +8,21 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from edge.config.lineconfig import FAKE_CHIP
 from edge.config.station import ConfigError
-from edge.core.types import EdgeError
+from edge.line import LineError
 
 if TYPE_CHECKING:
     import gpiod
 
-Edge = Literal["rising", "falling"]
-
-
-class GpioError(EdgeError):
-    """A line cannot be had, or not be set."""
+SignalEdge = Literal["rising", "falling"]
+FAKE_CHIP = "fake"  # lines in memory: for demos, tests and trials
 
 
 class Driven(Protocol):
     """Output lines; each is inactive from the request on."""
 
     def set(self, active: Sequence[int]) -> None:
-        """These lines active, all others inactive, in one step. Raises GpioError."""
+        """These lines active, all others inactive, in one step. Raises LineError."""
 
     def close(self) -> None:
         """Let go of the lines."""
@@ -36,7 +32,7 @@ class Watched(Protocol):
     """One input line."""
 
     def wait(self, timeout_s: float) -> list[float]:
-        """Monotonic seconds of the edges since the last call; empty when none came in time. Raises GpioError."""
+        """Monotonic seconds of the edges since the last call; empty when none came in time. Raises LineError."""
 
     def close(self) -> None:
         """Let go of the line."""
@@ -48,10 +44,10 @@ class Chip(Protocol):
     name: str
 
     def drive(self, lines: Sequence[int], active_low: bool) -> Driven:
-        """Ask for output lines; raises GpioError."""
+        """Ask for output lines; raises LineError."""
 
-    def watch(self, line: int, edge: Edge) -> Watched:
-        """Ask for an input line; raises GpioError."""
+    def watch(self, line: int, edge: SignalEdge) -> Watched:
+        """Ask for an input line; raises LineError."""
 
 
 def open_chip(name: str) -> Chip:
@@ -72,7 +68,7 @@ class FakeChip:
     def drive(self, lines: Sequence[int], active_low: bool) -> FakeDriven:
         return FakeDriven(self, tuple(lines), active_low)
 
-    def watch(self, line: int, edge: Edge) -> FakeWatched:
+    def watch(self, line: int, edge: SignalEdge) -> FakeWatched:
         self.inputs[line] = queue.SimpleQueue()
         return FakeWatched(self.inputs[line])
 
@@ -83,7 +79,7 @@ class FakeChip:
     def record(self, levels: dict[int, bool]) -> None:
         with self._lock:
             if self.broken:
-                raise GpioError(f"{self.name}: the lines cannot be set (broken); check the chip")
+                raise LineError(f"{self.name}: the lines cannot be set (broken); check the chip")
             self.history.append(levels)
 
 
@@ -142,7 +138,7 @@ class GpiodChip:
             raise self._unavailable(lines, error) from error
         return GpiodDriven(self.name, request, tuple(lines))
 
-    def watch(self, line: int, edge: Edge) -> GpiodWatched:
+    def watch(self, line: int, edge: SignalEdge) -> GpiodWatched:
         from gpiod.line import Clock, Direction
         from gpiod.line import Edge as Kind
 
@@ -157,9 +153,9 @@ class GpiodChip:
             raise self._unavailable([line], error) from error
         return GpiodWatched(self.name, request)
 
-    def _unavailable(self, lines: Sequence[int], error: Exception) -> GpioError:
+    def _unavailable(self, lines: Sequence[int], error: Exception) -> LineError:
         numbers = ", ".join(map(str, lines))
-        return GpioError(f"{self.name}: line {numbers} cannot be had ({error}); check the number, its user and rights")
+        return LineError(f"{self.name}: line {numbers} cannot be had ({error}); check the number, its user and rights")
 
 
 class GpiodDriven:
@@ -177,7 +173,7 @@ class GpiodDriven:
         try:
             self._request.set_values(levels)
         except OSError as error:
-            raise GpioError(f"{self._name}: the lines cannot be set ({error}); check the chip") from error
+            raise LineError(f"{self._name}: the lines cannot be set ({error}); check the chip") from error
 
     def close(self) -> None:
         self._request.release()
@@ -195,7 +191,7 @@ class GpiodWatched:
                 return []
             return [event.timestamp_ns / 1e9 for event in self._request.read_edge_events()]
         except OSError as error:
-            raise GpioError(f"{self._name}: the line cannot be read ({error}); check the chip") from error
+            raise LineError(f"{self._name}: the line cannot be read ({error}); check the chip") from error
 
     def close(self) -> None:
         self._request.release()

@@ -43,7 +43,7 @@ class Signals:
     overruns: int  # since the station started
 
 
-class Edge(Enum):
+class Write(Enum):
     """What a write of TRIGGER amounts to."""
 
     NONE = auto()
@@ -87,7 +87,7 @@ class Handshake:
             overruns=self._overruns,
         )
 
-    def trigger(self, level: bool) -> Edge:
+    def trigger(self, level: bool) -> Write:
         """The PLC wrote TRIGGER. WANTED starts a part: answer it with begin() or refuse()."""
         rising = level and not self._trigger
         wanted = rising and self.ready
@@ -95,11 +95,11 @@ class Handshake:
         if not level:
             self._ack = False
         if not rising:
-            return Edge.NONE
+            return Write.NONE
         if wanted:
-            return Edge.WANTED
+            return Write.WANTED
         self.refuse()
-        return Edge.REFUSED
+        return Write.REFUSED
 
     def begin(self) -> None:
         """A part is being judged, whoever triggered it."""

@@ -16,18 +16,15 @@ from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from edge.core.types import EdgeError, Inspection, Reason
+from edge.core.types import Inspection, Reason
 from edge.core.worker import Worker
-from edge.line.handshake import Edge, Handshake
+from edge.line import LineError
+from edge.line.handshake import Handshake, Write
 
 THREAD = "modbus"
 MAP_VERSION = 1
 STARTS_WITHIN_S = 5.0
 BEAT_S = 0.2  # the heartbeat counts at most so often
-
-
-class ModbusError(EdgeError):
-    """The server cannot listen."""
 
 
 class Coil(IntEnum):
@@ -75,7 +72,7 @@ class ModbusServer:
     """Serves one handshake to any number of clients. Registers change in memory, at once."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Listens when it returns; raises ModbusError when it cannot."""
+        """Listens when it returns; raises LineError when it cannot."""
         self.address = f"{host}:{port}"
         self.recipe_active = 0
         self._host, self._port = host, port
@@ -154,14 +151,14 @@ class ModbusServer:
                 probe.bind((self._host, self._port))
         except OSError as error:
             problem = error.strerror or str(error)
-            raise ModbusError(f"Modbus cannot use {self.address} ({problem}); set another port or host") from error
+            raise LineError(f"Modbus cannot use {self.address} ({problem}); set another port or host") from error
 
     def _start(self) -> None:
         logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # a client that leaves is no news
         self._worker.start()
         if not self._listening.wait(STARTS_WITHIN_S):
             self._worker.check()
-            raise ModbusError(f"Modbus does not listen on {self.address}; set another port or host")
+            raise LineError(f"Modbus does not listen on {self.address}; set another port or host")
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -206,11 +203,11 @@ class ModbusServer:
 
     def _trigger(self, level: bool) -> None:
         match self._handshake.trigger(level):
-            case Edge.WANTED if self._accept():
+            case Write.WANTED if self._accept():
                 self._handshake.begin()
-            case Edge.WANTED:
+            case Write.WANTED:
                 self._handshake.refuse()
-            case Edge.REFUSED:
+            case Write.REFUSED:
                 self._refused()
 
     def _fill(self, function: int, registers: list[int]) -> None:

@@ -6,30 +6,22 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from edge.config.lineconfig import (
-    FreeRunTriggerConfig,
-    GpioOutputConfig,
-    GpioTriggerConfig,
-    ModbusOutputConfig,
-    ModbusTriggerConfig,
-    MqttOutputConfig,
-    WebhookOutputConfig,
-)
-from edge.config.lineconfig import (
-    Output as OutputSection,
-)
+from edge.config.outputs import GpioOutputConfig, ModbusOutputConfig, MqttOutputConfig, WebhookOutputConfig
+from edge.config.outputs import OutputConfig as OutputSection
 from edge.config.station import StationConfig
+from edge.config.triggers import FreeRunTriggerConfig, GpioTriggerConfig, ModbusTriggerConfig
+from edge.line import LineError
 from edge.line.gpio_chip import Chip, open_chip
 from edge.line.modbus_server import ModbusServer
 from edge.line.outputs import Output
-from edge.line.outputs.delivery import Carrier, Report
+from edge.line.outputs.delivery import Carrier, Delivery
 from edge.line.outputs.gpio import GpioOutput
 from edge.line.outputs.memory import MemoryOutput
 from edge.line.outputs.modbus import ModbusOutput
 from edge.line.outputs.mqtt import MqttCarrier
 from edge.line.outputs.outbox import Outbox
 from edge.line.outputs.webhook import WebhookCarrier
-from edge.line.triggers import Trigger, TriggerError
+from edge.line.triggers import Trigger
 from edge.line.triggers.free_run import FreeRun
 from edge.line.triggers.gate import Gate, GatedTrigger, Source
 from edge.line.triggers.gpio import GpioTrigger
@@ -96,8 +88,8 @@ def _output(
     return MemoryOutput()
 
 
-def _report(carrier: Carrier, config: StationConfig, name: str) -> Report:
-    return Report(carrier, config.name, Outbox(config.state_dir / "outbox" / name))
+def _report(carrier: Carrier, config: StationConfig, name: str) -> Delivery:
+    return Delivery(carrier, config.name, Outbox(config.state_dir / "outbox" / name))
 
 
 def _chip(chips: dict[str, Chip], name: str) -> Chip:
@@ -117,7 +109,7 @@ def _trigger(config: StationConfig, chips: dict[str, Chip], modbus: ModbusServer
         sources.append(GpioTrigger(gate, chip, section.line, section.edge, section.debounce_ms))
     if isinstance(section, ModbusTriggerConfig):
         if modbus is None:
-            raise TriggerError("trigger.type: 'modbus' needs an [[output]] of type modbus; add it")
+            raise LineError("trigger.type: 'modbus' needs an [[output]] of type modbus; add it")
         sources.append(ModbusTrigger(gate, modbus))
     if section.page_button:
         sources.append(SoftwareTrigger(gate, config.run_dir))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from edge.config.station import StationConfig, load_config
+from edge.config.load import load_config
+from edge.config.station import StationConfig
 from edge.inference.preprocess import MAX_FILE_BYTES
 from edge.web import guard
 from edge.web.station import Station

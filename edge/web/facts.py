@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 from flask import url_for
 
 from edge import __version__
-from edge.core.types import Inspection
+from edge.core.types import Inspection, finite, one_line
 from edge.exchange.health import Health, OutputHealth
-from edge.history.eventlog import EventLogError
+from edge.history.eventlog import HistoryError
 from edge.web.notices import messages, notices
-from edge.web.station import PICTURE_KINDS, Engine, EngineState, Station, one_line
+from edge.web.station import PICTURE_KINDS, Engine, EngineState, Station
 from edge.web.wording import UNKNOWN, duration, inspection_words, percent, station_words
 
 RECORDER_LAG = 3  # the recorder may be this many parts behind before the engine's own word is shown instead
@@ -38,11 +37,6 @@ FACT_NAMES = {
     "uptime": "Running for",
     "recorder": "Recorder",
 }
-
-
-def finite(value: float | None) -> float | None:
-    """JSON has no NaN and no infinity: a number that is none becomes null."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def inspection_facts(inspection: Inspection, station: Station) -> Facts:
@@ -87,7 +81,7 @@ def look(station: Station) -> Look:
     engine = station.engine()
     try:
         history, newest = _history(station)
-    except EventLogError as error:
+    except HistoryError as error:
         return Look(engine, None, None, one_line(error))
     return Look(engine, _latest(engine, newest), history, "")
 

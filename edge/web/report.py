@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from edge.core.types import Verdict
+from edge.core.types import Verdict, finite
 from edge.exchange.health import LATENCY_EDGES_S
 from edge.history.rows import Point
-from edge.web.facts import finite
 
 BAR_WIDTHS_S = (60, 300, 3600, 6 * 3600, 24 * 3600)
 MAX_BARS = 48

@@ -15,10 +15,12 @@ from typing import cast
 from flask import current_app
 
 from edge.config.station import StationConfig
-from edge.core.files import picture_path
-from edge.exchange.health import LATEST, LATEST_RAW, REQUESTS, STALE_AFTER_S, Health, HealthError, State, read_health
+from edge.core.types import one_line
+from edge.exchange import ExchangeError
+from edge.exchange.health import LATEST, LATEST_RAW, REQUESTS, STALE_AFTER_S, Health, State, read_health
 from edge.exchange.requests import RequestBox
 from edge.history.eventlog import EventLog
+from edge.history.pictures import picture_path
 from edge.inference.bundle import Bundle, open_bundle
 
 PICTURE_KINDS = ("frame", "heat", "thumb")
@@ -71,7 +73,7 @@ class Station:
         """The engine now. A clock that was set back or forward makes a snapshot old, not young."""
         try:
             health = read_health(self.config.run_dir)
-        except HealthError as error:
+        except ExchangeError as error:
             return Engine(EngineState.ABSENT, None, None, one_line(error))
         age_s = abs((datetime.now(UTC) - health.written_at).total_seconds())
         if health.state is State.STOPPED:
@@ -82,7 +84,7 @@ class Station:
 
     @contextmanager
     def history(self) -> Iterator[EventLog | None]:
-        """The history, or None while there is none yet; raises EventLogError when it cannot be read."""
+        """The history, or None while there is none yet; raises HistoryError when it cannot be read."""
         if not self.config.events_db.exists():
             yield None
             return
@@ -113,8 +115,3 @@ class Station:
 def current_station() -> Station:
     """The station of the application that handles this request."""
     return cast("Station", current_app.extensions["linewatch_station"])
-
-
-def one_line(error: Exception) -> str:
-    """An error's words on one line: validation messages come with line breaks."""
-    return " ".join(str(error).split())

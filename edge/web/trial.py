@@ -13,13 +13,12 @@ from typing import Any, cast
 import cv2
 from flask import current_app
 
-from edge.core.types import EdgeError, Image, Prediction
+from edge.core.types import EdgeError, Image, Prediction, finite, one_line
 from edge.exchange.health import Health
 from edge.exchange.requests import Answer
 from edge.inference.decision import decide, overlay
 from edge.inference.preprocess import ImageError, decode_image, inspected_box, prepare
-from edge.web.facts import finite
-from edge.web.station import EngineState, Station, one_line
+from edge.web.station import EngineState, Station
 from edge.web.wording import percent, verdict_words
 
 ANSWER_WITHIN_S = 5.0

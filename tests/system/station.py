@@ -13,9 +13,10 @@ from types import TracebackType
 import cv2
 
 from edge.commands.acceptance.station import free_port
-from edge.config.station import load_config
+from edge.config.load import load_config
 from edge.core.types import Inspection
-from edge.exchange.health import Health, HealthError, read_health
+from edge.exchange import ExchangeError
+from edge.exchange.health import Health, read_health
 from edge.history.eventlog import EventLog
 from edge.inference.bundle import Bundle
 from tests.tiny import bad_image, good_image
@@ -56,7 +57,7 @@ class Station:
     def health(self) -> Health | None:
         try:
             return read_health(self.config.run_dir)
-        except HealthError:
+        except ExchangeError:
             return None
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from edge.cameras.capture import Capture
-from edge.core.files import picture_path
 from edge.core.types import Image, Reason, Verdict
 from edge.core.worker import WorkerError
 from edge.engine.daemon import run
 from edge.exchange.health import METRICS, REQUESTS, State
 from edge.exchange.requests import RequestBox
+from edge.history.pictures import picture_path
 from edge.inference.bundle import Bundle, open_bundle, write_bundle
 from edge.inference.detector import Detector
 from edge.inference.preprocess import prepare

@@ -10,9 +10,10 @@ import pytest
 
 from edge.commands.acceptance.broker import MISSING, MOSQUITTO, Broker, Listener
 from edge.commands.acceptance.fake_plc import FakePlc, PlcError
-from edge.config.station import load_config
+from edge.config.load import load_config
 from edge.core.types import Verdict
-from edge.exchange.trigger_socket import OverrunError, SoftTriggerError, TriggerAnswer, ask_trigger
+from edge.exchange import ExchangeError
+from edge.exchange.trigger_socket import OverrunError, TriggerAnswer, ask_trigger
 from edge.inference.bundle import Bundle
 from edge.line.modbus_server import Coil
 from edge.line.outputs.outbox import Outbox
@@ -108,7 +109,7 @@ def test_a_page_trigger_that_was_accepted_is_judged_even_when_the_engine_is_told
         while not stopped.is_set():
             try:
                 answers.append(ask_trigger(station.config.run_dir, HANG_S))
-            except SoftTriggerError:
+            except ExchangeError:
                 if stopped.wait(0.01):
                     return
 

@@ -11,8 +11,9 @@ import pytest
 from edge.__main__ import main
 from edge.commands.acceptance.fake_plc import FakePlc
 from edge.core.types import Image, Reason, Verdict
+from edge.exchange import ExchangeError
 from edge.exchange.health import REQUESTS, Health, State
-from edge.exchange.requests import RequestBox, RequestError
+from edge.exchange.requests import RequestBox
 from edge.inference.bundle import Bundle
 from tests.edge.engine.parts import wait_for
 from tests.edge.engine.test_recipes import unreproducible, variant
@@ -94,7 +95,7 @@ def test_a_recipe_that_fails_its_self_test_leaves_the_old_one_judging(station: S
         box(station).switch_recipe("wrong", HANG_S)
         wait_for(lambda: health(station).recipe_fault)
         said, before = health(station), len(station.rows())
-        with pytest.raises(RequestError, match="no recipe 'third'"):
+        with pytest.raises(ExchangeError, match="no recipe 'third'"):
             box(station).switch_recipe("third", HANG_S)
         wait_for(lambda: len(station.rows()) >= before + 3)
         assert engine.stop() == 0

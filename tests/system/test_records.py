@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from edge.config.station import load_config
-from edge.core.files import INPUT, picture_path
+from edge.config.load import load_config
 from edge.core.types import Reason, Verdict
 from edge.exchange.health import METRICS, Drift
 from edge.history.eventlog import EventLog
+from edge.history.pictures import INPUT, picture_path
 from edge.inference.bundle import Bundle, write_bundle
 from tests.edge.engine.parts import wait_for
 from tests.system.station import HANG_S, ROOT, Engine, Station

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.config.station import VideoCameraConfig, load_config
+from edge.config.cameras import VideoCameraConfig
+from edge.config.load import load_config
 
 REPO = Path(__file__).parents[2]
 UNITS = sorted((REPO / "systemd").glob("*.service"))

@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edge.config.station import StationConfig, load_config
+from edge.config.load import load_config
+from edge.config.station import StationConfig
 from edge.core.types import EdgeError, Inspection, Reason, Verdict
-from edge.exchange.health import Health, HealthError, State, read_health
-from edge.exchange.trigger_socket import SoftTriggerError, TriggerAnswer, ask_trigger
+from edge.exchange import ExchangeError
+from edge.exchange.health import Health, State, read_health
+from edge.exchange.trigger_socket import TriggerAnswer, ask_trigger
 from edge.history.eventlog import EventLog
 from edge.inference.bundle import Bundle
 
@@ -58,7 +60,7 @@ class Subject:
         """One trigger and the verdict that the line was told; None when the engine gave none."""
         try:
             return ask_trigger(self.config.run_dir, HAPPENS_WITHIN_S)
-        except (SoftTriggerError, OSError):
+        except (ExchangeError, OSError):
             return None
 
     def triggers(self, count: int) -> list[TriggerAnswer]:
@@ -95,7 +97,7 @@ class Subject:
     def health(self) -> Health | None:
         try:
             return read_health(self.config.run_dir)
-        except HealthError:
+        except ExchangeError:
             return None
 
     def state(self) -> State | None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from edge.core.types import EdgeError, Inspection
+from edge.core.types import Inspection
+from edge.line import LineError
 
 
-class OutputError(EdgeError):
+class OutputError(LineError):
     """The line could not be told."""
 
 

@@ -17,7 +17,7 @@ from edge.core.types import Inspection
 from edge.core.worker import Worker
 from edge.line.outputs import OutputError, OutputState
 from edge.line.outputs.message import message
-from edge.line.outputs.outbox import Outbox, OutboxError
+from edge.line.outputs.outbox import Outbox
 
 THREAD = "outbox"
 MAX_UNSTORED = 1000  # messages in memory while the disk cannot be written; then the line is told that it is so
@@ -38,7 +38,7 @@ class Carrier(Protocol):
     leaves_within_s: float  # after mail.closing is set
 
     def carry(self, mail: Mail) -> None:
-        """Deliver what is in mail.outbox until mail.closing is set; raises OSError, OutputError or OutboxError."""
+        """Deliver what is in mail.outbox until mail.closing is set; raises OSError, OutputError."""
 
 
 class Mail:
@@ -71,7 +71,7 @@ class Mail:
         self.fault = why
 
 
-class Report:
+class Delivery:
     """The Output that hands each verdict to a carrier. It moves no part, and holds nothing that could release one."""
 
     def __init__(self, carrier: Carrier, station: str, outbox: Outbox) -> None:
@@ -145,7 +145,7 @@ class Report:
         while not self._mail.closing.is_set():
             try:
                 self._carrier.carry(self._mail)
-            except (OSError, OutputError, OutboxError) as error:
+            except (OSError, OutputError) as error:
                 pause_s = SHORTEST_PAUSE_S if self._mail.fault is None else pause_s
                 self._mail.down(f"{error}" or type(error).__name__)
                 self._mail.closing.wait(pause_s)
@@ -171,7 +171,7 @@ class Report:
             try:
                 self._mail.outbox.put(batch)
                 break
-            except OutboxError as error:
+            except OutputError as error:
                 if self._disk_fault is None:
                     log.error("%s", error)
                 self._disk_fault = str(error)

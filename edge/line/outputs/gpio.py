@@ -6,7 +6,7 @@ import threading
 import time
 from math import inf
 
-from edge.config.lineconfig import GpioOutputConfig
+from edge.config.outputs import GpioOutputConfig
 from edge.core.types import Inspection, Verdict
 from edge.core.worker import Worker
 from edge.line.gpio_chip import Chip
@@ -19,7 +19,7 @@ class GpioOutput:
     """Shutdown value: every line inactive, or with safe = "error" the ERROR line active."""
 
     def __init__(self, chip: Chip, config: GpioOutputConfig) -> None:
-        """Raises GpioError when a line cannot be had."""
+        """Raises LineError when a line cannot be had."""
         self._lines = {Verdict.OK: config.ok_line, Verdict.NG: config.ng_line, Verdict.ERROR: config.error_line}
         self._pulse_s = config.pulse_ms / 1e3
         held = config.error_line if config.safe == "error" else None

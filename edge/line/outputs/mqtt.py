@@ -11,7 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.config.lineconfig import MqttOutputConfig
+from edge.config.outputs import MqttOutputConfig
 from edge.line.outputs import OutputError
 from edge.line.outputs.delivery import Mail
 

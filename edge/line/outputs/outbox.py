@@ -14,21 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge.core.files import write_atomically
-from edge.core.types import EdgeError
+from edge.line.outputs import OutputError
 
 ACKED = "acked"
 FILE_BYTES = 1_000_000  # a file that is longer is followed by the next
-
-
-class OutboxError(EdgeError):
-    """The outbox cannot be written or read."""
 
 
 class Outbox:
     """One folder, one receiver. Safe to use from two threads: one puts, one reads and acknowledges."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or create; raises OutboxError when the folder cannot be used."""
+        """Open or create; raises OutputError when the folder cannot be used."""
         self._folder = folder
         self._lock = threading.Lock()
         try:
@@ -57,7 +53,7 @@ class Outbox:
     def put(self, messages: Sequence[bytes]) -> int:
         """Store messages, none of which holds a newline; they are on the disk when this returns.
 
-        Returns the number of the last one. Raises OutboxError, and then none of them is stored.
+        Returns the number of the last one. Raises OutputError, and then none of them is stored.
         """
         with self._lock:
             try:
@@ -163,9 +159,9 @@ class Outbox:
     def _path(self, first: int) -> Path:
         return self._folder / f"{first:012d}.log"
 
-    def _unusable(self, error: OSError) -> OutboxError:
+    def _unusable(self, error: OSError) -> OutputError:
         problem = error.strerror or str(error)
-        return OutboxError(f"{self._folder}: the outbox cannot be used ({problem}); check space, owner and rights")
+        return OutputError(f"{self._folder}: the outbox cannot be used ({problem}); check space, owner and rights")
 
 
 def _size(path: Path) -> int:
@@ -174,7 +170,7 @@ def _size(path: Path) -> int:
 
 def _line(number: int, message: bytes) -> bytes:
     if b"\n" in message:
-        raise OutboxError("a message holds a newline; encode it as one line")
+        raise OutputError("a message holds a newline; encode it as one line")
     body = b"%d %s" % (number, message)
     return b"%08x %s\n" % (zlib.crc32(body), body)
 

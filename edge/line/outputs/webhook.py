@@ -12,7 +12,7 @@ import urllib.request
 from email.message import Message
 from typing import IO
 
-from edge.config.lineconfig import WebhookOutputConfig
+from edge.config.outputs import WebhookOutputConfig
 from edge.line.outputs import OutputError
 from edge.line.outputs.delivery import Mail
 

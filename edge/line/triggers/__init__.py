@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge.core.types import EdgeError, Inspection
-
-
-class TriggerError(EdgeError):
-    """A trigger cannot be set up."""
+from edge.core.types import Inspection
 
 
 @dataclass(frozen=True, slots=True)

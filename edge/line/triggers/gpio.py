@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge.core.worker import Worker
-from edge.line.gpio_chip import Chip, Edge
+from edge.line.gpio_chip import Chip, SignalEdge
 from edge.line.triggers.gate import Gate
 
 THREAD = "gpio-trigger"
@@ -27,7 +27,7 @@ class Debounce:
 class GpioTrigger:
     """Offers one trigger for each edge; its time is the kernel's, so that waiting for a thread costs no accuracy."""
 
-    def __init__(self, gate: Gate, chip: Chip, line: int, edge: Edge, debounce_ms: float) -> None:
+    def __init__(self, gate: Gate, chip: Chip, line: int, edge: SignalEdge, debounce_ms: float) -> None:
         self._gate = gate
         self._name = f"GPIO {chip.name} line {line}, {edge} edge"
         self._debounce = Debounce(debounce_ms / 1e3)

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge.core.types import Inspection
 from edge.core.worker import Worker
 from edge.exchange.trigger_socket import TriggerAnswer, listen, reply
-from edge.line.triggers import TriggerError
+from edge.line import LineError
 from edge.line.triggers.gate import Gate
 
 THREAD = "software-trigger"
@@ -24,7 +24,7 @@ class SoftwareTrigger:
         try:
             self._listener = listen(run_dir)
         except OSError as error:
-            raise TriggerError(f"{run_dir}: cannot hold a socket ({error.strerror}); set another run_dir") from error
+            raise LineError(f"{run_dir}: cannot hold a socket ({error.strerror}); set another run_dir") from error
         self._closing = False
         self._worker = Worker(THREAD, self._run)
         self._worker.start()

@@ -8,10 +8,11 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request
 
+from edge.core.types import one_line
+from edge.exchange import ExchangeError
 from edge.exchange.health import Health
-from edge.exchange.requests import RequestError
-from edge.exchange.trigger_socket import OverrunError, SoftTriggerError, ask_trigger
-from edge.web.station import EngineState, Station, current_station, one_line
+from edge.exchange.trigger_socket import OverrunError, ask_trigger
+from edge.web.station import EngineState, Station, current_station
 from edge.web.views.api import never_stored
 from edge.web.wording import verdict_words
 
@@ -37,7 +38,7 @@ def trigger() -> Answer:
         answer = ask_trigger(station.config.run_dir, VERDICT_WITHIN_S)
     except OverrunError as error:
         return _refused(409, one_line(error), overrun=True)
-    except SoftTriggerError as error:
+    except ExchangeError as error:
         return _refused(503, one_line(error))
     if answer.verdict is None or answer.reason is None:
         return _refused(503, "the engine gave no verdict for this trigger; see the status page")
@@ -91,7 +92,7 @@ def _carry_out(station: Station, ask: Callable[[], None], outcome: Callable[[Hea
     """Hand the command over, then watch health.json until it tells what became of it."""
     try:
         ask()
-    except RequestError as error:
+    except ExchangeError as error:
         return _refused(409, one_line(error))
     give_up = time.monotonic() + OUTCOME_WITHIN_S
     while time.monotonic() < give_up:

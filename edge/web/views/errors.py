@@ -5,9 +5,8 @@ from __future__ import annotations
 from flask import Flask, Response, jsonify, make_response, render_template, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from edge.core.types import EdgeError
+from edge.core.types import EdgeError, one_line
 from edge.inference.preprocess import MAX_FILE_BYTES
-from edge.web.station import one_line
 
 PROGRAM_PATHS = ("/api/", "/metrics", "/healthz", "/history.csv")
 TITLES = {403: "Not allowed", 404: "Not found", 413: "File too large", 421: "Wrong address", 503: "Not available now"}

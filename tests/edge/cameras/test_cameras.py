@@ -12,7 +12,7 @@ import pytest
 from edge.cameras import CameraError, make_camera, repeats_mean_frozen
 from edge.cameras.folder import FolderCamera
 from edge.cameras.video import VideoCamera
-from edge.config.station import FolderCameraConfig, VideoCameraConfig
+from edge.config.cameras import FolderCameraConfig, VideoCameraConfig
 from edge.core.types import Image
 
 RED_BGR = (20, 20, 220)

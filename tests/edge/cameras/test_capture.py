@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge.cameras import CameraError
 from edge.cameras.capture import BACKOFF_S, Capture, FrameSlot, Freeze
 from edge.cameras.folder import FolderCamera
-from edge.config.station import FolderCameraConfig
+from edge.config.cameras import FolderCameraConfig
 from edge.core.types import Image
 from edge.core.worker import WorkerError
 from tests.edge.engine.parts import frame, wait_for

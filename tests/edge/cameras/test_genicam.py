@@ -11,7 +11,7 @@ import pytest
 from edge.cameras import CameraError, aravis, make_camera, repeats_mean_frozen
 from edge.cameras.capture import Capture, FrameSlot
 from edge.cameras.genicam import FORMATS, GenicamCamera
-from edge.config.station import GenicamCameraConfig
+from edge.config.cameras import GenicamCameraConfig
 from tests.edge.engine.parts import wait_for
 
 GV_CAMERA = shutil.which("arv-fake-gv-camera-0.8")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config.station import load_config
+from edge.config.load import load_config
 from edge.core.types import Verdict
 from edge.history.csv_export import HEADER, ROWS_AT_ONCE, as_csv
 from edge.history.eventlog import EventLog

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from edge.commands.replay import ReplayError, replay
-from edge.config.station import StationConfig, load_config
-from edge.core.files import INPUT, picture_path
+from edge.config.load import load_config
+from edge.config.station import StationConfig
 from edge.core.types import Image
 from edge.engine.inspector import judge
 from edge.engine.recorder import Recorder
 from edge.history.eventlog import EventLog
+from edge.history.pictures import INPUT, picture_path
 from edge.inference.bundle import Bundle, open_bundle, write_bundle
 from edge.inference.detector import Detector
 from tests.edge.commands.test_main import complained, edge, station

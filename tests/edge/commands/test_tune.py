@@ -8,7 +8,8 @@ from edge.commands import tune as module
 from edge.commands.bench.noise import Ratio
 from edge.commands.tune import MIN_BLOCKS, TuneError, axes, find, race, tune, words
 from edge.config.station import StationConfig
-from edge.core.folders import FolderError, own_folders
+from edge.core.files import own_folders
+from edge.core.types import EdgeError
 from edge.inference.bundle import Bundle
 from edge.inference.cpu import Topology, read_topology
 from edge.inference.runtimes import Settings
@@ -126,5 +127,5 @@ def test_what_cannot_be_tuned_is_one_line(
 
 
 def test_a_running_engine_is_not_measured_beside(config: StationConfig) -> None:
-    with own_folders(config), pytest.raises(FolderError, match="stop that one first"):
+    with own_folders(config.state_dir, config.run_dir), pytest.raises(EdgeError, match="stop that one first"):
         tune(config, "default", SHORT_S, lambda _: None)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config.station import load_config
+from edge.config.load import load_config
 
 REPO = Path(__file__).parents[3]
 SHIPPED = sorted(

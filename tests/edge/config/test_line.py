@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from edge.__main__ import main
-from edge.config.lineconfig import WebhookOutputConfig
-from edge.config.station import ConfigError, StationConfig, load_config
+from edge.config.load import load_config
+from edge.config.outputs import WebhookOutputConfig
+from edge.config.station import ConfigError, StationConfig
 
 BASE = """
 name = "Cell 4"

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.config.station import ConfigError, FolderCameraConfig, StationConfig, VideoCameraConfig, load_config
+from edge.config.cameras import FolderCameraConfig, VideoCameraConfig
+from edge.config.load import load_config
+from edge.config.station import ConfigError, StationConfig
 
 GOOD = """
 name = "Cell 4"

@@ -2,10 +2,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from edge.core.files import picture_path, write_atomically
+from edge.core.files import own_folders, write_atomically
+from edge.core.types import EdgeError
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
@@ -33,8 +32,12 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         write_atomically(tmp_path / "absent" / "f", b"x")
 
 
-@given(ids=st.lists(st.integers(1, 10**9 - 1), min_size=2, max_size=20, unique=True))
-def test_pictures_of_two_parts_never_share_a_name_and_sort_by_id(ids: list[int]) -> None:
-    paths = [str(picture_path(Path("images"), number, "heat")) for number in sorted(ids)]
-    assert len(set(paths)) == len(ids)
-    assert paths == sorted(paths)
+def test_a_second_engine_is_kept_out_of_the_folders_and_gets_them_afterwards(tmp_path: Path) -> None:
+    with (
+        own_folders(tmp_path / "state", tmp_path / "run"),
+        pytest.raises(EdgeError, match=r"run: another engine uses it; stop that one first"),
+        own_folders(tmp_path / "run"),
+    ):
+        pass
+    with own_folders(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()

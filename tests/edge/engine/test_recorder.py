@@ -8,12 +8,12 @@ import pytest
 
 import edge.engine.recorder
 from edge.config.station import StorageConfig
-from edge.core.files import picture_path
 from edge.core.types import Image, Inspection, Verdict
 from edge.core.worker import WorkerError
 from edge.engine.recorder import MAX_PICTURES, THUMB_WIDTH, Recorder
 from edge.exchange.health import LATEST, LATEST_RAW
-from edge.history.eventlog import EventLog, EventLogError
+from edge.history.eventlog import EventLog, HistoryError
+from edge.history.pictures import picture_path
 from edge.inference.decision import overlay
 from edge.inference.preprocess import load_image
 from tests.edge.engine.parts import inspection, wait_for
@@ -202,5 +202,5 @@ def test_rows_are_stored_in_the_order_of_parts(station: Station) -> None:
 
 def test_event_log_error_is_an_edge_error_with_the_file(station: Station) -> None:
     station.events.append(inspection(1))
-    with pytest.raises(EventLogError, match=r"events\.db"):
+    with pytest.raises(HistoryError, match=r"events\.db"):
         station.events.append(inspection(1))

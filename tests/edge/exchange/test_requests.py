@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edge.core.types import Image, Prediction
-from edge.exchange.requests import Answer, Command, RequestBox, RequestError, Verb
+from edge.exchange import ExchangeError
+from edge.exchange.requests import Answer, Command, RequestBox, Verb
 from edge.inference.bundle import Bundle
 from edge.inference.detector import Detector
 from edge.inference.preprocess import prepare
@@ -23,7 +24,7 @@ def asked(box: RequestBox, tensor: Image, predict: Callable[[Image], Prediction]
     def ask() -> None:
         try:
             outcome.append(box.ask(tensor, 30.0))
-        except RequestError as error:
+        except ExchangeError as error:
             outcome.append(error)
 
     page = threading.Thread(target=ask)
@@ -60,20 +61,20 @@ def test_red_and_blue_of_an_upload_reach_the_model_in_order(tmp_path: Path, tiny
     assert seen[0][0, 0, 0].tolist() == [255, 0, 0], "RGB, as the model was trained"
 
 
-@pytest.mark.parametrize("error", [ValueError("odd"), RuntimeError("the plugin failed"), RequestError("no")])
+@pytest.mark.parametrize("error", [ValueError("odd"), RuntimeError("the plugin failed"), ExchangeError("no")])
 def test_a_model_that_fails_on_an_upload_refuses_it_and_does_not_stop_the_line(
     tmp_path: Path, error: Exception
 ) -> None:
     def predict(_: Image) -> Prediction:
         raise error
 
-    with pytest.raises(RequestError, match=f"refused the image: {error}"):
+    with pytest.raises(ExchangeError, match=f"refused the image: {error}"):
         asked(RequestBox(tmp_path), TENSOR, predict)
 
 
 def test_a_tensor_of_another_size_is_refused(tmp_path: Path, tiny_bundle: Bundle) -> None:
     detector = Detector.from_bundle(tiny_bundle)
-    with pytest.raises(RequestError, match="refused the image"):
+    with pytest.raises(ExchangeError, match="refused the image"):
         asked(RequestBox(tmp_path), np.zeros((1, 8, 8, 3), np.uint8), detector.predict_prepared)
 
 
@@ -110,7 +111,7 @@ def test_other_files_are_not_requests(tmp_path: Path) -> None:
 
 def test_an_engine_that_does_not_answer_is_an_error_and_the_request_is_withdrawn(tmp_path: Path) -> None:
     box = RequestBox(tmp_path)
-    with pytest.raises(RequestError, match="did not answer within"):
+    with pytest.raises(ExchangeError, match="did not answer within"):
         box.ask(TENSOR, 0.05)
     assert list(tmp_path.iterdir()) == []
 
@@ -130,7 +131,7 @@ def commanded(box: RequestBox, ask: Callable[[], None], obey: Callable[[Command]
         try:
             ask()
             outcome.append(None)
-        except RequestError as error:
+        except ExchangeError as error:
             outcome.append(str(error))
 
     thread = threading.Thread(target=page)
@@ -155,7 +156,7 @@ def test_a_refused_command_tells_the_page_why(tmp_path: Path) -> None:
     box = RequestBox(tmp_path)
 
     def refuse(_: Command) -> None:
-        raise RequestError("not now; wait for the part")
+        raise ExchangeError("not now; wait for the part")
 
     assert commanded(box, box.self_test, refuse) == "not now; wait for the part"
 
@@ -172,6 +173,6 @@ def test_a_command_of_another_version_is_refused_and_not_obeyed(tmp_path: Path) 
 
 def test_a_command_that_nobody_obeys_is_withdrawn(tmp_path: Path) -> None:
     box = RequestBox(tmp_path)
-    with pytest.raises(RequestError, match="did not answer"):
+    with pytest.raises(ExchangeError, match="did not answer"):
         box.self_test(timeout_s=0.05)
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.types import Inspection, Reason, Region, Timings, Verdict
-from edge.history.eventlog import Counts, EventLog, EventLogError
+from edge.history.eventlog import Counts, EventLog, HistoryError
 from tests.edge.engine.parts import inspection
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -57,7 +57,7 @@ def test_a_row_comes_back_as_it_was_stored(tmp_path_factory: pytest.TempPathFact
 
 def test_an_id_is_never_given_twice(log: EventLog) -> None:
     log.append(inspection(1))
-    with pytest.raises(EventLogError):
+    with pytest.raises(HistoryError):
         log.append(inspection(1, verdict=Verdict.OK))
     assert log.get(1) == inspection(1)
 
@@ -87,7 +87,7 @@ def test_readers_see_rows_while_the_writer_is_open(log: EventLog) -> None:
     reader = EventLog(log.path, read_only=True)
     log.append(inspection(2))
     assert reader.last_id() == 2
-    with pytest.raises(EventLogError):
+    with pytest.raises(HistoryError):
         reader.append(inspection(3))
     reader.close()
 
@@ -110,7 +110,7 @@ def test_a_row_survives_a_process_that_dies(tmp_path: Path) -> None:
 def test_a_damaged_history_is_one_line_that_names_the_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "events.db"
     path.write_bytes(content)
-    with pytest.raises(EventLogError, match=r"events\.db: the history cannot be opened .*docs/operation\.md") as caught:
+    with pytest.raises(HistoryError, match=r"events\.db: the history cannot be opened .*docs/operation\.md") as caught:
         EventLog(path)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == content
@@ -121,12 +121,12 @@ def test_a_history_of_another_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(EventLogError, match="schema 99"):
+    with pytest.raises(HistoryError, match="schema 99"):
         EventLog(path)
 
 
 def test_a_reader_does_not_make_a_history(tmp_path: Path) -> None:
-    with pytest.raises(EventLogError):
+    with pytest.raises(HistoryError):
         EventLog(tmp_path / "events.db", read_only=True)
     assert not (tmp_path / "events.db").exists()
 

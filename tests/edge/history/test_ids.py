@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.core.types import Inspection, Reason, Verdict
-from edge.history.eventlog import EventLog
-from edge.history.ids import AHEAD, MARK, Sequence, SequenceError
+from edge.history.eventlog import EventLog, HistoryError
+from edge.history.ids import AHEAD, MARK, Ids
 from tests.edge.engine.parts import inspection
 
 ROOT = Path(__file__).parents[3]
@@ -23,11 +23,11 @@ FOREVER = """
 import sys, queue, threading
 from pathlib import Path
 from edge.history.eventlog import EventLog
-from edge.history.ids import Sequence
+from edge.history.ids import Ids
 from tests.edge.engine.parts import inspection
 state, run = Path(sys.argv[1]), Path(sys.argv[2])
 events = EventLog(state / "events.db")
-sequence = Sequence(events, run)
+sequence = Ids(events, run)
 line = open(sys.argv[3], "a", buffering=1)
 rows = queue.SimpleQueue()
 def record():
@@ -44,11 +44,11 @@ while True:
 
 
 @contextmanager
-def opened(folders: Folders, boot_id: str = "boot") -> Iterator[tuple[EventLog, Sequence]]:
+def opened(folders: Folders, boot_id: str = "boot") -> Iterator[tuple[EventLog, Ids]]:
     """As an engine that ends without a word: nothing is given back."""
     state, run = folders
     events = EventLog(state / "events.db")
-    yield events, Sequence(events, run, boot_id)
+    yield events, Ids(events, run, boot_id)
     events.close()
 
 
@@ -143,7 +143,7 @@ def test_after_a_power_cut_no_id_comes_twice_and_none_is_missing(folders: Folder
 def test_no_more_ids_are_given_than_the_history_has_reserved(folders: Folders) -> None:
     with opened(folders) as (events, sequence):
         given_out = [sequence.next_id() for _ in range(AHEAD)]
-        with pytest.raises(SequenceError, match="look at the disk"):
+        with pytest.raises(HistoryError, match="look at the disk"):
             sequence.next_id()
         events.append(inspection(given_out[0]))
         assert sequence.next_id() == AHEAD + 1
@@ -191,7 +191,7 @@ def test_kill_9_at_any_moment_leaves_an_unbroken_sequence(folders: Folders, afte
             time.sleep(after_s)
             os.kill(process.pid, signal.SIGKILL)
     events = EventLog(folders[0] / "events.db")
-    sequence = Sequence(events, folders[1])
+    sequence = Ids(events, folders[1])
     shown = [int(number) for number in line.read_text().split()]
     assert shown == sorted(set(shown)), "no id was shown twice"
     assert events.last_id() >= max(shown, default=0)

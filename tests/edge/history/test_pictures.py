@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.core.files import INPUT, picture_path
-from edge.history.pictures import KINDS, MAX_REMOVED, PictureShelf, ShelfError
+from edge.history.pictures import INPUT, KINDS, MAX_REMOVED, NoRoomError, PictureStore, picture_path
 
 parts = st.lists(st.tuples(st.booleans(), st.integers(1, 400)), min_size=1, max_size=60)
 
@@ -35,7 +34,7 @@ def test_the_limit_holds_and_oldest_ok_pictures_go_before_any_other(
     tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[bool, int]], limit: int
 ) -> None:
     folder = tmp_path_factory.mktemp("shelf")
-    shelf = PictureShelf(folder, limit)
+    shelf = PictureStore(folder, limit)
     ok = {number for number, (good, _) in enumerate(parts, start=995) if good}
     for number, (good, size) in enumerate(parts, start=995):
         before = set(kept(folder))
@@ -55,7 +54,7 @@ def test_the_limit_holds_and_oldest_ok_pictures_go_before_any_other(
 
 
 def test_an_empty_folder_is_removed(tmp_path: Path) -> None:
-    shelf = PictureShelf(tmp_path, 300)
+    shelf = PictureStore(tmp_path, 300)
     for number in range(997, 1004):
         shelf.add(number, pictures(100), ok=True)
     assert kept(tmp_path) == [1001, 1002, 1003]
@@ -63,11 +62,11 @@ def test_an_empty_folder_is_removed(tmp_path: Path) -> None:
 
 
 def test_what_an_earlier_run_left_counts_and_its_drafts_go(tmp_path: Path) -> None:
-    first = PictureShelf(tmp_path, 10_000)
+    first = PictureStore(tmp_path, 10_000)
     for number, ok in ((3, False), (5, True), (6, False), (1004, True)):
         first.add(number, pictures(100), ok)
     (tmp_path / "000000" / ".000000009_heat.jpg.17.tmp").write_bytes(b"half a picture")
-    again = PictureShelf(tmp_path, 210)
+    again = PictureStore(tmp_path, 210)
     again.take_stock(lambda first, last: {n for n in (5, 1004) if first <= n <= last})
     assert again.bytes == on_disk(tmp_path) == 200
     assert kept(tmp_path) == [3, 6], "OK pictures went, whatever their age"
@@ -75,31 +74,31 @@ def test_what_an_earlier_run_left_counts_and_its_drafts_go(tmp_path: Path) -> No
 
 
 def test_taking_stock_of_nothing_is_fine(tmp_path: Path) -> None:
-    shelf = PictureShelf(tmp_path / "not there", 1)
+    shelf = PictureStore(tmp_path / "not there", 1)
     shelf.take_stock(lambda first, last: set())
     assert shelf.bytes == 0
 
 
 def test_a_part_too_large_for_the_limit_is_a_fault_and_leaves_the_rest_alone(tmp_path: Path) -> None:
-    shelf = PictureShelf(tmp_path, 300)
-    with pytest.raises(ShelfError, match=r"storage\.max_image_mb"):
+    shelf = PictureStore(tmp_path, 300)
+    with pytest.raises(NoRoomError, match=r"storage\.max_image_mb"):
         shelf.add(1, pictures(400), ok=False)
     assert on_disk(tmp_path) == shelf.bytes == 0
     assert shelf.add(2, pictures(300), ok=True)
 
 
 def test_making_room_for_one_part_never_takes_long(tmp_path: Path) -> None:
-    shelf = PictureShelf(tmp_path, 4 * (MAX_REMOVED + 40))
+    shelf = PictureStore(tmp_path, 4 * (MAX_REMOVED + 40))
     for number in range(1, MAX_REMOVED + 41):
         shelf.add(number, pictures(4), ok=True)
-    with pytest.raises(ShelfError):
+    with pytest.raises(NoRoomError):
         shelf.add(10_000, pictures(4 * (MAX_REMOVED + 40)), ok=False)
     assert len(kept(tmp_path)) == 40
     assert shelf.add(10_001, pictures(4 * (MAX_REMOVED + 40)), ok=False)
 
 
 def test_a_failed_write_leaves_nothing_of_the_part(tmp_path: Path) -> None:
-    shelf = PictureShelf(tmp_path, 1000)
+    shelf = PictureStore(tmp_path, 1000)
     picture_path(tmp_path, 7, INPUT).mkdir(parents=True)  # a folder is where the last file should be
     picture_path(tmp_path, 7, INPUT).rename(tmp_path / "aside")
     shelf.add(6, pictures(100), ok=True)
@@ -113,13 +112,13 @@ def test_a_failed_write_leaves_nothing_of_the_part(tmp_path: Path) -> None:
 
 def test_the_reserve_of_the_disk_is_kept(tmp_path: Path) -> None:
     """Asking for more than the disk has: whatever can go goes, then nothing is stored."""
-    shelf = PictureShelf(tmp_path, 10_000)
+    shelf = PictureStore(tmp_path, 10_000)
     for number in range(1, 6):
         shelf.add(number, pictures(100), ok=number % 2 == 0)
-    short = PictureShelf(tmp_path, 10_000, keep_free_bytes=2 * shutil.disk_usage(tmp_path).total)
+    short = PictureStore(tmp_path, 10_000, keep_free_bytes=2 * shutil.disk_usage(tmp_path).total)
     short.take_stock(lambda first, last: {2, 4})
     assert kept(tmp_path) == []
-    with pytest.raises(ShelfError, match=r"storage\.keep_free_mb"):
+    with pytest.raises(NoRoomError, match=r"storage\.keep_free_mb"):
         short.add(9, pictures(100), ok=True)
 
 
@@ -145,7 +144,7 @@ def fill(folder: Path, leave: int) -> Path:
 
 def test_a_disk_that_others_fill_costs_ok_pictures_then_all_and_they_come_back(small_disk: Path) -> None:
     rounding = len(KINDS) * 4096
-    shelf = PictureShelf(small_disk / "images", 10_000_000, keep_free_bytes=500_000)
+    shelf = PictureStore(small_disk / "images", 10_000_000, keep_free_bytes=500_000)
     for number in range(1, 31):
         shelf.add(number, pictures(100_000), ok=number > 3)
         assert shutil.disk_usage(small_disk).free >= 500_000 - rounding
@@ -158,7 +157,7 @@ def test_a_disk_that_others_fill_costs_ok_pictures_then_all_and_they_come_back(s
         pass
     shelf.add(32, pictures(100_000), ok=False)
     other = fill(small_disk, leave=0)
-    with pytest.raises(ShelfError, match="0 MB free"):
+    with pytest.raises(NoRoomError, match="0 MB free"):
         shelf.add(33, pictures(100_000), ok=False)
     assert kept(small_disk) == []
     other.unlink()
@@ -166,8 +165,15 @@ def test_a_disk_that_others_fill_costs_ok_pictures_then_all_and_they_come_back(s
 
 
 def test_a_full_disk_is_an_os_error_and_leaves_no_piece_of_a_picture(small_disk: Path) -> None:
-    shelf = PictureShelf(small_disk / "images", 10_000_000)
+    shelf = PictureStore(small_disk / "images", 10_000_000)
     fill(small_disk, leave=60_000)
     with pytest.raises(OSError, match="No space left"):
         shelf.add(1, pictures(200_000), ok=False)
     assert [path for path in (small_disk / "images").rglob("*") if path.is_file()] == []
+
+
+@given(ids=st.lists(st.integers(1, 10**9 - 1), min_size=2, max_size=20, unique=True))
+def test_pictures_of_two_parts_never_share_a_name_and_sort_by_id(ids: list[int]) -> None:
+    paths = [str(picture_path(Path("images"), number, "heat")) for number in sorted(ids)]
+    assert len(set(paths)) == len(ids)
+    assert paths == sorted(paths)

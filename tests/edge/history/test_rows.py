@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.core.types import Inspection, Verdict
-from edge.history.chain import GENESIS, row_hash
-from edge.history.eventlog import Counts, EventLog, EventLogError
-from edge.history.rows import COLUMNS, Point, Selection
+from edge.history.eventlog import Counts, EventLog, HistoryError
+from edge.history.rows import COLUMNS, GENESIS, Point, Selection, row_hash
 from tests.edge.engine.parts import inspection
 
 ROWS = 9
@@ -52,7 +51,7 @@ def complaint(original: Path, folder: Path, change: Callable[[sqlite3.Connection
     log = EventLog(path, read_only=True)
     try:
         log.verify()
-    except EventLogError as error:
+    except HistoryError as error:
         return str(error)
     finally:
         log.close()
@@ -163,7 +162,7 @@ def test_an_altered_head_record_is_found(original: Path, tmp_path: Path, stateme
 
 
 def test_a_history_without_its_head_record_is_refused(original: Path, tmp_path: Path) -> None:
-    with pytest.raises(EventLogError, match="head record is missing"):
+    with pytest.raises(HistoryError, match="head record is missing"):
         complaint(original, tmp_path, lambda db: db.execute("DELETE FROM head"))
 
 
@@ -195,7 +194,7 @@ def test_migration_from_version_1_keeps_every_row_and_chains_them(tmp_path: Path
     with closing(sqlite3.connect(path)) as db:
         old = db.execute("SELECT * FROM inspections ORDER BY id").fetchall()
         names = [column[1] for column in db.execute("PRAGMA table_info(inspections)")]
-    with pytest.raises(EventLogError, match="schema 1; start the engine once"):
+    with pytest.raises(HistoryError, match="schema 1; start the engine once"):
         EventLog(path, read_only=True)
     log = EventLog(path)
     log.close()
@@ -234,7 +233,7 @@ def test_a_migration_that_is_cut_short_leaves_version_1(tmp_path: Path, monkeypa
 def test_several_rows_are_stored_together_or_not_at_all(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.db")
     log.append(part(1), part(2), part(3))
-    with pytest.raises(EventLogError, match="row 3 after row 4"):
+    with pytest.raises(HistoryError, match="row 3 after row 4"):
         log.append(part(4), part(3))
     assert log.verify().last_id == 3
     assert log.counts().total == 3

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from edge.config.lineconfig import GpioOutputConfig
+from edge.config.outputs import GpioOutputConfig
 from edge.config.station import ConfigError
 from edge.core.types import Verdict
 from edge.core.worker import WorkerError
-from edge.line.gpio_chip import FakeChip, GpioError, open_chip
+from edge.line import LineError
+from edge.line.gpio_chip import FakeChip, open_chip
 from edge.line.outputs.gpio import GpioOutput
 from tests.edge.engine.parts import inspection, wait_for
 
@@ -99,7 +100,7 @@ def test_a_verdict_without_a_line_clears_the_others(chip: FakeChip) -> None:
 def test_lines_that_cannot_be_set_fail_the_part(chip: FakeChip) -> None:
     output = made(chip)
     chip.broken = True
-    with pytest.raises(GpioError, match="cannot be set"):
+    with pytest.raises(LineError, match="cannot be set"):
         output.show(inspection(1))
     chip.broken = False
     output.close()
@@ -131,7 +132,7 @@ def test_gpio_without_its_package_is_one_clear_line(monkeypatch: pytest.MonkeyPa
 
 def test_a_chip_that_is_not_there_is_one_clear_line() -> None:
     pytest.importorskip("gpiod", reason="gpiod is not installed; it is the extra `gpio`")
-    with pytest.raises(GpioError, match="line 1, 2 cannot be had"):
+    with pytest.raises(LineError, match="line 1, 2 cannot be had"):
         open_chip("/dev/gpiochip-none").drive([1, 2], active_low=False)
-    with pytest.raises(GpioError, match="line 3 cannot be had"):
+    with pytest.raises(LineError, match="line 3 cannot be had"):
         open_chip("/dev/gpiochip-none").watch(3, "rising")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edge.core.types import Reason, Verdict
-from edge.line.handshake import ERROR_CODES, NONE, OTHER_ERROR, VERDICTS, Edge, Handshake
+from edge.line.handshake import ERROR_CODES, NONE, OTHER_ERROR, VERDICTS, Handshake, Write
 from tests.edge.engine.parts import inspection
 
 OK = VERDICTS[Verdict.OK]
@@ -36,14 +36,14 @@ class Line(RuleBasedStateMachine):
         rising, was_ready = level and not self.trigger, self.station.signals().ready
         self.trigger = level
         edge = self.station.trigger(level)
-        assert edge is (Edge.NONE if not rising else Edge.WANTED if was_ready else Edge.REFUSED)
-        if edge is Edge.WANTED:
+        assert edge is (Write.NONE if not rising else Write.WANTED if was_ready else Write.REFUSED)
+        if edge is Write.WANTED:
             self.station.begin()
             self.accepted += 1
             self.judging = True
             assert self.station.signals().trigger_ack
             assert not self.station.signals().overrun, "an accepted trigger clears the bit"
-        elif edge is Edge.REFUSED:
+        elif edge is Write.REFUSED:
             self.refused += 1
             assert self.station.signals().overrun, "told at once"
 
@@ -90,27 +90,27 @@ TestHandshake = Line.TestCase
 
 def test_nothing_is_accepted_before_the_station_is_ready_nor_after_it_stopped() -> None:
     station = Handshake()
-    assert station.trigger(True) is Edge.REFUSED
+    assert station.trigger(True) is Write.REFUSED
     station.trigger(False)
     station.accept()
     assert station.signals().ready
     station.stop()
     assert not station.signals().ready
-    assert station.trigger(True) is Edge.REFUSED
+    assert station.trigger(True) is Write.REFUSED
 
 
 def test_a_level_that_stays_up_triggers_once() -> None:
     station = running()
-    assert station.trigger(True) is Edge.WANTED
+    assert station.trigger(True) is Write.WANTED
     station.begin()
     station.result(inspection(1))
     station.accept()
     station.results_ack(True)
     station.results_ack(False)
-    assert station.trigger(True) is Edge.NONE
+    assert station.trigger(True) is Write.NONE
     assert not station.signals().ready, "ready again only when TRIGGER has fallen"
     station.trigger(False)
-    assert station.trigger(True) is Edge.WANTED
+    assert station.trigger(True) is Write.WANTED
 
 
 def test_an_acknowledgement_before_the_result_does_not_take_the_result_away() -> None:

@@ -13,7 +13,8 @@ from pymodbus.client import ModbusTcpClient
 
 from edge.commands.acceptance.fake_plc import FakePlc, PlcError
 from edge.core.types import Verdict
-from edge.line.modbus_server import Coil, ModbusError, ModbusServer
+from edge.line import LineError
+from edge.line.modbus_server import Coil, ModbusServer
 from edge.line.outputs.modbus import ModbusOutput
 from edge.line.triggers.gate import Gate, GatedTrigger
 from edge.line.triggers.modbus import ModbusTrigger
@@ -201,7 +202,7 @@ def test_a_port_that_is_taken_is_one_clear_line() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(ModbusError, match=f"127.0.0.1:{port} .*in use.*; set another port"):
+        with pytest.raises(LineError, match=f"127.0.0.1:{port} .*in use.*; set another port"):
             ModbusServer("127.0.0.1", port)
 
 

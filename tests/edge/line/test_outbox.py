@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import edge.line.outputs.outbox
-from edge.line.outputs.outbox import ACKED, Outbox, OutboxError
+from edge.line.outputs import OutputError
+from edge.line.outputs.outbox import ACKED, Outbox
 
 LETTERS = bytes(byte for byte in range(256) if byte != 10).decode("latin-1")
 MESSAGES = st.lists(st.text(LETTERS, max_size=60), min_size=1, max_size=5)
@@ -129,7 +130,7 @@ def test_a_full_disk_refuses_whole_messages_and_goes_on_when_there_is_room(tmp_p
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(OutboxError, match="cannot be used"):
+        with pytest.raises(OutputError, match="cannot be used"):
             box.put([b"y" * 60, b"z" * 60])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -147,12 +148,12 @@ def test_a_message_that_the_disk_forgot_does_not_hold_up_the_others(tmp_path: Pa
 
 
 def test_a_message_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(OutboxError, match="newline"):
+    with pytest.raises(OutputError, match="newline"):
         Outbox(tmp_path).put([b"a\nb"])
 
 
 def test_a_folder_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutboxError, match="the outbox cannot be used") as caught:
+    with pytest.raises(OutputError, match="the outbox cannot be used") as caught:
         Outbox(tmp_path / "file")
     assert os.linesep not in str(caught.value)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.types import Verdict
-from edge.exchange.trigger_socket import OverrunError, SoftTriggerError, TriggerAnswer, ask_trigger
+from edge.exchange import ExchangeError
+from edge.exchange.trigger_socket import OverrunError, TriggerAnswer, ask_trigger
 from edge.line.gpio_chip import FakeChip
 from edge.line.triggers import TriggerEvent
 from edge.line.triggers.gate import Gate, GatedTrigger
@@ -129,7 +130,7 @@ def test_the_page_is_told_of_an_overrun(station: tuple[GatedTrigger, Path]) -> N
 
 def test_a_page_that_leaves_does_not_stop_the_line(station: tuple[GatedTrigger, Path]) -> None:
     trigger, run_dir = station
-    with pytest.raises(SoftTriggerError, match=r"did not answer within 0\.05 s"):
+    with pytest.raises(ExchangeError, match=r"did not answer within 0\.05 s"):
         ask_trigger(run_dir, 0.05)
     assert trigger.wait(HANG_S) is not None, "it was accepted, so it is judged"
     trigger.finish(inspection(1))
@@ -138,7 +139,7 @@ def test_a_page_that_leaves_does_not_stop_the_line(station: tuple[GatedTrigger, 
 
 
 def test_a_station_without_page_trigger_says_which_key_to_set(tmp_path: Path) -> None:
-    with pytest.raises(SoftTriggerError, match="page_button"):
+    with pytest.raises(ExchangeError, match="page_button"):
         ask_trigger(tmp_path)
 
 
@@ -148,7 +149,7 @@ def test_an_engine_that_hangs_up_is_an_error_in_one_line(tmp_path: Path) -> None
     with listen(tmp_path) as listener, ThreadPoolExecutor(1) as page:
         answer = page.submit(ask_trigger, tmp_path, HANG_S)
         listener.accept()[0].close()
-        with pytest.raises(SoftTriggerError, match="stopped before it gave a verdict"):
+        with pytest.raises(ExchangeError, match="stopped before it gave a verdict"):
             answer.result(HANG_S)
 
 
@@ -157,7 +158,7 @@ def test_closing_ends_the_thread_even_while_it_waits(station: tuple[GatedTrigger
     trigger.close()
     trigger.close()  # the loop's end closes it, and so does whoever opened it
     assert "software-trigger" not in {thread.name for thread in threading.enumerate()}
-    with pytest.raises(SoftTriggerError), socket.socket():
+    with pytest.raises(ExchangeError), socket.socket():
         ask_trigger(run_dir, 1.0)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from edge.config.lineconfig import WebhookOutputConfig
+from edge.config.outputs import WebhookOutputConfig
 from edge.line.outputs import OutputError, delivery
-from edge.line.outputs.delivery import Report
+from edge.line.outputs.delivery import Delivery
 from edge.line.outputs.outbox import Outbox
 from edge.line.outputs.webhook import WebhookCarrier, signature
 from tests.edge.engine.parts import inspection, wait_for
@@ -78,9 +78,9 @@ def secret_file(tmp_path: Path) -> Path:
     return file
 
 
-def output(url: str, secret_file: Path) -> Report:
+def output(url: str, secret_file: Path) -> Delivery:
     config = WebhookOutputConfig(type="webhook", url=url, secret_file=secret_file, timeout_s=2.0)
-    return Report(WebhookCarrier(config), "Cell 4", Outbox(secret_file.parent / "outbox"))
+    return Delivery(WebhookCarrier(config), "Cell 4", Outbox(secret_file.parent / "outbox"))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from edge.config.station import StationConfig
-from edge.core.files import picture_path, write_atomically
+from edge.core.files import write_atomically
 from edge.core.types import Image, Inspection, Reason, Timings, Verdict
 from edge.exchange.health import (
     LATEST,
@@ -36,6 +36,7 @@ from edge.exchange.health import (
 from edge.exchange.requests import Command, RequestBox, Verb
 from edge.exchange.trigger_socket import TriggerAnswer, listen, reply
 from edge.history.eventlog import EventLog
+from edge.history.pictures import picture_path
 from edge.inference.bundle import Bundle
 from edge.inference.decision import decide, overlay
 from edge.inference.detector import Detector

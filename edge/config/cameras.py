@@ -1,0 +1,77 @@
+"""[camera] of station.toml: where the frames come from, one class for each kind of camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from edge.config.section import Section
+
+
+class FolderCameraConfig(Section):
+    """A folder whose images are shown as if parts passed by; for demos, tests and trials."""
+
+    type: Literal["folder"]
+    path: Path
+    fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
+    seconds_per_image: PositiveFloat = 1.0
+
+
+class VideoCameraConfig(Section):
+    """A source that OpenCV opens: a V4L2 device (/dev/v4l/by-id/...), an RTSP or HTTP URL, or a video file."""
+
+    type: Literal["video"]
+    source: str = Field(min_length=1)
+    width: PositiveInt | None = None
+    height: PositiveInt | None = None
+    fps: PositiveFloat | None = None
+    loop: bool = False  # start a video file again when it ends
+    # Of a V4L2 device, in its driver's units (v4l2-ctl --list-ctrls): set when opened, and read back.
+    exposure: PositiveFloat | None = None
+    gain: Annotated[float, Field(ge=0)] | None = None
+    white_balance_k: PositiveFloat | None = None
+
+    @property
+    def is_device(self) -> bool:
+        """True when source is a V4L2 device, and no stream or file."""
+        return self.source.isdigit() or self.source.startswith("/dev/")
+
+    @property
+    def is_file(self) -> bool:
+        """True when source is a video file."""
+        return not self.is_device and "://" not in self.source
+
+    @model_validator(mode="after")
+    def _controls_need_a_device(self) -> Self:
+        for key in ("exposure", "gain", "white_balance_k"):
+            if getattr(self, key) is not None and not self.is_device:
+                raise ValueError(f"{key} can only be set on a V4L2 device (/dev/...); remove it")
+        return self
+
+
+class GenicamCameraConfig(Section):
+    """A GigE Vision or USB3 Vision camera, through Aravis (Debian: libaravis-0.8-0)."""
+
+    type: Literal["genicam"]
+    # Vendor-Model-Serial as arv-tool-0.8 lists it, or an address; "Fake_1" for trials
+    device: str = Field(min_length=1)
+    width: PositiveInt | None = None
+    height: PositiveInt | None = None
+    fps: PositiveFloat | None = None
+    pixel_format: Literal["Mono8", "BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8", "BGR8"] | None = None
+    exposure_us: PositiveFloat | None = None  # set when opened, and read back
+    gain_db: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _a_region_has_two_sides(self) -> Self:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height belong together; give both or neither")
+        return self
+
+
+CameraConfig = Annotated[
+    FolderCameraConfig | VideoCameraConfig | GenicamCameraConfig,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,98 @@
+"""Read station.toml, check it, and say in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from edge.config.cameras import CameraConfig, FolderCameraConfig, VideoCameraConfig
+from edge.config.outputs import FILES, OutputConfig, with_base
+from edge.config.station import DEFAULT_RECIPE, ConfigError, StationConfig
+from edge.config.triggers import TriggerConfig
+
+
+def _types(union: Any) -> set[str]:
+    """Return every value that the key `type` may have in a union of sections."""
+    return {get_args(section.model_fields["type"].annotation)[0] for section in get_args(get_args(union)[0])}
+
+
+# pydantic puts the type of a section into the place of an error; station.toml has no such key.
+_TYPES = _types(CameraConfig) | _types(TriggerConfig) | _types(OutputConfig)
+
+
+def load_config(path: Path) -> StationConfig:
+    """Read and validate a station.toml; raises ConfigError with one line."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; copy an example station.toml there") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    try:
+        config = StationConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_error(error)}") from None
+    return _absolute(config, path.resolve().parent)
+
+
+def check_camera(config: StationConfig) -> None:
+    """Raise ConfigError when what a folder or file camera shows is not there; a device may come later."""
+    camera = config.camera
+    if isinstance(camera, FolderCameraConfig) and not camera.path.is_dir():
+        raise ConfigError(f"camera.path: {camera.path} is no folder; put images there, or correct the path")
+    if isinstance(camera, VideoCameraConfig) and camera.is_file and not Path(camera.source).is_file():
+        raise ConfigError(f"camera.source: {camera.source} is no file; correct the path")
+
+
+def check_files(config: StationConfig) -> None:
+    """Raise ConfigError when a bundle, another station's file, or a file that an output needs is not there."""
+    for name, bundle in config.bundles.items():
+        key = "bundle" if name == DEFAULT_RECIPE else f"recipes.{name}"
+        if not bundle.is_dir():
+            raise ConfigError(f"{key}: {bundle}: no such bundle folder; copy the bundle there, or correct the path")
+    for number, other in enumerate(config.page.stations):
+        if not other.is_file():
+            raise ConfigError(f"page.stations.{number}: {other} is no file; correct the path, or remove it")
+    for number, output in enumerate(config.output):
+        for key in FILES:
+            path = getattr(output, key, None)
+            if path is not None and not os.access(path, os.R_OK):
+                raise ConfigError(
+                    f"output.{number}.{key}: {path} cannot be read; create it, readable to the engine only"
+                )
+
+
+def _first_error(error: ValidationError) -> str:
+    """Say in one line which key is wrong, the value that it holds, and the value that it should hold."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if part not in _TYPES) or "the file"
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key; remove it or correct its spelling"
+    if first["type"] == "missing":
+        return f"{key}: missing; add it"
+    if first["type"] == "value_error":  # of this project's own: it names what is wrong, and what to do
+        words = first["msg"].removeprefix("Value error, ")
+        return words if not first["loc"] else f"{key}: {words}"
+    value: Any = first.get("input")
+    shown = "" if isinstance(value, dict) else f" (got {value!r})"
+    return f"{key}: {first['msg']}{shown}"
+
+
+def _absolute(config: StationConfig, base: Path) -> StationConfig:
+    """Return the configuration with every relative path made absolute from base."""
+    camera = config.camera
+    if isinstance(camera, FolderCameraConfig):
+        camera = camera.model_copy(update={"path": base / camera.path})
+    elif isinstance(camera, VideoCameraConfig) and camera.is_file:
+        camera = camera.model_copy(update={"source": str(base / camera.source)})
+    paths = {key: base / getattr(config, key) for key in ("bundle", "state_dir", "run_dir")}
+    output = tuple(with_base(one, base) for one in config.output)
+    recipes = {name: base / path for name, path in config.recipes.items()}
+    page = config.page.model_copy(update={"stations": tuple(base / path for path in config.page.stations)})
+    return config.model_copy(update={**paths, "camera": camera, "recipes": recipes, "page": page, "output": output})

@@ -1,0 +1,54 @@
+"""[trigger] of station.toml: how the station hears of a part, one class for each kind of trigger."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edge.config.section import GpioLine, Section
+
+
+class FreeRunTriggerConfig(Section):
+    """Inspect rate_hz times a second, whatever is in view."""
+
+    type: Literal["free_run"]
+    rate_hz: Annotated[float, Field(gt=0, le=100)]
+
+    @property
+    def page_button(self) -> bool:
+        return False
+
+
+class SoftwareTriggerConfig(Section):
+    """Inspect when the page, or POST /api/trigger, says so."""
+
+    type: Literal["software"]
+
+    @property
+    def page_button(self) -> bool:
+        return True
+
+
+class ModbusTriggerConfig(Section):
+    """Inspect at each rising edge of the coil TRIGGER; needs an [[output]] of type modbus."""
+
+    type: Literal["modbus"]
+    page_button: bool = False  # the page may trigger as well
+
+
+class GpioTriggerConfig(Section):
+    """Inspect at each edge of a GPIO line, e.g. of a light barrier."""
+
+    type: Literal["gpio"]
+    chip: str = "/dev/gpiochip0"
+    line: GpioLine
+    edge: Literal["rising", "falling"] = "rising"
+    debounce_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0  # edges this soon after another one are bounces
+    page_button: bool = False
+
+
+TriggerConfig = Annotated[
+    FreeRunTriggerConfig | SoftwareTriggerConfig | ModbusTriggerConfig | GpioTriggerConfig,
+    Field(discriminator="type"),
+]
