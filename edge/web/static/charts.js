@@ -1,10 +1,39 @@
-// Two small charts of the last parts, drawn as SVG. Verdicts differ by shape as well as by colour.
-import { byId, number, root, svg } from "./dom.js";
+// All charts, drawn as SVG in the size they have on the screen, so that their words stay readable.
+// Verdicts differ by shape as well as by colour.
+import { byId, clock, number, root, setText, svg } from "./dom.js";
 
+const LEFT = 52;
+const RIGHT = 12;
+const TOP = 14;
+const NO_WORDS_BELOW = 8;
+const WORDS_BELOW = 30;
+
+// The frame of a chart: `x` and `y` turn shares from 0 to 1 into places in it.
+function plane(chart, bottom) {
+  const { width, height } = chart.getBoundingClientRect();
+  chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  chart.replaceChildren();
+  const [inner, tall] = [width - LEFT - RIGHT, height - TOP - bottom];
+  return { inner, tall, right: width - RIGHT, foot: height - bottom, x: (share) => LEFT + share * inner, y: (share) => TOP + (1 - Math.max(0, Math.min(1, share))) * tall };
+}
+
+function rule(chart, y, right, label, kind) {
+  chart.append(svg("line", { x1: LEFT, x2: right, y1: y, y2: y, class: kind }));
+  chart.append(svg("text", { x: LEFT - 6, y: y + 5, "text-anchor": "end" }, label));
+}
+
+function mark(verdict, x, y) {
+  return svg("path", { d: shape(verdict, x, y), class: `mark mark-${verdict}` });
+}
+
+function shape(verdict, x, y) {
+  if (verdict === "OK") return `M${x - 3} ${y}a3 3 0 1 0 6 0a3 3 0 1 0 -6 0`;
+  if (verdict === "NG") return `M${x - 5} ${y - 5}l10 10m-10 0l10 -10`;
+  return `M${x} ${y - 14}l6 11h-12z`;
+}
+
+// Station page: the last parts, one place each.
 const KEEP = 100;
-const LEFT = 46;
-const TOP = 12;
-const BOTTOM = 8;
 let rows = [];
 let newest = 0;
 let busy = false;
@@ -32,63 +61,137 @@ export async function refreshCharts(status) {
 
 function draw() {
   if (byId("chart-score").getBoundingClientRect().width < 2 * LEFT) return; // not laid out yet
-  drawScores(byId("chart-score"));
-  drawLatency(byId("chart-latency"));
+  drawLastScores(byId("chart-score"));
+  drawLastTimes(byId("chart-latency"));
 }
 
-function plane(chart) {
-  const { width, height } = chart.getBoundingClientRect();
-  chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  chart.replaceChildren();
-  const inner = width - LEFT - 10;
-  return { height: height - TOP - BOTTOM, right: width, x: (index) => LEFT + ((KEEP - rows.length + index + 0.5) * inner) / KEEP, step: inner / KEEP };
-}
-
-function rule(chart, y, right, label, kind) {
-  chart.append(svg("line", { x1: LEFT, x2: right, y1: y, y2: y, class: kind }));
-  chart.append(svg("text", { x: LEFT - 6, y: y + 5, "text-anchor": "end" }, label));
-}
+const place = (index) => (KEEP - rows.length + index + 0.5) / KEEP;
 
 // The scale is the heatmap's: 0 to twice the threshold; what is beyond stands at the top edge.
-function drawScores(chart) {
-  const { height, right, x, step } = plane(chart);
+function drawLastScores(chart) {
+  const { inner, tall, right, x, y } = plane(chart, NO_WORDS_BELOW);
+  const step = inner / KEEP;
   const judged = rows.filter((row) => row.score !== null && row.threshold);
   const threshold = judged.length ? judged[judged.length - 1].threshold : null;
-  const y = (share) => TOP + height * (1 - Math.min(1, share / 2));
   rule(chart, y(0), right, "0", "axis");
-  rule(chart, y(2), right, threshold ? number(2 * threshold, 3) : "", "axis");
+  rule(chart, y(1), right, threshold ? number(2 * threshold, 3) : "", "axis");
   rows.forEach((row, index) => {
-    const share = row.score !== null && row.threshold ? row.score / row.threshold : 0;
-    const kind = row.verdict;
-    if (kind === "ERROR") chart.append(svg("rect", { x: x(index) - step / 2, y: y(2), width: step, height, class: "gap" }));
-    else chart.append(svg("line", { x1: x(index), x2: x(index), y1: y(0), y2: y(share), class: "stem" }));
-    chart.append(svg("path", { d: shape(kind, x(index), kind === "ERROR" ? y(2) + 18 : y(share)), class: `mark mark-${kind}` }));
+    const at = x(place(index));
+    const top = y(row.score !== null && row.threshold ? row.score / row.threshold / 2 : 0);
+    const failed = row.verdict === "ERROR";
+    if (failed) chart.append(svg("rect", { x: at - step / 2, y: y(1), width: step, height: tall, class: "gap" }));
+    else chart.append(svg("line", { x1: at, x2: at, y1: y(0), y2: top, class: "stem" }));
+    chart.append(mark(row.verdict, at, failed ? y(1) + 18 : top));
   });
-  rule(chart, y(1), right, threshold ? number(threshold, 3) : "", "limit");
+  rule(chart, y(0.5), right, threshold ? number(threshold, 3) : "", "limit");
   const count = (verdict) => rows.filter((row) => row.verdict === verdict).length;
   chart.setAttribute("aria-label", `Of the last ${rows.length} parts ${count("OK")} are OK, ${count("NG")} NG, ${count("ERROR")} ERROR`);
 }
 
-function shape(verdict, x, y) {
-  if (verdict === "OK") return `M${x - 3} ${y}a3 3 0 1 0 6 0a3 3 0 1 0 -6 0`;
-  if (verdict === "NG") return `M${x - 5} ${y - 5}l10 10m-10 0l10 -10`;
-  return `M${x} ${y - 14}l6 11h-12z`;
-}
-
-function drawLatency(chart) {
-  const { height, right, x, step } = plane(chart);
+function drawLastTimes(chart) {
+  const { inner, right, x, y } = plane(chart, NO_WORDS_BELOW);
+  const step = inner / KEEP;
   const slowest = Math.max(0, ...rows.map((row) => row.timings_ms.total));
   const top = Math.max(1.1 * deadline, Math.min(slowest, 2 * deadline), 1); // one slow part must not hide the others
-  const y = (ms) => TOP + height * (1 - Math.min(1, ms / top));
   rule(chart, y(0), right, "0", "axis");
   rows.forEach((row, index) => {
     const ms = row.timings_ms.total;
     const late = deadline && ms > deadline ? " late" : "";
-    const tall = Math.max(1, y(0) - y(ms));
-    chart.append(svg("rect", { x: x(index) - step * 0.36, y: y(0) - tall, width: step * 0.72, height: tall, class: `column${late}` }));
+    const tall = Math.max(1, y(0) - y(ms / top));
+    chart.append(svg("rect", { x: x(place(index)) - step * 0.36, y: y(0) - tall, width: step * 0.72, height: tall, class: `column${late}` }));
   });
-  if (deadline) rule(chart, y(deadline), right, number(deadline), "limit");
+  if (deadline) rule(chart, y(deadline / top), right, number(deadline), "limit");
   chart.setAttribute("aria-label", `The slowest of the last ${rows.length} parts took ${number(slowest, 3)} ms, the deadline is ${number(deadline)} ms`);
 }
 
-new ResizeObserver(draw).observe(byId("chart-score"));
+if (byId("chart-score")) new ResizeObserver(draw).observe(byId("chart-score"));
+
+// History page: the parts of a span of time.
+function below(chart, foot, x, label, anchor = "middle") {
+  chart.append(svg("text", { x, y: foot + 21, "text-anchor": anchor }, label));
+}
+
+function when(iso, seconds) {
+  const text = clock(iso, true);
+  return seconds >= 86400 ? text.slice(5, 10) : text.slice(11, 16);
+}
+
+function spanText(seconds) {
+  if (seconds >= 86400) return "day";
+  if (seconds > 3600) return `${seconds / 3600} h`;
+  return seconds === 3600 ? "hour" : seconds === 60 ? "minute" : `${seconds / 60} min`;
+}
+
+const NICE_TOPS = [0.02, 0.05, 0.1, 0.2, 0.5, 1];
+
+// Each bar is the share of its own parts, so a quiet hour is as readable as a busy one. What is not drawn is OK:
+// on the scale of all parts a rise from 1 % to 2 % could not be seen.
+export function drawBars(chart, what, { seconds, bars }) {
+  setText(what, `share in each ${spanText(seconds)}; the rest is OK`);
+  const totals = bars.map((bar) => bar.OK + bar.NG + bar.ERROR);
+  const worst = Math.max(0, ...bars.map((bar, index) => (totals[index] ? (bar.NG + bar.ERROR) / totals[index] : 0)));
+  const top = NICE_TOPS.find((share) => worst <= share);
+  const { inner, right, foot, x, y } = plane(chart, WORDS_BELOW);
+  for (const share of [0, 0.5, 1]) rule(chart, y(share), right, `${number(100 * share * top)} %`, "axis");
+  const step = inner / bars.length;
+  const every = Math.ceil(62 / step);
+  bars.forEach((bar, index) => {
+    const total = totals[index];
+    let base = 0;
+    for (const verdict of ["NG", "ERROR"]) {
+      if (!bar[verdict]) continue;
+      const [low, high] = [base / total / top, (base + bar[verdict]) / total / top];
+      const box = svg("rect", { x: x(0) + (index + 0.1) * step, y: y(high), width: 0.8 * step, height: y(low) - y(high), class: `share-${verdict}` });
+      box.append(svg("title", {}, `${clock(bar.at, true).slice(0, 16)}: ${bar[verdict]} of ${total} ${verdict}`));
+      chart.append(box);
+      base += bar[verdict];
+    }
+    if (index % every === 0) below(chart, foot, x(0) + (index + 0.5) * step, when(bar.at, seconds));
+  });
+  const busy = bars.filter((_, index) => totals[index] > 0);
+  chart.setAttribute("aria-label", busy.length ? busy.map((bar) => `${clock(bar.at, true).slice(0, 16)}: ${bar.OK} OK, ${bar.NG} NG, ${bar.ERROR} ERROR`).join("; ") : "No parts in this time");
+}
+
+// The scale is the heatmap's: 0 to twice the threshold; what is beyond stands at the top edge.
+export function drawCourse(chart, { from, to, scores, bars }) {
+  const { right, foot, x, y } = plane(chart, WORDS_BELOW);
+  const limit = scores.length ? scores[scores.length - 1].threshold : null;
+  rule(chart, y(0), right, "0", "axis");
+  rule(chart, y(1), right, limit ? number(2 * limit, 3) : "", "axis");
+  const [start, end] = [Date.parse(from), Date.parse(to)];
+  const at = (iso) => x((Date.parse(iso) - start) / (end - start));
+  const high = (score, threshold) => y(threshold ? score / threshold / 2 : 0);
+  const path = scores.map((slot, index) => `${index ? "L" : "M"}${at(slot.at)} ${high(slot.median, slot.threshold)}`).join("");
+  for (const slot of scores) {
+    const over = slot.threshold !== null && slot.highest >= slot.threshold;
+    chart.append(mark(over ? "NG" : "OK", at(slot.at), high(slot.highest, slot.threshold)));
+  }
+  if (path) chart.append(svg("path", { d: path, class: "course" }));
+  rule(chart, y(0.5), right, limit ? number(limit, 3) : "", "limit");
+  below(chart, foot, x(0), when(from, bars.seconds), "start");
+  below(chart, foot, x(1), when(to, bars.seconds), "end");
+  const last = scores[scores.length - 1];
+  chart.setAttribute("aria-label", last ? `Median score ${number(scores[0].median, 3)} at the beginning, ${number(last.median, 3)} at the end; the threshold is ${number(limit, 3)}` : "No scores in this time");
+}
+
+export function drawLatency(chart, { latency, deadline_ms: deadline }) {
+  const { inner, right, foot, x, y } = plane(chart, WORDS_BELOW);
+  const { edges_ms: edges, counts } = latency;
+  const most = Math.max(1, ...counts);
+  rule(chart, y(0), right, "0", "axis");
+  rule(chart, y(1), right, most.toLocaleString("en-GB"), "axis");
+  const step = inner / counts.length;
+  const every = Math.ceil(44 / step);
+  counts.forEach((count, index) => {
+    const late = index > 0 && edges[index - 1] >= deadline;
+    const tall = count ? Math.max(2, y(0) - y(count / most)) : 0;
+    const box = svg("rect", { x: x(0) + (index + 0.08) * step, y: y(0) - tall, width: 0.84 * step, height: tall, class: `column${late ? " late" : ""}` });
+    box.append(svg("title", {}, `${count} parts ${index < edges.length ? `up to ${number(edges[index])}` : `over ${number(edges[edges.length - 1])}`} ms`));
+    chart.append(box);
+    if (index < edges.length && index % every === every - 1) below(chart, foot, x(0) + (index + 1) * step, number(edges[index]));
+  });
+  const limit = edges.findIndex((edge) => edge >= deadline) + 1;
+  if (limit > 0) chart.append(svg("line", { x1: x(0) + limit * step, x2: x(0) + limit * step, y1: TOP, y2: foot, class: "limit" }));
+  const late = counts.filter((_, index) => index > 0 && edges[index - 1] >= deadline).reduce((sum, count) => sum + count, 0);
+  chart.setAttribute("aria-label", `${counts.reduce((sum, count) => sum + count, 0)} parts, ${late} of them took longer than the deadline of ${number(deadline)} ms`);
+}

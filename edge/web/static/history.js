@@ -1,6 +1,6 @@
 // The last inspections. The list stands still under a finger: it follows by itself only while nobody touches the page.
 import { byId, choice, root, setText } from "./dom.js";
-import { line } from "./rows.js";
+import { line } from "./inspections.js";
 
 const PAGE = 24;
 const FOLLOW_EVERY_MS = 2000;

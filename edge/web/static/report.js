@@ -1,7 +1,7 @@
 // The history page: what was chosen is in the address, so that a report can be bookmarked and sent on.
 import { byId, choice, clock, number, root, setText } from "./dom.js";
-import { drawBars, drawCourse, drawLatency } from "./reportcharts.js";
-import { line } from "./rows.js";
+import { drawBars, drawCourse, drawLatency } from "./charts.js";
+import { line } from "./inspections.js";
 
 const PAGE = 24;
 const HOUR_MS = 3600 * 1000;

@@ -1,10 +1,9 @@
 // The first page: asks for the status twice a second and shows it. Without an answer it says so.
-import { badge, byId, clock, number, root, setScore, setText } from "./dom.js";
+import { badge, byId, clock, element, icon, number, root, setScore, setText } from "./dom.js";
 import { refreshCharts } from "./charts.js";
 import { refreshCommands } from "./commands.js";
 import { refreshHistory } from "./history.js";
 import { refreshLive } from "./live.js";
-import { refreshNotices } from "./notices.js";
 import "./upload.js";
 
 const EVERY_MS = 500;
@@ -20,6 +19,10 @@ const LOST = {
 let shownAt = Date.now();
 let instance = null;
 let announced = "";
+
+// What a person has opened stays open. Hints stand further down: the verdict comes before them.
+const noticeLists = [[byId("notices"), (notice) => notice.level !== "hint"], [byId("hints"), (notice) => notice.level === "hint"]];
+let shownNotices = null;
 
 // A verdict that was not shown anew for a while is not current, whatever the cause: then the page says that it has none.
 async function poll() {
@@ -108,6 +111,25 @@ function showLost() {
   setText(byId("alarm-title"), `No connection to the station since ${clock(shownAt)}`);
   setText(byId("alarm-text"), LOST.action);
   refreshLive(null);
+}
+
+// The banners above the verdict are drawn anew only when one comes, goes or changes, so that nothing flickers.
+function refreshNotices(notices) {
+  const now = JSON.stringify(notices);
+  if (now === shownNotices) return;
+  shownNotices = now;
+  for (const [list, belongs] of noticeLists) {
+    const open = new Map([...list.children].map((item) => [item.dataset.key, item.firstElementChild.open]));
+    list.replaceChildren(...notices.filter(belongs).map((notice) => banner(notice, open.get(notice.key) ?? notice.level === "fault")));
+  }
+}
+
+function banner({ key, level, icon: name, title, text, since }, open) {
+  const heading = since ? `${title} since ${clock(since).replace(/:\d\d$/, "")}` : title;
+  const summary = element("summary", {}, icon(name), element("strong", {}, heading), element("span", { class: "hinted" }, "What to do"));
+  const details = element("details", { class: "banner", "data-level": level }, summary, element("p", {}, text));
+  details.open = open;
+  return element("li", { "data-key": key }, details);
 }
 
 function showCounters({ health, history }) {

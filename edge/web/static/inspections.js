@@ -1,5 +1,5 @@
-// One line of a list of inspections.
-import { badge, clock, element, number, root, scoreBar } from "./dom.js";
+// Inspections: one line of a list, and the page of a single inspection.
+import { badge, byId, choice, clock, element, number, root, scoreBar } from "./dom.js";
 
 export function line(row, withDate = false) {
   const picture = row.pictures.thumb
@@ -22,3 +22,9 @@ export function line(row, withDate = false) {
   );
   return element("li", {}, link);
 }
+
+// Only the page of a single inspection has these: heatmap or plain picture, and its time in the reader's time zone.
+choice([...document.querySelectorAll("[data-picture]")], (button) => {
+  byId("picture").src = button.dataset.picture;
+});
+for (const node of document.querySelectorAll("time[data-date]")) node.textContent = clock(node.dateTime, true);
