@@ -13,7 +13,6 @@ from edge.config.outputs import OutputConfig
 from edge.config.station import InspectionConfig, PageConfig, QualityConfig, StationConfig, StorageConfig
 from edge.config.triggers import TriggerConfig
 from edge.core.types import Reason
-from edge.line.handshake import ERROR_CODES
 from edge.line.modbus_server import Bit, Coil, Holding, Input
 from edge.web.server import THREADS
 
@@ -109,8 +108,8 @@ def test_io_lists_every_register_and_error_code_at_its_address() -> None:
     for kind in (Coil, Bit, Input, Holding):
         for entry in kind:
             assert f"| {entry.value} | `{entry.name}` |" in modbus
-    for reason, code in ERROR_CODES.items():
-        assert f"| {code} | `{reason}` |" in modbus
+    for reason in Reason:
+        assert f"| {reason.code} | `{reason}` |" in modbus
 
 
 @pytest.mark.parametrize("reason", Reason)

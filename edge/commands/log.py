@@ -1,9 +1,8 @@
-"""`edge log`: the last verdicts, the whole history as a table, and whether anybody changed it."""
+"""`edge log`: show the last verdicts, export the history as CSV, or verify that nobody changed it."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,10 @@ COLUMNS = ("id", "at", "verdict", "reason", "score", "threshold", "defect_probab
 
 def main(argv: Sequence[str]) -> int:
     """Run `edge log`; raises EdgeError with one line."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.csv:
+        parser.error("--csv was removed; `edge log export` writes CSV")
     with _opened(load_config(arguments.config)) as events:
         if arguments.action == "verify":
             _verify(events, arguments.expect)
@@ -31,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
             for piece in as_csv(events.between(arguments.start, arguments.end, arguments.verdict), "\n"):
                 sys.stdout.write(piece)
         else:
-            _show(events.recent(max(0, arguments.last))[::-1], arguments.csv)
+            _show(events.recent(max(0, arguments.last))[::-1])
     return 0
 
 
@@ -43,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         help="show the last ones (default), verify the chain of all, or export as CSV",
     )  # fmt: skip
     parser.add_argument("-n", "--last", type=int, default=20, metavar="N", help="show: how many (20)")
-    parser.add_argument("--csv", action="store_true", help="show: comma-separated values with a header")
+    parser.add_argument("--csv", action="store_true", help=argparse.SUPPRESS)  # removed; refused in main()
     parser.add_argument("--from", type=_time, dest="start", metavar="TIME", help="export: from 2026-01-31[T06:00], UTC")
     parser.add_argument("--to", type=_time, dest="end", metavar="TIME", help="export: before this time")
     parser.add_argument("--verdict", type=Verdict, choices=list(Verdict), help="export: only these")
@@ -70,11 +72,8 @@ def _verify(events: EventLog, noted: tuple[int, str] | None) -> None:
     sys.stdout.write(f"{head.counts.total} rows, none altered, missing or put in; the chain ends with {end}\n")
 
 
-def _show(rows: list[Inspection], as_table: bool) -> None:
+def _show(rows: list[Inspection]) -> None:
     lines = [list(COLUMNS), *(_cells(row) for row in rows)]
-    if as_table:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
-        return
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     for line in lines:
         padded = "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))

@@ -30,7 +30,7 @@ def finite(value: float | None) -> float | None:
 
 
 class Verdict(StrEnum):
-    """What the line is told. Only OK releases a part."""
+    """The answer to the line. Only OK releases a part."""
 
     OK = "OK"
     NG = "NG"
@@ -38,16 +38,26 @@ class Verdict(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a verdict is what it is: a closed list, stored with every row."""
+    """The cause of a verdict: a closed list, stored with every row.
 
-    SCORE = "score"  # the score was compared with the threshold (OK and NG)
-    NO_FRAME = "no_frame"  # no frame newer than the trigger arrived in time
-    BAD_FRAME = "bad_frame"  # the frame is not fit to be judged
-    INFERENCE_FAILED = "inference_failed"  # the model raised, or answered something that is not a number
-    LATE = "late"  # the verdict was found after the deadline
-    SELF_TEST_FAILED = "self_test_failed"  # the bundle no longer reproduces its references on this CPU
-    OUTPUT_FAILED = "output_failed"  # the line could not be told
-    ENGINE_DIED = "engine_died"  # the id was given out, and the engine ended before its row was stored
+    Each has the number that a PLC's program knows: never change one, and give a new reason the next.
+    """
+
+    code: int
+
+    SCORE = "score", 0  # the score was compared with the threshold (OK and NG)
+    NO_FRAME = "no_frame", 1  # no frame newer than the trigger arrived in time
+    BAD_FRAME = "bad_frame", 2  # the frame is not fit to be judged
+    INFERENCE_FAILED = "inference_failed", 3  # the model raised, or answered something that is not a number
+    LATE = "late", 4  # the verdict was found after the deadline
+    OUTPUT_FAILED = "output_failed", 5  # the line could not be told
+    SELF_TEST_FAILED = "self_test_failed", 6  # the bundle no longer reproduces its references on this CPU
+    ENGINE_DIED = "engine_died", 7  # the id was given out, and the engine ended before its row was stored
+
+    def __new__(cls, value: str, code: int = 255) -> Reason:  # a default, so that Reason("late") passes mypy
+        reason = str.__new__(cls, value)
+        reason._value_, reason.code = value, code
+        return reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +68,12 @@ class Frame:
     seq: int  # counts up from 1 since the engine started
     captured_at: float  # monotonic seconds, taken after the read returned
     wall_time: datetime  # UTC
-    fault: str = ""  # why it must not be judged, e.g. that the camera repeats itself; empty when it may be
+    fault: str = ""  # the cause why it must not be judged, e.g. that the camera repeats itself; empty when it may be
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model says of one image; it does not decide."""
+    """The answer of the model on one image; it decides nothing."""
 
     score: float  # raw, >= 0, higher is more anomalous
     defect_probability: float  # 0..1, a monotone function of score

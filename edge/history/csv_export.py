@@ -1,4 +1,4 @@
-"""The history as a table for spreadsheets: one line a row, as text files and as the page's download."""
+"""The history as CSV: `edge log export` and the page's /history.csv write the same table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ ROWS_AT_ONCE = 500
 
 
 def as_csv(rows: Iterable[Inspection], line_end: str = "\r\n") -> Iterator[str]:
-    """The header, then the lines in pieces of some kilobytes, as the rows come. Times in UTC, numbers in full."""
+    """Yield the header and then the lines, in pieces of some kilobytes as the rows come.
+
+    Times are in UTC, and numbers in full.
+    """
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator=line_end)
     table.writerow(HEADER)
@@ -39,5 +42,5 @@ def _line(row: Inspection) -> list[object]:
 
 
 def _text_cell(text: str) -> str:
-    """A spreadsheet takes a text that begins like a formula for one, and computes it."""
+    """Return the text with an apostrophe in front when a spreadsheet would take it for a formula and compute it."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -13,23 +13,11 @@ from edge.core.types import Inspection, Reason, Verdict
 
 NONE = 0  # no result
 VERDICTS = {Verdict.OK: 1, Verdict.NG: 2, Verdict.ERROR: 3}
-# Reason -> the number that a PLC's program knows: never change one, give a new reason the next.
-ERROR_CODES = {
-    "score": 0,
-    "no_frame": 1,
-    "bad_frame": 2,
-    "inference_failed": 3,
-    "late": 4,
-    "output_failed": 5,
-    "self_test_failed": 6,
-    "engine_died": 7,
-}
-OTHER_ERROR = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the PLC reads."""
+    """The signals that the PLC reads."""
 
     ready: bool
     busy: bool
@@ -39,12 +27,12 @@ class Signals:
     release: bool  # 1 only for a valid OK
     verdict: int  # NONE or one of VERDICTS
     sequence: int  # of the last result, 32 bit
-    error: int  # one of ERROR_CODES
+    error: int  # the code of a Reason
     overruns: int  # since the station started
 
 
 class Write(Enum):
-    """What a write of TRIGGER amounts to."""
+    """The effect of a write of TRIGGER."""
 
     NONE = auto()
     WANTED = auto()
@@ -74,6 +62,7 @@ class Handshake:
         return self._accepting and idle and not (self._trigger or self._results_ack)
 
     def signals(self) -> Signals:
+        """Return the signals of this moment."""
         return Signals(
             ready=self.ready,
             busy=self._busy,
@@ -88,7 +77,7 @@ class Handshake:
         )
 
     def trigger(self, level: bool) -> Write:
-        """The PLC wrote TRIGGER. WANTED starts a part: answer it with begin() or refuse()."""
+        """Take a write of TRIGGER. WANTED starts a part: answer it with begin() or refuse()."""
         rising = level and not self._trigger
         wanted = rising and self.ready
         self._trigger = level
@@ -102,27 +91,27 @@ class Handshake:
         return Write.REFUSED
 
     def begin(self) -> None:
-        """A part is being judged, whoever triggered it."""
+        """Note that a part is being judged, whoever triggered it."""
         self._accepting = False
         self._busy = True
         self._ack = self._trigger
         self._overrun = False
 
     def refuse(self) -> None:
-        """A trigger that gets no part."""
+        """Note a trigger that gets no part."""
         self._overrun = True
         self._overruns += 1
 
     def result(self, inspection: Inspection) -> None:
-        """The part's one result; it replaces an older one that nobody acknowledged."""
+        """Show the one result of the part; it replaces an older one that nobody acknowledged."""
         self._busy = False
         self._valid = True
         self._verdict = VERDICTS[inspection.verdict]
         self._sequence = inspection.id & 0xFFFFFFFF
-        self._error = ERROR_CODES.get(inspection.reason, OTHER_ERROR)
+        self._error = inspection.reason.code
 
     def results_ack(self, level: bool) -> None:
-        """The PLC wrote RESULTS_ACK: its rising edge takes the result away."""
+        """Take a write of RESULTS_ACK: its rising edge takes the result away."""
         if level and not self._results_ack and self._valid:
             self._valid = False
             self._verdict = NONE
@@ -130,23 +119,23 @@ class Handshake:
         self._results_ack = level
 
     def accept(self) -> None:
-        """The station can take the next part."""
+        """Note that the station can take the next part."""
         self._busy = False
         self._accepting = True
 
     def safe(self, reason: Reason = Reason.OUTPUT_FAILED) -> None:
-        """Nothing is released: a result that is out is withdrawn, and stays valid as ERROR until acknowledged."""
+        """Release nothing: a result that is out becomes ERROR, and stays valid until it is acknowledged."""
         if self._valid:
             self._verdict = VERDICTS[Verdict.ERROR]
-            self._error = self._error or ERROR_CODES[reason]
+            self._error = self._error or reason.code
 
     def stop(self) -> None:
-        """Not ready until accept()."""
+        """Release nothing, and be not ready until accept()."""
         self.safe()
         self._accepting = False
 
     def overruns_are(self, total: int) -> None:
-        """The station's own count, of triggers of every kind."""
+        """Take the station's own count of overruns, which covers triggers of every kind."""
         if total > self._overruns:
             self._overruns = total
             self._overrun = True

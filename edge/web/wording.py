@@ -31,9 +31,12 @@ ERRORS: dict[Reason, tuple[str, str]] = {
     Reason.LATE: ("The verdict came too late for the line.", "Reject the part. If it repeats, call maintenance."),
     Reason.SELF_TEST_FAILED: ("The station failed its self-test.", "Reject the part. Call maintenance."),
     Reason.OUTPUT_FAILED: ("The line could not be told.", "Stop the line. Check the output's wiring."),
+    Reason.ENGINE_DIED: (
+        "The engine ended before it kept the verdict.",
+        "Reject the part. If it repeats, call maintenance.",
+    ),
     Reason.SCORE: ("No usable score.", "Reject the part. If it repeats, call maintenance."),
 }
-UNFORESEEN = ("The part could not be judged.", "Reject the part. If it repeats, call maintenance.")
 WAITING = Words("wait", "WAITING", "No part has been inspected since the start.", "Nothing to do.")
 ENGINE_WORDS: dict[EngineState, Words] = {
     EngineState.STARTING: Words("wait", "STARTING", "The engine checks itself.", "Wait: no part is released yet."),
@@ -97,7 +100,7 @@ def verdict_words(verdict: Verdict, reason: Reason, regions: Sequence[Region] = 
         return Words("ok", "OK", "No defect found.", "Nothing to do: the part may pass.")
     if verdict is Verdict.NG:
         return Words("ng", "NG", _defects(regions), "Take the part out. The outline shows where to look.")
-    what, action = ERRORS.get(reason, UNFORESEEN)
+    what, action = ERRORS[reason]
     return Words("error", "ERROR", what, action)
 
 

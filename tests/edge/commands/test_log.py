@@ -73,6 +73,10 @@ def test_export_is_chosen_by_time_and_verdict(file: Path) -> None:
     assert exported(file, "--from", "2026-01-03") == []
 
 
+def test_the_removed_option_csv_is_refused_in_one_line_that_names_export(file: Path) -> None:
+    assert "`edge log export`" in complained(edge("log", "--config", file, "--csv"), status=2)
+
+
 @pytest.mark.parametrize("arguments", [("--from", "noon"), ("--verdict", "MAYBE"), ("--to", "2026-13-01")])
 def test_a_wrong_choice_is_one_line_and_status_2(file: Path, arguments: tuple[str, str]) -> None:
     assert arguments[1] in complained(edge("log", "export", "--config", file, *arguments), status=2)

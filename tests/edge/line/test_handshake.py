@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edge.core.types import Reason, Verdict
-from edge.line.handshake import ERROR_CODES, NONE, OTHER_ERROR, VERDICTS, Handshake, Write
+from edge.line.handshake import NONE, VERDICTS, Handshake, Write
 from tests.edge.engine.parts import inspection
 
 OK = VERDICTS[Verdict.OK]
@@ -134,7 +134,7 @@ def test_a_fault_withdraws_an_ok_that_is_out_and_leaves_the_result_to_be_acknowl
     station.safe()
     found = station.signals()
     assert (found.release, found.results_valid, found.verdict, found.sequence) == (False, True, ERROR, 5)
-    assert found.error == ERROR_CODES[Reason.OUTPUT_FAILED]
+    assert found.error == Reason.OUTPUT_FAILED.code
 
 
 @given(st.integers(0, 2**40))
@@ -144,10 +144,24 @@ def test_the_sequence_is_the_ids_low_32_bits(number: int) -> None:
     assert station.signals().sequence == number % 2**32
 
 
+def test_a_reason_keeps_the_number_that_the_programs_of_plcs_know() -> None:
+    assert {reason.value: reason.code for reason in Reason} == {
+        "score": 0,
+        "no_frame": 1,
+        "bad_frame": 2,
+        "inference_failed": 3,
+        "late": 4,
+        "output_failed": 5,
+        "self_test_failed": 6,
+        "engine_died": 7,
+    }
+
+
 @pytest.mark.parametrize("reason", Reason)
-def test_every_reason_has_a_number_of_its_own(reason: Reason) -> None:
-    assert list(ERROR_CODES.values()).count(ERROR_CODES[reason]) == 1
-    assert ERROR_CODES[reason] < OTHER_ERROR
+def test_the_plc_reads_the_number_of_the_verdicts_reason(reason: Reason) -> None:
+    station = running()
+    station.result(replace(inspection(1), reason=reason))
+    assert station.signals().error == reason.code
 
 
 def test_overruns_of_other_triggers_are_told_too() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from edge.core.types import Reason, Region, Verdict
 from edge.web.station import ALIVE, EngineState
-from edge.web.wording import ENGINE_WORDS, duration, percent, verdict_words
+from edge.web.wording import ENGINE_WORDS, ERRORS, duration, percent, verdict_words
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -15,6 +15,11 @@ def test_every_error_says_what_it_is_and_what_to_do(reason: Reason) -> None:
     assert (words.kind, words.headline) == ("error", "ERROR")
     assert words.what
     assert words.action
+
+
+def test_every_reason_has_words_of_its_own() -> None:
+    assert set(ERRORS) == set(Reason)
+    assert len({what for what, _ in ERRORS.values()}) == len(Reason)
 
 
 @pytest.mark.parametrize(
