@@ -133,8 +133,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _page(arguments: argparse.Namespace) -> int:
     from edge.config.load import load_config
-    from edge.engine.page_process import follow_engine
-    from edge.web import serve
+    from edge.web.server import follow_engine, serve
 
     config = load_config(arguments.config)
     if arguments.engine_pid is not None:

@@ -5,22 +5,18 @@ from __future__ import annotations
 import http.client
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 from edge.config.station import PageConfig
 from edge.core.types import EdgeError
 
-THREAD = "engine-watch"
 BACKOFF_S = (1.0, 30.0)
 STARTS_WITHIN_S = 30.0
 PORT_FREE_WITHIN_S = 2.0  # the page of an engine that was killed goes within a second
-NICENESS = 10  # the page must not take the CPU from the inspection
 
 log = logging.getLogger(__name__)
 
@@ -104,18 +100,6 @@ class PageProcess:
             self._child.kill()
             self._child.wait()
         self._child = None
-
-
-def follow_engine(engine_pid: int) -> None:
-    """In the page's process: give the engine the CPU, and end when it is gone, however it ended."""
-    os.nice(NICENESS)
-
-    def watch() -> None:
-        while os.getppid() == engine_pid:
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name=THREAD, daemon=True).start()
 
 
 def _cannot_bind(page: PageConfig) -> str | None:

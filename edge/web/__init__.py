@@ -3,8 +3,3 @@
 It reads what the engine wrote (health.json, latest.jpg, the history, pictures) and hands uploads over as
 requests. It never touches a device and never decides anything for the line.
 """
-
-from edge.web.application import create_app, create_page
-from edge.web.server import WebError, serve
-
-__all__ = ["WebError", "create_app", "create_page", "serve"]

@@ -13,7 +13,7 @@ from edge.core.types import Inspection, finite, one_line
 from edge.exchange.health import Health, OutputHealth
 from edge.history.eventlog import HistoryError
 from edge.web.notices import messages, notices
-from edge.web.station import PICTURE_KINDS, Engine, EngineState, Station
+from edge.web.station import PICTURE_KINDS, EngineState, EngineView, Station
 from edge.web.wording import UNKNOWN, duration, inspection_words, percent, station_words
 
 RECORDER_LAG = 3  # the recorder may be this many parts behind before the engine's own word is shown instead
@@ -40,9 +40,9 @@ FACT_NAMES = {
 
 
 def inspection_facts(inspection: Inspection, station: Station) -> Facts:
-    """One row of the history with its words and the addresses of the pictures that are still stored."""
+    """Return one row of the history with its words and the addresses of the pictures that are still stored."""
     pictures = {
-        kind: url_for("pictures.stored", inspection_id=inspection.id, kind=kind)
+        kind: url_for("downloads.stored", inspection_id=inspection.id, kind=kind)
         if station.picture(inspection.id, kind)
         else None
         for kind in PICTURE_KINDS
@@ -67,28 +67,28 @@ def inspection_facts(inspection: Inspection, station: Station) -> Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look at a station."""
+class StationView:
+    """One reading of a station: its engine and its history at the same moment."""
 
-    engine: Engine
+    engine: EngineView
     latest: Inspection | None  # the row behind the verdict on show
     history: Facts | None  # counts of all time; None when the history cannot be read
     problem: str  # then: why
 
 
-def look(station: Station) -> Look:
-    """Engine first, then the history: never a newer verdict than what is said of the engine."""
+def station_view(station: Station) -> StationView:
+    """Read the engine first, then the history, so that no verdict is newer than the engine's state."""
     engine = station.engine()
     try:
         history, newest = _history(station)
     except HistoryError as error:
-        return Look(engine, None, None, one_line(error))
-    return Look(engine, _latest(engine, newest), history, "")
+        return StationView(engine, None, None, one_line(error))
+    return StationView(engine, _latest(engine, newest), history, "")
 
 
 def station_facts(station: Station) -> Facts:
-    """Everything the first page shows, in one answer: see GET /api/status."""
-    seen = look(station)
+    """Return everything the first page shows, as GET /api/status answers it."""
+    seen = station_view(station)
     engine, latest, health = seen.engine, seen.latest, seen.engine.health
     return {
         "version": __version__,
@@ -123,8 +123,8 @@ def _history(station: Station) -> tuple[Facts, Inspection | None]:
     return {"OK": counts.ok, "NG": counts.ng, "ERROR": counts.error, "total": counts.total, "last_id": last_id}, newest
 
 
-def _latest(engine: Engine, newest: Inspection | None) -> Inspection | None:
-    """The row behind the verdict on show: only of a running engine, of this run, and not outdated."""
+def _latest(engine: EngineView, newest: Inspection | None) -> Inspection | None:
+    """Return the row behind the verdict on show: only of a running engine, of this run, and not outdated."""
     health = engine.health
     if engine.state is not EngineState.RUNNING or health is None or health.last_verdict is None or newest is None:
         return None
@@ -133,8 +133,8 @@ def _latest(engine: Engine, newest: Inspection | None) -> Inspection | None:
     return newest if newest.id >= health.last_id - RECORDER_LAG else None
 
 
-def _commands(engine: Engine) -> Facts:
-    """What may be asked of this engine now; the page shows a button for each."""
+def _commands(engine: EngineView) -> Facts:
+    """Return the commands that this engine obeys now; the page shows a button for each."""
     health = engine.health if engine.alive and engine.state is not EngineState.STARTING else None
     return {
         "trigger": health is not None and health.software_trigger,
@@ -144,8 +144,8 @@ def _commands(engine: Engine) -> Facts:
     }
 
 
-def _texts(engine: Engine, health: Health | None) -> dict[str, str]:
-    """The station's facts as a person reads them."""
+def _texts(engine: EngineView, health: Health | None) -> dict[str, str]:
+    """Return the station's facts as a person reads them."""
     if health is None:
         return dict.fromkeys(FACT_NAMES, UNKNOWN)
     until = datetime.now(UTC) if engine.alive else health.written_at

@@ -1,4 +1,4 @@
-"""Who may ask what: host names, cross-site posts, and the headers every answer carries. See docs/security.md."""
+"""The guard of the page: it checks host names and cross-site posts, and adds the security headers to every answer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def install(app: Flask, bound_host: str) -> None:
 
 
 def host_allowed(host: str, bound_host: str) -> bool:
-    """True for the configured host, localhost and loopback addresses.
+    """Return True for the configured host, localhost and loopback addresses.
 
     A web page that makes its own name resolve to this computer (DNS rebinding) still sends that name. Where
     the page listens on every address, any bare address and the computer's own names are allowed too: an
@@ -90,7 +90,7 @@ def refuse_cross_site() -> None:
 
 
 def csrf_token() -> str:
-    """This browser's token, made on first use and kept in the signed cookie."""
+    """Return this browser's token, which is made on first use and kept in the signed cookie."""
     if "csrf" not in session:
         session["csrf"] = secrets.token_urlsafe(32)
     return str(session["csrf"])

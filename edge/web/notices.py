@@ -1,4 +1,4 @@
-"""What a person must know besides the verdict: one banner each, with what to do. The worst comes first."""
+"""Banners for everything that a person must know besides the verdict, each with an action. The worst comes first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Notice:
 
 
 def notices(health: Health) -> list[Notice]:
-    """The banners of a living engine."""
+    """Return the banners of a living engine, the worst first."""
     return [*_faults(health), *_outputs(health.outputs), *_hints(health)]
 
 
@@ -93,7 +93,7 @@ def messages(count: int) -> str:
 
 
 def _joined(*parts: str) -> str:
-    """Sentences in one line; what comes from the engine may lack its capital and its full stop."""
+    """Join sentences in one line; a sentence of the engine may lack its capital and its full stop."""
     found = [part.strip() for part in parts if part.strip()]
     ended = (part if part.endswith((".", "!", "?")) else f"{part}." for part in found)
     return " ".join(part[0].upper() + part[1:] for part in ended)

@@ -25,7 +25,7 @@ Facts = dict[str, Any]
 
 
 def report(points: Iterable[Point], start: datetime, end: datetime) -> Facts:
-    """The rows from start to before end, for JSON; `complete` is false when there were more than it reads."""
+    """Return the rows from start to before end in numbers; `complete` is false when there were more than MAX_POINTS."""
     found = list(islice(points, MAX_POINTS + 1))
     complete, found = len(found) <= MAX_POINTS, found[:MAX_POINTS]
     verdicts = Counter(point.verdict for point in found)
@@ -42,7 +42,7 @@ def report(points: Iterable[Point], start: datetime, end: datetime) -> Facts:
 
 
 def _bars(points: list[Point], start: datetime, end: datetime) -> Facts:
-    """Verdicts of each hour (or what suits the span), on round times of day."""
+    """Count the verdicts of each hour (or of a width that suits the span), on round times of day."""
     span_s = (end - start).total_seconds()
     width = next((width for width in BAR_WIDTHS_S if span_s / width <= MAX_BARS), BAR_WIDTHS_S[-1])
     first, last = int(start.timestamp() // width), int(np.ceil(end.timestamp() / width))
@@ -58,7 +58,7 @@ def _bars(points: list[Point], start: datetime, end: datetime) -> Facts:
 
 
 def _scores(points: list[Point], start: datetime, end: datetime) -> list[Facts]:
-    """Median and highest score of each slot that has any, and the threshold it was compared with last."""
+    """Return median and highest score of each slot that has any, and the slot's last threshold."""
     slot = (end - start) / SLOTS
     scores: dict[int, list[float]] = {}
     thresholds: dict[int, float | None] = {}
@@ -80,7 +80,7 @@ def _scores(points: list[Point], start: datetime, end: datetime) -> list[Facts]:
 
 
 def _latency(points: list[Point]) -> Facts:
-    """How many parts took at most so long; the last count is of those beyond the last edge."""
+    """Count the parts between two edges of time; the last count is of the parts beyond the last edge."""
     edges_ms = [edge * 1e3 for edge in LATENCY_EDGES_S]
     counts = [0] * (len(edges_ms) + 1)
     for point in points:
@@ -93,6 +93,6 @@ def _latency(points: list[Point]) -> Facts:
 
 
 def last_hours(hours: int) -> tuple[datetime, datetime]:
-    """The span that is shown when none is asked for: up to now, on whole minutes."""
+    """Return the span of the last hours up to now, on whole minutes."""
     end = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
     return end - timedelta(hours=hours), end

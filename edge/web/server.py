@@ -1,28 +1,98 @@
-"""waitress around the page: bind, serve until told to stop, stop cleanly."""
+"""The page's applications and its process: put together, bound, served until told to stop."""
 
 from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
+import threading
+import time
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import waitress
+from flask import Flask
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
+from edge.config.load import load_config
 from edge.config.station import StationConfig
 from edge.core.types import EdgeError
-from edge.web.application import create_page
+from edge.inference.preprocess import MAX_FILE_BYTES
+from edge.web import guard
+from edge.web.station import Station
+from edge.web.trial import Trials
+from edge.web.views import api, commands, downloads, errors, monitoring, overview, pages
+from edge.web.views.overview import Hall
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+THREAD = "engine-watch"
+FORM_OVERHEAD_BYTES = 16 * 1024  # multipart headers around a file of the largest size
 THREADS = 8
 MAX_CONNECTIONS = 64
 # More than the page takes, so that a file somewhat too large is refused in words; far more is cut off at once.
 MAX_BODY_BYTES = 128 * 1024 * 1024
+NICENESS = 10  # the page must not take the CPU from the inspection
 
 
 class WebError(EdgeError):
     """The page cannot be served."""
+
+
+def create_page(config: StationConfig) -> WSGIApplication:
+    """Return the page of this station, or an overview with a page for each station that page.stations names.
+
+    Raises ConfigError when one of their files cannot be used.
+    """
+    others = [load_config(path) for path in config.page.stations]
+    if not others:
+        return create_app(config)
+    key = secrets.token_bytes(32)  # one cookie for all: they share a host
+    hall = Hall(Station(one) for one in (config, *others))
+    top = _flask(key)
+    top.extensions["linewatch_hall"] = hall
+    guard.install(top, config.page.host)
+    errors.install(top)
+    top.register_blueprint(overview.blueprint)
+    below = {place: _station_app(station, key, config.page.host) for place, station in hall.stations.items()}
+    for app in below.values():
+        app.config["OVERVIEW"] = "/"
+    return DispatcherMiddleware(top, {place: app.wsgi_app for place, app in below.items()})
+
+
+def create_app(config: StationConfig) -> Flask:
+    """Return the page of one station. The key that signs its cookie lives as long as the process."""
+    return _station_app(Station(config), secrets.token_bytes(32), config.page.host)
+
+
+def _station_app(station: Station, key: bytes, host: str) -> Flask:
+    app = _flask(key)
+    app.extensions["linewatch_station"] = station
+    app.extensions["linewatch_trials"] = Trials(station)
+    guard.install(app, host)
+    errors.install(app)
+    for module in (pages, api, commands, monitoring, downloads):
+        app.register_blueprint(module.blueprint)
+    return app
+
+
+def _flask(key: bytes) -> Flask:
+    app = Flask(__name__, template_folder="templates", static_folder="static")
+    app.config.update(
+        SECRET_KEY=key,
+        MAX_CONTENT_LENGTH=MAX_FILE_BYTES + FORM_OVERHEAD_BYTES,
+        SESSION_COOKIE_NAME="linewatch_page",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        OVERVIEW=None,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it, its base class does not
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    return app
 
 
 def serve(config: StationConfig) -> None:
@@ -52,7 +122,7 @@ def serve(config: StationConfig) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket, IPv4 where the name has both."""
+    """Return a listening socket; IPv4 comes first where the host has both."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError):
@@ -67,3 +137,15 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
     sys.exit(0)  # waitress takes it as the word to finish the requests in flight and return
+
+
+def follow_engine(engine_pid: int) -> None:
+    """Lower this process's priority below the engine's, and end it when the engine is gone, however it ended."""
+    os.nice(NICENESS)
+
+    def watch() -> None:
+        while os.getppid() == engine_pid:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name=THREAD, daemon=True).start()

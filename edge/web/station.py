@@ -1,4 +1,4 @@
-"""What the engine wrote, read afresh for every request: the page keeps no state of its own."""
+"""Reads what the engine wrote, afresh for every request: the page keeps no state of its own."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ ALIVE = frozenset({EngineState.STARTING, EngineState.RUNNING, EngineState.CAMERA
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """One look at the engine."""
+class EngineView:
+    """One reading of the engine's state."""
 
     state: EngineState
     health: Health | None
@@ -69,22 +69,22 @@ class Station:
         self._lock = threading.Lock()
         self._bundle: tuple[str, str, Bundle] | None = None
 
-    def engine(self) -> Engine:
-        """The engine now. A clock that was set back or forward makes a snapshot old, not young."""
+    def engine(self) -> EngineView:
+        """Read the engine's state now. A clock that was set back or forward makes the state old, not young."""
         try:
             health = read_health(self.config.run_dir)
         except ExchangeError as error:
-            return Engine(EngineState.ABSENT, None, None, one_line(error))
+            return EngineView(EngineState.ABSENT, None, None, one_line(error))
         age_s = abs((datetime.now(UTC) - health.written_at).total_seconds())
         if health.state is State.STOPPED:
-            return Engine(EngineState.STOPPED, health, age_s, health.detail)
+            return EngineView(EngineState.STOPPED, health, age_s, health.detail)
         if age_s > STALE_AFTER_S:
-            return Engine(EngineState.STALE, health, age_s, health.detail)
-        return Engine(EngineState(health.state.value), health, age_s, health.detail)
+            return EngineView(EngineState.STALE, health, age_s, health.detail)
+        return EngineView(EngineState(health.state.value), health, age_s, health.detail)
 
     @contextmanager
     def history(self) -> Iterator[EventLog | None]:
-        """The history, or None while there is none yet; raises HistoryError when it cannot be read."""
+        """Open the history for reading, or give None while there is none; raises HistoryError."""
         if not self.config.events_db.exists():
             yield None
             return
@@ -95,7 +95,7 @@ class Station:
             log.close()
 
     def bundle(self, health: Health) -> Bundle:
-        """The bundle that the engine runs, verified once; raises BundleError."""
+        """Return the bundle that the engine runs, verified once; raises BundleError."""
         with self._lock:
             if self._bundle is None or self._bundle[:2] != (health.bundle_path, health.bundle):
                 self._bundle = (health.bundle_path, health.bundle, open_bundle(Path(health.bundle_path)))
@@ -105,7 +105,7 @@ class Station:
         return self.config.run_dir / (LATEST_RAW if raw else LATEST)
 
     def picture(self, inspection_id: int, kind: str) -> Path | None:
-        """The stored picture, or None when it was not kept; the path is made of a number and a known word."""
+        """Return a stored picture, or None when it was not kept; the path is made of a number and a known word."""
         if kind not in PICTURE_KINDS:
             return None
         path = picture_path(self.config.images_dir, inspection_id, kind)
@@ -113,5 +113,5 @@ class Station:
 
 
 def current_station() -> Station:
-    """The station of the application that handles this request."""
+    """Return the station of the application that handles this request."""
     return cast("Station", current_app.extensions["linewatch_station"])

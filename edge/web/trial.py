@@ -36,7 +36,7 @@ class TrialError(EdgeError):
 
 
 class Trials:
-    """Uploads of one page process, a few at a time."""
+    """Judges the uploads of one page process, a few at a time."""
 
     def __init__(self, station: Station) -> None:
         self._station = station
@@ -87,7 +87,7 @@ class Trials:
 
 
 def current_trials() -> Trials:
-    """The trials of the application that handles this request."""
+    """Return the trials of the application that handles this request."""
     return cast("Trials", current_app.extensions["linewatch_trials"])
 
 
@@ -122,7 +122,7 @@ def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:
 
 
 def _heatmap_url(image: Image, answer: Answer, box: tuple[int, int, int, int]) -> str | None:
-    """The overlay as a JPEG data URL, at most SHOWN_SIDE_PX wide and high."""
+    """Return the overlay as a JPEG data URL, at most SHOWN_SIDE_PX wide and high."""
     if answer.anomaly_map.size == 0:
         return None
     scale = min(1.0, SHOWN_SIDE_PX / max(image.shape[:2]))

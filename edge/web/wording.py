@@ -1,4 +1,4 @@
-"""Verdicts and faults in the words of the person at the line: what it is, and what to do now."""
+"""Verdicts and faults in the words of the person at the line: the fact, and the action."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from edge.core.types import ANOMALY, Inspection, Reason, Region, Verdict
-from edge.web.station import Engine, EngineState
+from edge.web.station import EngineState, EngineView
 
 UNKNOWN = "\N{EN DASH}"  # shown where there is no value
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One state: kind picks shape and colour, headline is read from across the hall."""
+    """The words of one state: kind picks shape and colour, headline is read from across the hall."""
 
     kind: str  # ok, ng, error, camera, wait, none
     headline: str
@@ -74,8 +74,8 @@ UNFIT = Words(
 )
 
 
-def station_words(engine: Engine, latest: Inspection | None) -> Words:
-    """What the big panel says. An engine that is not running has no verdict, whatever it said last."""
+def station_words(engine: EngineView, latest: Inspection | None) -> Words:
+    """Return the words of the big panel. An engine that is not running has no verdict, whatever it said last."""
     health = engine.health
     if engine.state in SEEING and health is not None and health.quality_fault:
         return UNFIT
@@ -89,13 +89,13 @@ def station_words(engine: Engine, latest: Inspection | None) -> Words:
 
 
 def inspection_words(inspection: Inspection) -> Words:
-    """A stored inspection in words."""
+    """Return a stored inspection in words."""
     regions = inspection.regions if inspection.verdict is Verdict.NG else ()
     return verdict_words(inspection.verdict, inspection.reason, regions)
 
 
 def verdict_words(verdict: Verdict, reason: Reason, regions: Sequence[Region] = ()) -> Words:
-    """A verdict in words; regions: the marked areas, as far as they are known."""
+    """Return a verdict in words; regions are the marked areas, as far as they are known."""
     if verdict is Verdict.OK:
         return Words("ok", "OK", "No defect found.", "Nothing to do: the part may pass.")
     if verdict is Verdict.NG:
@@ -116,7 +116,7 @@ def _reason(name: str | None) -> Reason:
 
 
 def duration(seconds: float) -> str:
-    """A span in the two largest units that say something: 45 s, 12 min, 3 h 05 min, 2 d 4 h."""
+    """Write a span in its two largest units: 45 s, 12 min, 3 h 05 min, 2 d 4 h."""
     whole = max(0, int(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -128,7 +128,7 @@ def duration(seconds: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A probability for people: never 0 or 100 %, because the model is never sure."""
+    """Write a probability for people: never 0 or 100 %, because the model is never sure."""
     if share is None:
         return UNKNOWN
     if share < 0.001:

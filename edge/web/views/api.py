@@ -1,4 +1,4 @@
-"""The JSON interface: what the page's own script uses is what other programs may use."""
+"""The JSON interface, for the page's own scripts and for other programs alike."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def never_stored(response: Response) -> Response:
 
 @blueprint.get("/status")
 def status() -> Response:
-    """The engine, the last verdict, the counters: one snapshot."""
+    """Answer with the engine's state, the last verdict and the counters of one moment."""
     return jsonify(station_facts(current_station()))
 
 
 @blueprint.get("/inspections")
 def inspections() -> Response:
-    """The newest rows first. limit 1..200, before: rows with a smaller id; verdict, reason, from and to narrow it."""
+    """List rows, newest first. limit 1..200, before: rows with a smaller id; verdict, reason, from and to filter."""
     limit = number("limit", 50, 1, MAX_LIMIT)
     before = number("before", 0, 1, MAX_ID) if "before" in request.args else None
     wanted, chosen = verdict(), selection()
@@ -47,7 +47,7 @@ def inspections() -> Response:
 
 @blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>")
 def inspection(inspection_id: int) -> Response:
-    """One row by its number."""
+    """Answer with one row by its number."""
     station = current_station()
     with station.history() as log:
         row = log.get(inspection_id) if log else None
@@ -58,7 +58,7 @@ def inspection(inspection_id: int) -> Response:
 
 @blueprint.get("/report")
 def shift_report() -> Response:
-    """Verdicts, scores and latencies over time, from `from` to before `to`; the last 8 hours by default."""
+    """Report verdicts, scores and latencies from `from` to before `to`; the last 8 hours by default."""
     start, end = last_hours(SHIFT_HOURS)
     start, end = moment("from") or start, moment("to") or end
     if not timedelta(0) < end - start <= timedelta(days=MAX_DAYS):

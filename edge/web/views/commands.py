@@ -1,4 +1,4 @@
-"""What the page may ask of the engine besides judging an upload. Each command waits for its outcome and says it."""
+"""Commands from the page to the engine. Each one waits for its outcome and answers with it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def recipe() -> Answer:
 
 @blueprint.post("/selftest")
 def selftest() -> Answer:
-    """Run the bundle's references again: do they still reproduce their scores, in time?"""
+    """Run the bundle's references again and answer whether they still reproduce their scores in time."""
     station = current_station()
     before = _ready(station)
     return _carry_out(station, station.requests.self_test, lambda now: _tested(before, now))
@@ -79,7 +79,7 @@ def _recipe_name() -> str:
 
 
 def _ready(station: Station) -> Health:
-    """The engine's last word; aborts with 503 unless it is there to obey."""
+    """Return the engine's state; aborts with 503 unless the engine can obey a command."""
     engine = station.engine()
     if engine.health is None or not engine.alive:
         abort(503, "the engine is not running, so nothing was done; start the engine")

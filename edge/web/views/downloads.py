@@ -1,28 +1,33 @@
-"""The live picture and the stored ones."""
+"""Files to load: the live picture, stored pictures, and the history as a table for spreadsheets."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from flask import Blueprint, Response, abort, request, send_file
 
-from edge.web.station import current_station
+from edge.core.types import Inspection, Verdict
+from edge.history.csv_export import as_csv
+from edge.history.rows import Selection
+from edge.web.station import Station, current_station
 from edge.web.views.api import MAX_ID
+from edge.web.views.parameters import selection, verdict
 
-blueprint = Blueprint("pictures", __name__)
+blueprint = Blueprint("downloads", __name__)
 KEPT_S = 24 * 3600  # a stored picture never changes
 
 
 @blueprint.get("/live.jpg")
 def live() -> Response:
-    """The newest frame with heatmap and outline, untouched with ?raw=1. Unchanged pictures answer 304."""
+    """Send the newest frame with heatmap and outline, or untouched with ?raw=1. An unchanged picture answers 304."""
     path = current_station().latest_picture(raw=request.args.get("raw") == "1")
     return _jpeg(path, "private, no-cache", "there is no live picture yet; the engine writes one with its first part")
 
 
 @blueprint.get(f"/pictures/<int(max={MAX_ID}):inspection_id>/<any(frame, heat, thumb):kind>")
 def stored(inspection_id: int, kind: str) -> Response:
-    """One stored picture: kind is frame, heat or thumb."""
+    """Send one stored picture: kind is frame, heat or thumb."""
     path = current_station().picture(inspection_id, kind)
     missing = f"the {kind} picture of inspection {inspection_id} is not stored (any more)"
     if path is None:
@@ -30,11 +35,31 @@ def stored(inspection_id: int, kind: str) -> Response:
     return _jpeg(path, f"private, max-age={KEPT_S}, immutable", missing)
 
 
+@blueprint.get("/history.csv")
+def history() -> Response:
+    """Send all rows that from, to, verdict and reason choose, oldest first, while they are read; times in UTC."""
+    station = current_station()
+    wanted, chosen = verdict(), selection()
+    with station.history():
+        pass  # a history that cannot be read is refused here, before the first byte is sent
+    rows = _rows(station, wanted, chosen)
+    response = Response(as_csv(rows), content_type="text/csv; charset=utf-8")
+    response.headers["Content-Disposition"] = "attachment; filename=linewatch-history.csv"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 def _jpeg(path: Path, cache: str, missing: str) -> Response:
-    """The file as it is at this moment: the engine may replace or delete it at any time."""
+    """Send the file as it is at this moment: the engine may replace or delete it at any time."""
     try:
         response = send_file(path, mimetype="image/jpeg", conditional=True, etag=True)
     except FileNotFoundError:
         abort(404, missing)
     response.headers["Cache-Control"] = cache
     return response
+
+
+def _rows(station: Station, wanted: Verdict | None, chosen: Selection) -> Iterator[Inspection]:
+    with station.history() as log:
+        if log is not None:
+            yield from log.between(chosen.start, chosen.end, wanted, chosen.reason)

@@ -1,4 +1,4 @@
-"""Every refusal in one look: JSON with one line for programs, a page for people."""
+"""Answers for every error: JSON with one line for programs, a page for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For monitoring: /metrics in the Prometheus text format, /healthz for a probe."""
+"""Routes for monitoring: /metrics in the Prometheus text format, /healthz for a probe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flask import Blueprint, Response, jsonify
 
 from edge.exchange.health import METRICS
-from edge.web.station import Engine, current_station
+from edge.web.station import EngineView, current_station
 
 blueprint = Blueprint("metrics", __name__)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -15,7 +15,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """The engine's metrics while it lives, and always whether it does.
+    """Answer whether the engine lives, and with its metrics while it does.
 
     The numbers of a dead engine are left out: a gauge that stands still looks like one that is steady.
     """
@@ -30,8 +30,8 @@ def metrics() -> Response:
     return response
 
 
-def up_lines(engines: Mapping[str, Engine]) -> str:
-    """Whether each engine lives; its station's place becomes a label, an empty one becomes none."""
+def up_lines(engines: Mapping[str, EngineView]) -> str:
+    """Return whether each engine lives, as metrics; its station's place becomes a label, an empty place none."""
     lines = [
         "# HELP linewatch_engine_up 1 while the engine reports, 0 when it is dead or silent.",
         "# TYPE linewatch_engine_up gauge",
@@ -53,7 +53,7 @@ def _label(place: str) -> str:
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """200 as long as the page works; the engine's state is a word inside."""
+    """Answer 200 as long as the page works; the engine's state is a word inside."""
     response = jsonify(page="ok", engine=current_station().engine().state.value)
     response.headers["Cache-Control"] = "no-store"
     return response

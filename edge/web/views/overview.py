@@ -1,4 +1,4 @@
-"""One page over several engines: a tile for each, and each one's own page below /stations/NAME."""
+"""One page over several engines: a tile for each engine, and its own page below /stations/NAME."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 from flask import Blueprint, Response, current_app, jsonify, render_template
 
 from edge import __version__
-from edge.web.facts import look
+from edge.web.facts import station_view
 from edge.web.notices import notices
 from edge.web.station import EngineState, Station
 from edge.web.views.monitoring import CONTENT_TYPE, up_lines
@@ -30,7 +30,7 @@ class Hall:
             self.stations[self._place(station.config.name)] = station
 
     def _place(self, name: str) -> str:
-        """Letters and digits of the name; a second station of that name gets a number."""
+        """Make an address of the name's letters and digits; a second station of that name gets a number."""
         word = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "station"
         number = 2
         place = word
@@ -41,7 +41,7 @@ class Hall:
 
 @blueprint.get("/")
 def overview() -> Response:
-    """All stations at a glance, kept fresh by static/overview.js."""
+    """Show all stations at a glance, kept fresh by static/overview.js."""
     response = Response(render_template("overview.html", stations=_tiles()))
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -49,7 +49,7 @@ def overview() -> Response:
 
 @blueprint.get("/api/stations")
 def stations() -> Response:
-    """The state of every station, and where its own page and interface are."""
+    """Answer with the state of every station and the address of its own page."""
     response = jsonify(version=__version__, instance=_hall().instance, stations=_tiles())
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -57,7 +57,7 @@ def stations() -> Response:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Whether each engine lives; its own numbers are at /stations/NAME/metrics."""
+    """Answer whether each engine lives; its own numbers are at /stations/NAME/metrics."""
     engines = {place: station.engine() for place, station in _hall().stations.items()}
     response = Response(up_lines(engines), content_type=CONTENT_TYPE)
     response.headers["Cache-Control"] = "no-store"
@@ -66,7 +66,7 @@ def metrics() -> Response:
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """200 as long as the page works; each engine's state is a word inside."""
+    """Answer 200 as long as the page works; each engine's state is a word inside."""
     engines = {place: station.engine().state.value for place, station in _hall().stations.items()}
     response = jsonify(page="ok", engines=engines)
     response.headers["Cache-Control"] = "no-store"
@@ -82,7 +82,7 @@ def _tiles() -> list[dict[str, Any]]:
 
 
 def _tile(place: str, station: Station) -> dict[str, Any]:
-    seen = look(station)
+    seen = station_view(station)
     health = seen.engine.health
     picture = station.latest_picture(raw=False)
     return {

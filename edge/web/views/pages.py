@@ -22,14 +22,14 @@ STAGES = {
 
 @blueprint.get("/")
 def station() -> Response:
-    """The station at a glance, kept fresh by static/station.js."""
+    """Show the station at a glance, kept fresh by static/station.js."""
     facts = station_facts(current_station())
     return _page(render_template("station.html", s=facts, token=csrf_token(), fact_names=FACT_NAMES))
 
 
 @blueprint.get("/history")
 def history() -> Response:
-    """Rows, charts and the table of any time, filled by static/report.js."""
+    """Show rows, charts and the table of any time, filled by static/report.js."""
     here = current_station()
     with here.history() as log:
         chain = log.head() if log else None
@@ -38,7 +38,7 @@ def history() -> Response:
 
 @blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>")
 def inspection(inspection_id: int) -> Response:
-    """One inspection: pictures, facts, timings, marked areas."""
+    """Show one inspection: pictures, facts, timings, marked areas."""
     here = current_station()
     with here.history() as log:
         row = log.get(inspection_id) if log else None

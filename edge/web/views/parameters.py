@@ -1,4 +1,4 @@
-"""What a request asks to see: whole numbers in a range, words of a closed list, times with their zone."""
+"""Query parameters: whole numbers in a range, words of a closed list, times with their zone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Word = TypeVar("Word", bound=StrEnum)
 
 
 def number(name: str, default: int, low: int, high: int) -> int:
-    """A whole number from low to high; aborts with 400."""
+    """Read a whole number from low to high; aborts with 400."""
     text = request.args.get(name)
     if text is None:
         return default
@@ -29,7 +29,7 @@ def verdict() -> Verdict | None:
 
 
 def selection() -> Selection:
-    """The parameters from, to and reason; aborts with 400."""
+    """Read the parameters from, to and reason; aborts with 400."""
     start, end = moment("from"), moment("to")
     if start is not None and end is not None and start >= end:
         abort(400, f"to: must be later than from, got {shown(request.args['to'])}")
@@ -37,7 +37,7 @@ def selection() -> Selection:
 
 
 def moment(name: str) -> datetime | None:
-    """A time with its zone, as UTC; aborts with 400."""
+    """Read a time with its zone, as UTC; aborts with 400."""
     text = request.args.get(name)
     if text is None:
         return None
@@ -63,5 +63,5 @@ def _word(name: str, words: type[Word]) -> Word | None:
 
 
 def shown(text: str) -> str:
-    """What was sent, short and on one line."""
+    """Shorten a parameter's text to one line for a message."""
     return repr(text[:40])

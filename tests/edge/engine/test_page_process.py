@@ -1,5 +1,4 @@
 import http.server
-import os
 import socket
 import subprocess
 import sys
@@ -10,9 +9,6 @@ import pytest
 
 from edge.config.station import PageConfig
 from edge.engine.page_process import PageError, PageProcess
-from tests.edge.engine.parts import wait_for
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:8080"), ("::1", "http://[::1]:8080")])
@@ -79,23 +75,3 @@ def test_only_a_page_that_answers_healthz_counts() -> None:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-def test_the_page_ends_when_the_engine_is_gone() -> None:
-    """The engine is stood in for by a process that starts the follower and dies."""
-    follower = (
-        "import sys, time; from edge.engine.page_process import follow_engine; follow_engine(int(sys.argv[1]));"
-        "print(__import__('os').getpid(), flush=True); time.sleep(300)"
-    )
-    engine = (
-        "import os, subprocess, sys;"
-        "subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid())], stdout=1).wait(3)"
-    )
-    command = [sys.executable, "-c", engine, follower]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        pid = int(process.stdout.readline())
-        assert os.getpriority(os.PRIO_PROCESS, pid) == 10
-        process.kill()
-        process.wait()
-        wait_for(lambda: not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes())

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from edge.inference.bundle import Bundle
-from edge.web import create_app
+from edge.web.server import create_app
 from tests.edge.web.standin import StandIn
 
 

@@ -321,7 +321,7 @@ def main() -> None:
     parser.add_argument("--hall", action="store_true", help="one page over five stations in different states")
     parser.add_argument("--line", action="store_true", help="keep inspecting two parts a second")
     options = parser.parse_args()
-    from edge.web import serve
+    from edge.web.server import serve
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -13,9 +13,9 @@ from flask.testing import FlaskClient
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
-from edge.web import create_app, create_page
+from edge.web.server import create_app, create_page
 from tests.edge.web.standin import StandIn, all_commands, encoded, part_image
-from tests.edge.web.test_serve import HANG_S, page_process
+from tests.edge.web.test_server import HANG_S, page_process
 from tests.edge.web.test_trial import post
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "api.md"

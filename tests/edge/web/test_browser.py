@@ -15,7 +15,7 @@ from edge.core.types import Reason
 from edge.inference.bundle import Bundle
 from tests.edge.web.conftest import free_port
 from tests.edge.web.standin import StandIn, all_commands, all_troubles, encoded, part_image
-from tests.edge.web.test_serve import page_process
+from tests.edge.web.test_server import page_process
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]

@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from edge.web import create_app
 from edge.web.guard import host_allowed
+from edge.web.server import create_app
 from tests.edge.web.standin import StandIn, encoded, part_image
 from tests.tiny import good_image
 

@@ -12,7 +12,7 @@ from werkzeug.test import Client
 from edge.config.station import ConfigError
 from edge.exchange.health import State
 from edge.inference.bundle import Bundle
-from edge.web import create_page
+from edge.web.server import create_page
 from tests.edge.web.standin import StandIn, all_commands, part_image
 from tests.edge.web.test_guard import TOKEN
 

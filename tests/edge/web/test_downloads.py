@@ -57,8 +57,8 @@ def test_stored_pictures_are_served_by_number_and_kind(station: StandIn, client:
         "/pictures/2/frame",
         "/pictures/99999999999999999999999999999/frame",
         "/pictures/" + "9" * 400 + "/frame",
-        "/static/../application.py",
-        "/static/..%2fapplication.py",
+        "/static/../server.py",
+        "/static/..%2fserver.py",
         "/static/%2fetc/passwd",
     ],
 )

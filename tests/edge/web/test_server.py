@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import socket
 import subprocess
 import sys
@@ -13,14 +14,16 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 import pytest
 
 from edge.config.station import PageConfig, StationConfig
-from edge.web import WebError, serve
+from edge.web.server import WebError, serve
 from tests.edge.web.standin import StandIn, encoded
 from tests.tiny import bad_image
 
+ROOT = Path(__file__).parents[3]
 HANG_S = 60.0
 
 
@@ -112,9 +115,32 @@ def test_a_host_that_is_not_ours_is_one_clear_line(station: StandIn, host: str) 
 
 def test_the_page_loads_neither_a_model_runtime_nor_the_camera() -> None:
     code = (
-        "import sys; import edge.web; "
+        "import sys; import edge.web.server; "
         "bad = {'openvino', 'onnxruntime', 'torch', 'edge.engine', 'edge.cameras', 'edge.inference.detector'}"
         " & set(sys.modules); sys.exit(repr(bad) if bad else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_page_ends_when_the_engine_is_gone() -> None:
+    """The engine is stood in for by a process that starts the follower and dies."""
+    follower = (
+        "import sys, time; from edge.web.server import follow_engine; follow_engine(int(sys.argv[1]));"
+        "print(__import__('os').getpid(), flush=True); time.sleep(300)"
+    )
+    engine = (
+        "import os, subprocess, sys;"
+        "subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid())], stdout=1).wait(3)"
+    )
+    command = [sys.executable, "-c", engine, follower]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+        process.kill()
+        process.wait()
+        give_up = time.monotonic() + HANG_S
+        while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+            assert time.monotonic() < give_up, "the page outlived its engine"
+            time.sleep(0.01)
