@@ -35,9 +35,9 @@ test: $(DEV) ## install what the tests need and run them all
 train: $(DEV) ## photos -> bundle: DATA=folder NAME=name; without DATA a synthetic product
 	@exec $(RUN) -m train all $(if $(DATA),--data "$(DATA)") --name "$(NAME)"
 
-benchmark: $(BASE) ## BUNDLE=models/default on this CPU: benchmark/benchmark.html; SOAK=MINUTES, TIER=all, COMPARE=OLD.json
+benchmark: $(BASE) ## BUNDLE=models/default on this CPU: benchmark/benchmark.html; TIER=all, COMPARE=OLD.json
 	@mkdir -p benchmark
-	@exec $(RUN) -m edge bench --bundle "$(BUNDLE)" --out benchmark $(if $(SOAK),--soak "$(SOAK)") \
+	@exec $(RUN) -m edge bench --bundle "$(BUNDLE)" --out benchmark $(if $(SOAK),--soak) \
 	    $(if $(TIER),--tier "$(TIER)") $(if $(COMPARE),--compare "$(COMPARE)")
 
 check: $(DEV) ## ruff, mypy, import-linter

@@ -21,6 +21,7 @@ AddVerb = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.Arg
 
 FAILED = 1  # a bad bundle, bad data, a check that did not pass
 MISUSED = 2  # a bad station.toml or a bad command line
+REMOVED = {"tune": "set inspection.threads in station.toml where the model must not use every core"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
+    for verb in argv[:1]:
+        if verb in REMOVED:
+            OneLineParser(prog="python -m edge").error(f"`edge {verb}` was removed; {REMOVED[verb]}")
     if argv[:1] == ["bench"]:
         return _bench(argv[1:])
     if argv[:1] == ["log"]:
@@ -106,10 +110,6 @@ def _commissioning(verb: AddVerb) -> None:
     commission.add_argument("--frames", type=int, default=20, metavar="N", help="how many pictures (20)")
     commission.add_argument("--seconds", type=float, default=5.0, metavar="S", help="over how long (5)")
     commission.add_argument("--recipe", default="default", metavar="NAME", help="of which recipe (default)")
-    tune = verb("tune", "measure how the model uses this CPU best, and keep it for the engine", _tune)
-    _config(tune)
-    tune.add_argument("--seconds", type=float, default=60.0, metavar="S", help="how long to measure, all together (60)")
-    tune.add_argument("--recipe", default="default", metavar="NAME", help="the model of which recipe (default)")
 
 
 def _proofs(verb: AddVerb) -> None:
@@ -218,17 +218,6 @@ def _commission(arguments: argparse.Namespace) -> int:
         raise ConfigError("commission takes 2 to 1000 --frames and 0 to 3600 --seconds")
     baseline = commission(load_config(arguments.config), arguments.recipe, arguments.frames, arguments.seconds)
     print(words(baseline, arguments.recipe))
-    return 0
-
-
-def _tune(arguments: argparse.Namespace) -> int:
-    from edge.commands.tune import tune
-    from edge.config.load import load_config
-    from edge.config.station import ConfigError
-
-    if not 0 < arguments.seconds <= 3600:
-        raise ConfigError("tune takes up to 3600 --seconds")
-    print(tune(load_config(arguments.config), arguments.recipe, arguments.seconds, _say))
     return 0
 
 

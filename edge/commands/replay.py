@@ -5,14 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge.config.station import DEFAULT_RECIPE, StationConfig
+from edge.config.station import StationConfig
 from edge.core.types import EdgeError, Image, Inspection
 from edge.history.eventlog import EventLog
 from edge.history.pictures import INPUT, picture_path
 from edge.inference.bundle import MANIFEST, Bundle, open_bundle, sha256_file
 from edge.inference.detector import Detector
 from edge.inference.preprocess import load_image
-from edge.inference.tuning import station_settings
+from edge.inference.runtimes import Settings
 
 
 class ReplayError(EdgeError):
@@ -28,8 +28,7 @@ def replay(config: StationConfig, inspection_id: int, tolerance: float = 0.0) ->
     row = _row(config, inspection_id)
     bundle = _bundle(config, row)
     tensor = _tensor(config, inspection_id)
-    recipe = next((name for name, path in config.bundles.items() if path == bundle.path), DEFAULT_RECIPE)
-    settings = station_settings(config, recipe, bundle)
+    settings = Settings(config.inspection.threads)
     detector = Detector.from_bundle(bundle, config.inspection.runtime, settings=settings)
     score = detector.predict_prepared(tensor).score
     stored = row.score

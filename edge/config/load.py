@@ -68,10 +68,15 @@ def check_files(config: StationConfig) -> None:
                 )
 
 
+_REMOVED = {"inspection.tuned": "remove it, and set inspection.threads where the model must not use every core"}
+
+
 def _first_error(error: ValidationError) -> str:
     """Say in one line which key is wrong, the value that it holds, and the value that it should hold."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"] if part not in _TYPES) or "the file"
+    if first["type"] == "extra_forbidden" and key in _REMOVED:
+        return f"{key}: was removed; {_REMOVED[key]}"
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key; remove it or correct its spelling"
     if first["type"] == "missing":

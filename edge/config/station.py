@@ -25,8 +25,7 @@ class InspectionConfig(Section):
     # At most 2 s: with a lost camera the loop waits so long for each part, and must still report in time.
     deadline_ms: Annotated[float, Field(ge=10, le=2000)] = 100.0
     runtime: Literal["openvino", "onnxruntime"] = "openvino"
-    threads: Annotated[int, Field(ge=0, le=64)] = 0  # 0: what `edge tune` measured, or else the runtime decides
-    tuned: bool = True  # follow the profile of `edge tune`, where there is one
+    threads: Annotated[int, Field(ge=0, le=64)] = 0  # 0: the runtime decides
     watch_drift: bool = True  # wants different parts: not where the same one is inspected again and again
 
 
@@ -103,15 +102,6 @@ class StationConfig(Section):
     def baseline(self, recipe: str) -> Path:
         """Return the file that holds the commissioned picture of a recipe."""
         return self.state_dir / f"baseline-{recipe}.json"
-
-    def tuning(self, recipe: str) -> Path:
-        """Return the file in which `edge tune` keeps the best use of this CPU by a recipe's model."""
-        return self.state_dir / f"tuning-{recipe}.json"
-
-    @property
-    def compiled_dir(self) -> Path:
-        """The folder of the models that an earlier start compiled."""
-        return self.state_dir / "compiled"
 
     @property
     def events_db(self) -> Path:

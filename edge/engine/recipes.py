@@ -14,10 +14,9 @@ from edge.core.files import write_atomically
 from edge.core.types import EdgeError
 from edge.core.worker import Worker
 from edge.exchange.health import SelfTest
-from edge.inference.blobs import BlobStore
 from edge.inference.bundle import Bundle, open_bundle
 from edge.inference.detector import Detector, ReferenceCheck, check_references
-from edge.inference.tuning import station_settings
+from edge.inference.runtimes import Settings
 
 THREAD = "recipe"
 CHOICE = "recipe"  # in state_dir: the name of the recipe in use
@@ -45,8 +44,7 @@ def load_recipe(config: StationConfig, name: str, rounds: int = START_ROUNDS) ->
     """Open, verify and self-test the bundle of a recipe; raises EdgeError saying what is wrong with it."""
     bundle = open_bundle(config.bundles[name])
     settings = config.inspection
-    how, blobs = station_settings(config, name, bundle), BlobStore(config.compiled_dir)
-    detector = Detector.from_bundle(bundle, settings.runtime, settings=how, blobs=blobs)
+    detector = Detector.from_bundle(bundle, settings.runtime, settings=Settings(settings.threads))
     gate = Gate(read_baseline(config.baseline(name)), config.quality)
     check_references(detector, bundle)  # the first inferences are slower than any later one
     slowest_ms = 0.0

@@ -10,8 +10,6 @@ from edge.core.types import EdgeError
 
 CPUINFO = Path("/proc/cpuinfo")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-SYSTEM_CPUS = Path("/sys/devices/system/cpu")
-EVENT_SOURCES = Path("/sys/devices")  # a CPU with two kinds of cores has one of each: cpu_core and cpu_atom
 BUSY = 0.3  # load average per core from which latencies are not to be trusted
 ISA_CAP = "ONEDNN_MAX_CPU_ISA"  # oneDNN's own variable: read to report what OpenVINO does, never to configure it
 
@@ -40,9 +38,6 @@ _CAPPED_AT = {
 }
 _REPORTED = (
     *sorted(set().union(*(needed for _, needed in _X86_TIERS))),
-    "amx_bf16",
-    "avx512_bf16",
-    "bf16",
     "asimd",
     "asimddp",
     "i8mm",
@@ -110,25 +105,6 @@ def read_cpu(cpuinfo: Path = CPUINFO, governor: Path = GOVERNOR, cap: str | None
         governor=_governor(governor),
         cap=value if capped else None,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Topology:
-    """What there is to choose from when a model is given cores."""
-
-    logical: int
-    physical: int
-    hybrid: bool  # performance and efficiency cores
-
-
-def read_topology(cpus: Path = SYSTEM_CPUS, events: Path = EVENT_SOURCES) -> Topology:
-    """Of the cores that this process may use; where the kernel does not say, each is taken for a physical one."""
-    mine = sorted(os.sched_getaffinity(0))
-    siblings = set()
-    for number in mine:
-        path = cpus / f"cpu{number}/topology/thread_siblings_list"
-        siblings.add(path.read_text(encoding="ascii").strip() if path.is_file() else str(number))
-    return Topology(len(mine), len(siblings), all((events / kind).is_dir() for kind in ("cpu_core", "cpu_atom")))
 
 
 def busy() -> str | None:

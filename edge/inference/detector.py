@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from edge.core.types import AnomalyMap, EdgeError, Image, Prediction
-from edge.inference.blobs import BlobStore
-from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, Bundle, Calibration
+from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, Calibration
 from edge.inference.cpu import require_cpu
 from edge.inference.preprocess import InputSpec, load_image, prepare
 from edge.inference.runtimes import RUNTIMES, Runtime, Settings, load
@@ -30,7 +29,7 @@ __all__ = [
     "probability",
 ]
 
-Precision = Literal["int8", "fp32", "bf16"]
+Precision = Literal["int8", "fp32"]
 SCORE, ANOMALY_MAP = "score", "anomaly_map"  # what every model answers
 TYPES = "defect_types"  # (1, K) shares of the K types, where the manifest names types
 DEFAULT_SETTINGS = Settings()
@@ -66,11 +65,9 @@ class Detector:
         calibration: Calibration | None = None,
         runtime: Runtime = "openvino",
         settings: Settings = DEFAULT_SETTINGS,
-        blobs: BlobStore | None = None,
-        sha256: str = "",
         types: Sequence[str] = (),
     ) -> None:
-        """Load and compile a model file (IR or ONNX); with blobs, keep it compiled under sha256, its content's digest.
+        """Load and compile a model file (IR or ONNX).
 
         The model takes `image` (1, height, width, 3) uint8 RGB and answers `score` (1,), `anomaly_map` (1, 1, h, w)
         and, with types, `defect_types` (1, K), all float32. Raises DetectorError when it does not, RuntimeLoadError
@@ -81,7 +78,7 @@ class Detector:
         self.runtime = runtime
         self._calibration = calibration
         self._types = tuple(types)
-        loaded = load(model, runtime, settings, blobs, sha256)
+        loaded = load(model, runtime, settings)
         if loaded.shape != (1, spec.height, spec.width, 3):
             raise DetectorError(
                 f"{model}: takes input {loaded.shape}, the manifest says {spec.width}x{spec.height} RGB"
@@ -90,7 +87,6 @@ class Detector:
             if name not in loaded.outputs:
                 raise DetectorError(f"{model}: answers {', '.join(loaded.outputs)} and no {name!r}; export it again")
         self.run = loaded.run  # the bare model: prepared tensor -> output name -> array
-        self.cached = loaded.cached  # not compiled now, but at an earlier start
 
     @classmethod
     def from_bundle(
@@ -99,16 +95,10 @@ class Detector:
         runtime: Runtime = "openvino",
         precision: Precision = "int8",
         settings: Settings = DEFAULT_SETTINGS,
-        blobs: BlobStore | None = None,
     ) -> Detector:
-        """The detector of a verified bundle; int8 is what ships, the others are for the benchmark to compare with."""
-        model, files = model_file(bundle, runtime, precision), bundle.manifest.files
-        sha256 = files[model.name] + (files[INT8_IR_WEIGHTS] if model.name == INT8_IR else "")
-        if precision == "bf16":
-            settings = replace(settings, bf16=True)
-        manifest = bundle.manifest
-        spec, calibration, types = manifest.input, manifest.calibration, manifest.types
-        return cls(model, spec, calibration, runtime, settings, blobs, sha256, types)
+        """Load a verified bundle's model; int8 is what ships, fp32 is for comparison."""
+        manifest, model = bundle.manifest, model_file(bundle, runtime, precision)
+        return cls(model, manifest.input, manifest.calibration, runtime, settings, manifest.types)
 
     def predict(self, image: Image) -> Prediction:
         """Judge one (H, W, 3) uint8 BGR frame; raises ImageError when it does not fit the input spec."""

@@ -14,6 +14,7 @@ from threading import Event
 
 import numpy as np
 
+from edge.commands.acceptance.sensors import Sensors
 from edge.commands.acceptance.station import EngineProcess, ProofError, Subject, broken_sequence, inspecting, unrecorded
 from edge.commands.evidence import Evidence, Plot
 from edge.core.types import Inspection, Verdict
@@ -33,11 +34,13 @@ STORAGE = {"max_image_mb": 10, "keep_free_mb": 0, "ok_every": 50}
 
 @dataclass
 class Run:
-    """What was triggered, told and seen."""
+    """One run: triggers, answers, and what was read beside them."""
 
     frames: int
     answers: list[TriggerAnswer] = field(default_factory=list)
     memory: list[tuple[float, float]] = field(default_factory=list)  # (part, MB)
+    temperature: list[tuple[float, float]] = field(default_factory=list)  # (part, deg C); empty when not readable
+    throttled: int | None = None  # how often the CPU slowed itself down meanwhile
     took_s: float = 0.0
     status: int = -1  # exit status of the engine
     health: Health | None = None  # its last words
@@ -64,6 +67,7 @@ def soak(bundle_path: Path, frames: int, page: Path, say: Callable[[str], None])
         _hold_counts(evidence, subject, run, rows)
     _hold_memory(evidence, run.memory, len(run.answers))
     _hold_latency(evidence, rows)
+    _tell_heat(evidence, run)
     evidence.write(page)
     return evidence
 
@@ -89,6 +93,8 @@ def _asked_to_end() -> Iterator[Event]:
 
 def _drive(subject: Subject, engine: EngineProcess, run: Run, say: Callable[[str], None], ended: Event) -> None:
     every, began, said_at = max(1, run.frames // SAMPLES), time.monotonic(), 0.0
+    sensors = Sensors()
+    before = sensors.read()
     for number in range(run.frames):
         if ended.is_set():
             break
@@ -99,6 +105,11 @@ def _drive(subject: Subject, engine: EngineProcess, run: Run, say: Callable[[str
         run.took_s = time.monotonic() - began
         if number % every == 0:
             run.memory.append((float(number), engine.rss_mb()))
+            now = sensors.read()
+            if now.temperature_c is not None:
+                run.temperature.append((float(number), now.temperature_c))
+            if now.throttled is not None and before.throttled is not None:
+                run.throttled = now.throttled - before.throttled
         if run.took_s - said_at > SAY_S:
             said_at, rate = run.took_s, len(run.answers) / run.took_s
             left_min = (run.frames - len(run.answers)) / rate / 60
@@ -150,3 +161,12 @@ def _hold_latency(evidence: Evidence, rows: list[Inspection]) -> None:
     every = max(1, len(totals) // SAMPLES)
     blocks = [(float(start), float(totals[start : start + every].max())) for start in range(0, len(totals), every)]
     evidence.plots.append(Plot("Trigger to output, longest of each block, by part", "ms", blocks))
+
+
+def _tell_heat(evidence: Evidence, run: Run) -> None:
+    """Say how hot the CPU was; heat by itself is no failure."""
+    degrees = [value for _, value in run.temperature]
+    evidence.facts["CPU temperature"] = f"{min(degrees):.0f} to {max(degrees):.0f} °C" if degrees else "not readable"
+    evidence.facts["CPU throttled"] = "not readable" if run.throttled is None else f"{run.throttled} times"
+    if degrees:
+        evidence.plots.append(Plot("CPU temperature, by part", "°C", run.temperature))

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from edge import __version__
-from edge.commands.acceptance.sensors import Sensors
 from edge.commands.bench.bench_page import page
 from edge.commands.bench.compare import check_comparable, comparison, read_report
-from edge.commands.bench.endurance import endure
 from edge.commands.bench.report import markdown, over_budget, sections, text
 from edge.commands.bench.rig import WARM_UP, measure
 from edge.commands.bench.starts import measure_starts
 from edge.commands.bench.tiers import measure_tiers
-from edge.core.cli import OneLineParser
+from edge.core.cli import OneLineParser, Removed
 from edge.core.files import write_atomically
 from edge.core.types import EdgeError, Image
 from edge.inference.bundle import Bundle, open_bundle
@@ -34,13 +32,10 @@ from edge.inference.preprocess import image_files, load_image
 CONFIGURATIONS: tuple[tuple[Runtime, Precision], ...] = (
     ("openvino", "int8"),
     ("openvino", "fp32"),
-    ("openvino", "bf16"),
     ("onnxruntime", "int8"),
     ("onnxruntime", "fp32"),
 )
-BF16 = {"amx_bf16", "avx512_bf16", "bf16"}  # by the kernel's names; the last one is ARM's
 MAX_IMAGES = 16
-SUSTAIN_S = 3.0  # for each configuration
 PACKAGES = ("openvino", "onnxruntime", "numpy", "opencv-python-headless")
 NAME = "benchmark"  # of the files in --out
 
@@ -84,9 +79,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     length.add_argument("--seconds", type=_positive(float), help="measure for so long instead, all together")
     parser.add_argument("--images", type=Path, metavar="DIR", help="frames to use instead of the bundle's references")
     parser.add_argument("--tier", choices=("all", *TIERS), help="stand in for lesser CPUs (OpenVINO only)")
-    parser.add_argument("--soak", type=_positive(float), metavar="MINUTES", help="then without a pause, watching heat")
-    parser.add_argument("--quick", action="store_true", help="latency and accuracy only, no starts and no throughput")
+    parser.add_argument("--quick", action="store_true", help="latency and accuracy only, no starts")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="exit status 1 when slower beyond the noise")
+    parser.add_argument("--soak", action=Removed, instead="run `edge soak`, which reads the CPU's temperature")
     return parser.parse_args(argv)
 
 
@@ -134,7 +129,6 @@ def _facts(bundle: Bundle, images: list[Image], budget_ms: float) -> dict[str, A
             "governor": cpu.governor,
             "load_before": os.getloadavg()[0],
         },
-        "unreadable": Sensors().unreadable(),
         "versions": {
             "linewatch": __version__,
             "python": platform.python_version(),
@@ -160,28 +154,22 @@ def _images(bundle: Bundle, folder: Path | None) -> list[Image]:
 
 
 def _configurations(cpu: Cpu) -> tuple[list[tuple[Runtime, Precision]], list[str]]:
-    """What can be measured, and in words what cannot."""
+    """Return the configurations that can be measured, and words for those that cannot."""
     chosen, notes = list(CONFIGURATIONS), []
     if cpu.cap is not None:
         chosen = [pair for pair in chosen if pair[0] == "openvino"]
         notes.append("ONNX Runtime is left out on capped tiers: its own kernels know no such cap")
-    if cpu.cap is not None or not BF16.intersection(cpu.features):
-        chosen.remove(("openvino", "bf16"))
-        notes.append(f"bf16 is left out on {cpu.tier}: no bfloat16 instructions")
     return chosen, notes
 
 
 def _measure_here(bundle: Bundle, images: list[Image], options: argparse.Namespace) -> dict[str, Any]:
     cpu = read_cpu()
     chosen, notes = _configurations(cpu)
-    sustain_s = 0.0 if options.quick else SUSTAIN_S
     report: dict[str, Any] = {"notes": notes}
     if not options.quick:
         report["starts"] = measure_starts(bundle, _progress)
-    rss_mb, results = measure(bundle, images, chosen, options.n, options.seconds, sustain_s, _progress)
+    rss_mb, results = measure(bundle, images, chosen, options.n, options.seconds, _progress)
     report |= {"rss_mb": rss_mb, "results": [{"tier": cpu.tier, **result} for result in results]}
-    if options.soak and not options.quick:
-        report["soak"] = endure(bundle, images, options.soak, _progress)
     return report
 
 
@@ -190,7 +178,6 @@ def _passed_on(options: argparse.Namespace) -> list[str]:
     given = ["--bundle", str(options.bundle), "--budget-ms", str(options.budget_ms)]
     given += ["--seconds", str(options.seconds)] if options.seconds else ["--n", str(options.n)]
     given += ["--images", str(options.images)] if options.images else []
-    given += ["--soak", str(options.soak)] if options.soak else []
     return [*given, *(["--quick"] if options.quick else [])]
 
 

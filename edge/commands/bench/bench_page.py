@@ -33,14 +33,3 @@ def _plots(report: Mapping[str, Any]) -> Iterator[Plot | Bars]:
     )
     shipped = results[0]["blocks"]["total_ms"]
     yield Plot(f"{name(results[0])}: medians of blocks, in the order of measuring", "ms", list(enumerate(shipped)))
-    for key, title, unit in (
-        ("p50_ms", "Soak: p50", "ms"),
-        ("p99_ms", "Soak: p99", "ms"),
-        ("temperature_c", "Soak: temperature", "°C"),
-        ("frequency_mhz", "Soak: clock", "MHz"),
-        ("power_w", "Soak: package power", "W"),
-    ):
-        rows = report.get("soak", {}).get("rows", [])
-        points = [(row["minute"], row[key]) for row in rows if row[key] is not None]
-        if points:
-            yield Plot(f"{title}, over minutes", unit, points)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "int8": "INT8", "fp32": "FP32", "bf16": "bf16"}
+NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "int8": "INT8", "fp32": "FP32"}
 COLUMNS = ("tier", "runtime", "precision", "stage", "p50", "p95", "p99", "max", "parts/s", "n")
 
 
@@ -26,10 +26,6 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
     made = [_facts(report), _latency(report), _accuracy(report)]
     if "starts" in report:
         made.append(_starts(report["starts"]))
-    if any("sustained" in result for result in report["results"]):
-        made.append(_sustained(report))
-    if "soak" in report:
-        made.append(_soak(report["soak"]))
     return made
 
 
@@ -56,7 +52,8 @@ def over_budget(report: Mapping[str, Any]) -> str | None:
 
 def name(result: Mapping[str, Any]) -> str:
     """E.g. "AVX2 OpenVINO INT8"."""
-    return f"{result['tier']} {NAMES[result['runtime']]} {NAMES[result['precision']]}"
+    precision = result["precision"]  # an older report may hold one that is not measured any more
+    return f"{result['tier']} {NAMES[result['runtime']]} {NAMES.get(precision, precision)}"
 
 
 def _facts(report: Mapping[str, Any]) -> Section:
@@ -66,7 +63,6 @@ def _facts(report: Mapping[str, Any]) -> Section:
         ("CPU", f"{cpu['model']}, tier {cpu['tier']}, {cpu['logical_cores']} logical cores"),
         ("features", " ".join(cpu["features"])),
         ("governor", f"{cpu['governor'] or 'unknown'}, load before {cpu['load_before']:.2f}"),
-        ("not readable", ", ".join(report["unreadable"]) or "nothing: temperature, clock, throttling and power are"),
         ("versions", ", ".join(f"{package} {version}" for package, version in report["versions"].items())),
         ("memory", f"{memory:.0f} MB resident in the benchmark with the shipped model loaded"),
         ("measured", str(report["measured_at"])),
@@ -117,47 +113,12 @@ def _accuracy(report: Mapping[str, Any]) -> Section:
 
 
 def _starts(starts: Mapping[str, Any]) -> Section:
-    rows = [
-        (f"{kind} cache", *(f"{max(starts[kind][what]):.2f}" for what in ("ready_s", "first_verdict_s")))
-        for kind in ("cold", "warm")
-    ]
+    rows = [tuple(f"{max(starts[what]):.2f}" for what in ("ready_s", "first_verdict_s"))]
     note = (
-        f"Seconds from the start of the engine's process, the slowest of {len(starts['warm']['ready_s'])}; the files "
+        f"Seconds from the start of the engine's process, the slowest of {len(starts['ready_s'])}; the files "
         f"are in the kernel's cache. The engine holds {starts['rss_mb']:.0f} MB resident after its first parts."
     )
-    return Section("Start", ("compiled model", "to READY", "to the first verdict"), rows, note)
-
-
-def _sustained(report: Mapping[str, Any]) -> Section:
-    rows = []
-    for result in report["results"]:
-        if "sustained" in result:
-            one = result["sustained"]
-            watts = one["power_w"]
-            power = (
-                ("not readable", "") if watts is None else (f"{watts:.1f}", f"{watts / one['parts_per_s'] * 1e3:.0f}")
-            )
-            rows.append((name(result), f"{one['parts_per_s']:.1f}", str(one["at_once"]), *power))
-    header = ("configuration", "parts/s", "at once", "package W", "mJ a part")
-    return Section("Throughput", header, rows, "Inference only, prepared frames, as many at once as suits the CPU.")
-
-
-def _soak(soak: Mapping[str, Any]) -> Section:
-    def spread(key: str) -> str:
-        values = [row[key] for row in soak["rows"] if row[key] is not None]
-        return f"{min(values):.1f} to {max(values):.1f}" if values else "not readable"
-
-    throttled = soak["throttled"]
-    rows = [
-        ("p50, ms", spread("p50_ms")),
-        ("p99, ms", spread("p99_ms")),
-        ("temperature, °C", spread("temperature_c")),
-        ("clock, MHz", spread("frequency_mhz")),
-        ("package power, W", spread("power_w")),
-        ("throttled", "not readable" if throttled is None else f"{throttled} times"),
-        ("last tenth over first", f"{soak['last_over_first']:.2f} x (p50)"),
-    ]
-    return Section(f"Soak, {soak['minutes']:g} minutes without a pause", ("", "range"), rows)
+    return Section("Start", ("to READY", "to the first verdict"), rows, note, text_columns=0)
 
 
 def _as_text(section: Section) -> Iterator[str]:

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from edge.cameras.capture import Capture, FrameSlot
 from edge.commands.bench.noise import block_medians
-from edge.commands.bench.sustain import measure_throughput
 from edge.core.types import EdgeError, Image, Timings, Verdict
 from edge.engine.inspector import Inspector
 from edge.inference.bundle import Bundle
@@ -129,11 +128,9 @@ def measure(
     configurations: Sequence[tuple[Runtime, Precision]],
     parts: int,
     seconds: float | None,
-    sustain_s: float,
     progress: Callable[[str], None],
 ) -> tuple[float, list[dict[str, Any]]]:
-    """Inspect `parts` parts with each configuration, or parts for `seconds` in all, in turns; then, with sustain_s,
-    judge as many at once as suits the CPU for so many seconds.
+    """Inspect `parts` parts with each configuration, or parts for `seconds` in all, in turns.
 
     Returns the process's memory in MB with only the first configuration loaded, which is what a station
     needs, and one result a configuration. Raises RigError when a part gets an ERROR verdict.
@@ -144,10 +141,6 @@ def measure(
         rigs += [make_rig(bundle, *configuration, camera, slot) for configuration in configurations[1:]]
         _interleave(rigs, parts, seconds, progress)
     results = [{**rig.result(), "accuracy": _accuracy(rig.detector, bundle)} for rig in rigs]
-    for rig, result in zip(rigs, results, strict=True) if sustain_s else ():
-        progress(f"throughput, {rig.runtime} {rig.precision}")
-        result["sustained"] = measure_throughput(bundle, rig.tensors, rig.runtime, rig.precision, sustain_s)
-    progress("")
     return rss_mb, results
 
 

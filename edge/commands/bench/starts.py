@@ -1,8 +1,7 @@
-"""How long a station needs from the start of its process: a real engine, with and without its compiled model."""
+"""The time that a station needs from the start of its process, measured on a real engine."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,22 +16,20 @@ PARTS = 20  # judged before its memory is read
 
 
 def measure_starts(bundle: Bundle, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Seconds to READY and to the first verdict of `edge run`, with a cold and a warm cache, and its memory in MB.
+    """Return the seconds to READY and to the first verdict of `edge run`, and its memory in MB.
 
-    Cold: state_dir holds no compiled model. In both the files are in the kernel's cache after the first round, which is
-    therefore not counted. Raises ProofError when the engine does not come up.
+    The first start is not counted: after it the files are in the kernel's cache. Raises ProofError when the engine does
+    not come up.
     """
-    found: dict[str, Any] = {kind: {"ready_s": [], "first_verdict_s": []} for kind in ("cold", "warm")}
+    found: dict[str, Any] = {"ready_s": [], "first_verdict_s": []}
     with tempfile.TemporaryDirectory() as folder:
         subject = Subject(Path(folder) / "station", bundle)
         _start(subject)
         for number in range(ROUNDS):
             progress(f"start {number + 1} of {ROUNDS}")
-            shutil.rmtree(subject.config.compiled_dir, ignore_errors=True)
-            for kind in ("cold", "warm"):
-                ready_s, first_s, found["rss_mb"] = _start(subject)
-                found[kind]["ready_s"].append(ready_s)
-                found[kind]["first_verdict_s"].append(first_s)
+            ready_s, first_s, found["rss_mb"] = _start(subject)
+            found["ready_s"].append(ready_s)
+            found["first_verdict_s"].append(first_s)
     progress("")
     return found
 

@@ -22,7 +22,7 @@ class TierError(EdgeError):
 def measure_tiers(tier: str, arguments: Sequence[str], progress: Callable[[str], None]) -> dict[str, Any]:
     """What `edge bench ARGUMENTS` reports, tier by tier; "all", or the name of one.
 
-    The CPU's own tier comes uncapped; starts, throughput and soak are measured once, with the first. Raises TierError.
+    The CPU's own tier comes uncapped; starts are measured once, with the first. Raises TierError.
     """
     cpu = read_cpu()
     wanted = TIERS if tier == "all" else (tier,)
@@ -40,7 +40,7 @@ def measure_tiers(tier: str, arguments: Sequence[str], progress: Callable[[str],
         "skipped": [one for one in wanted if one not in able],
         "results": [result for report in reports for result in report["results"]],
         "notes": sorted({note for report in reports for note in report["notes"]}),
-        **{key: first[key] for key in ("rss_mb", "starts", "soak") if key in first},
+        **{key: first[key] for key in ("rss_mb", "starts") if key in first},
     }
 
 

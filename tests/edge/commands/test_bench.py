@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.commands.bench import CONFIGURATIONS, _configurations, main
+from edge.commands.bench import CONFIGURATIONS, main
 from edge.commands.bench.report import over_budget, sections, text
 from edge.commands.bench.rig import STAGES
 from edge.inference.bundle import Bundle
@@ -26,8 +25,7 @@ def out(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edge.commands.bench.starts.ROUNDS", 1)
-        patch.setattr("edge.commands.bench.SUSTAIN_S", 0.2)
-        argv = ["--bundle", str(tiny_bundle.path), "--n", "25", "--soak", "0.01", "--out", str(folder)]
+        argv = ["--bundle", str(tiny_bundle.path), "--n", "25", "--out", str(folder)]
         assert main([*argv, "--budget-ms", "60000"]) == 0
     return folder
 
@@ -37,23 +35,13 @@ def report(out: Path) -> dict[str, Any]:
     return json.loads((out / "benchmark.json").read_text())
 
 
-def test_every_precision_that_this_cpu_has_is_measured_in_both_runtimes_the_shipped_one_first(
+def test_every_precision_is_measured_in_both_runtimes_the_shipped_one_first(
     report: dict[str, Any],
 ) -> None:
     measured = [(result["runtime"], result["precision"]) for result in report["results"]]
     assert measured[0] == ("openvino", "int8")
-    bf16 = any("bf16" in feature for feature in report["cpu"]["features"])
-    assert set(measured) == {pair for pair in CONFIGURATIONS if pair[1] != "bf16" or bf16}
+    assert measured == list(CONFIGURATIONS)
     assert [result["n"] for result in report["results"]] == [25] * len(measured)
-
-
-def test_without_bf16_instructions_it_is_left_out_with_a_word() -> None:
-    cpu = replace(read_cpu(), features=("avx2",), cap=None)
-    chosen, notes = _configurations(cpu)
-    assert ("openvino", "bf16") not in chosen
-    assert ["bf16" in note for note in notes] == [True]
-    chosen, notes = _configurations(replace(cpu, features=("avx512_bf16",)))
-    assert (chosen, notes) == (list(CONFIGURATIONS), [])
 
 
 def test_percentiles_are_ordered_and_the_total_holds_its_stages(report: dict[str, Any]) -> None:
@@ -88,28 +76,17 @@ def test_the_table_is_aligned_and_names_every_stage(report: dict[str, Any]) -> N
     assert all(re.search(r"\d$", row[:end_of_max]) for row in rows)
 
 
-def test_the_engine_is_started_with_and_without_its_compiled_model(report: dict[str, Any]) -> None:
-    for kind in ("cold", "warm"):
-        (ready_s,), (first_s,) = report["starts"][kind]["ready_s"], report["starts"][kind]["first_verdict_s"]
-        assert 0 < ready_s < first_s
+def test_a_real_engine_is_started(report: dict[str, Any]) -> None:
+    (ready_s,), (first_s,) = report["starts"]["ready_s"], report["starts"]["first_verdict_s"]
+    assert 0 < ready_s < first_s
     assert report["starts"]["rss_mb"] > 10
 
 
-def test_throughput_power_and_accuracy_of_every_configuration_are_there(report: dict[str, Any]) -> None:
+def test_accuracy_of_every_configuration_is_there(report: dict[str, Any]) -> None:
     for result in report["results"]:
-        assert result["sustained"]["parts_per_s"] > 0
-        assert result["sustained"]["at_once"] >= 1
-        assert (result["sustained"]["power_w"] is None) == ("power" in report["unreadable"])
         assert (result["accuracy"]["n"], result["accuracy"]["flips"]) == (1, 0)
         (score,) = result["accuracy"]["scores"].values()
         assert result["accuracy"]["largest_relative"] == pytest.approx(abs(score - 2.0) / 2.0)
-
-
-def test_a_soak_says_what_it_saw_over_time(report: dict[str, Any]) -> None:
-    soak = report["soak"]
-    assert soak["rows"]
-    assert all(row["p50_ms"] <= row["p99_ms"] and row["n"] >= 10 for row in soak["rows"])
-    assert (soak["rows"][0]["temperature_c"] is None) == ("temperature" in soak["unreadable"])
 
 
 def test_the_page_stands_alone_and_holds_every_table_and_plot(out: Path, report: dict[str, Any]) -> None:
@@ -117,7 +94,7 @@ def test_the_page_stands_alone_and_holds_every_table_and_plot(out: Path, report:
     for section in sections(report):
         assert section.title in page
         assert f"## {section.title}" in document
-    assert page.count("<svg") >= 3
+    assert page.count("<svg") >= 2
     assert not re.search(r"(src|href)=|<script|url\(", page)
 
 
@@ -232,7 +209,6 @@ def test_bad_input_is_one_line_and_exit_1(
         ["--seconds", "0"],
         ["--seconds", "inf"],
         ["--budget-ms", "nan"],
-        ["--soak", "0"],
         ["--n", "5", "--seconds", "5"],
         ["--tier", "SSE2"],
         ["--surprise"],
@@ -244,6 +220,15 @@ def test_wrong_usage_is_one_line_and_exit_2(argv: list[str], capsys: pytest.Capt
     assert left.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("linewatch: ")
+
+
+def test_an_option_that_was_removed_says_what_to_do_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["--soak", "10"], ["--soak=10"], ["--soak"]):
+        with pytest.raises(SystemExit) as left:
+            main(["--bundle", "anywhere", *argv])
+        assert left.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("linewatch: --soak was removed; run `edge soak`")
 
 
 def test_a_part_without_a_verdict_ends_the_benchmark(

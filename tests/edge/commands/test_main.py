@@ -49,6 +49,11 @@ def test_help_has_one_line_per_verb() -> None:
         assert f"\n    {verb}" in text
 
 
+def test_a_verb_that_was_removed_says_what_to_do_instead() -> None:
+    line = complained(edge("tune", "--config", "station.toml"), status=2)
+    assert line.startswith("linewatch: `edge tune` was removed; set inspection.threads")
+
+
 def test_check_says_the_bundle_is_good_in_one_line(tiny_bundle: Bundle) -> None:
     result = edge("check", tiny_bundle.path)
     assert (result.returncode, result.stderr) == (0, "")

@@ -70,6 +70,7 @@ def test_only_a_file_name_of_a_video_source_is_made_absolute(tmp_path: Path, sou
         ('name = "Cell 4"', "", "name: missing"),
         ('name = "Cell 4"', 'name = "Cell 4"\nnmae = 1', "nmae: unknown key"),
         ("[trigger]", "[inspection]\ndeadline_ms = 1\n[trigger]", "inspection.deadline_ms.*got 1"),
+        ("[trigger]", "[inspection]\ntuned = false\n[trigger]", "inspection.tuned: was removed; remove it"),
         ("[trigger]", "[page]\nport = 0\n[trigger]", "page.port.*got 0"),
         ("[trigger]", "[trigger", "not valid TOML"),
     ],
