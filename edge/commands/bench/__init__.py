@@ -15,6 +15,7 @@ from typing import Any
 
 from edge import __version__
 from edge.commands.bench.bench_page import page
+from edge.commands.bench.cameras import measure_cameras
 from edge.commands.bench.compare import check_comparable, comparison, read_report
 from edge.commands.bench.report import markdown, over_budget, sections, text
 from edge.commands.bench.rig import WARM_UP, measure
@@ -79,6 +80,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     length.add_argument("--seconds", type=_positive(float), help="measure for so long instead, all together")
     parser.add_argument("--images", type=Path, metavar="DIR", help="frames to use instead of the bundle's references")
     parser.add_argument("--tier", choices=("all", *TIERS), help="stand in for lesser CPUs (OpenVINO only)")
+    parser.add_argument("--cameras", type=_positive(int), metavar="N", help="then run N engines side by side")
     parser.add_argument("--quick", action="store_true", help="latency and accuracy only, no starts")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="exit status 1 when slower beyond the noise")
     parser.add_argument("--soak", action=Removed, instead="run `edge soak`, which reads the CPU's temperature")
@@ -110,7 +112,7 @@ def _report(options: argparse.Namespace, old: dict[str, Any] | None) -> dict[str
     if old is not None:
         check_comparable(old, report)
     if options.tier:
-        return report | measure_tiers(options.tier, _passed_on(options), _progress)
+        return report | measure_tiers(options.tier, _passed_on(options), _once(options), _progress)
     return report | _measure_here(bundle, images, options)
 
 
@@ -170,15 +172,24 @@ def _measure_here(bundle: Bundle, images: list[Image], options: argparse.Namespa
         report["starts"] = measure_starts(bundle, _progress)
     rss_mb, results = measure(bundle, images, chosen, options.n, options.seconds, _progress)
     report |= {"rss_mb": rss_mb, "results": [{"tier": cpu.tier, **result} for result in results]}
+    if options.cameras:
+        report["cameras"] = measure_cameras(
+            bundle, options.cameras, options.images, options.n, options.seconds, _progress
+        )
     return report
 
 
 def _passed_on(options: argparse.Namespace) -> list[str]:
-    """The command line of one tier's process."""
+    """Return the command line of one tier's process."""
     given = ["--bundle", str(options.bundle), "--budget-ms", str(options.budget_ms)]
     given += ["--seconds", str(options.seconds)] if options.seconds else ["--n", str(options.n)]
     given += ["--images", str(options.images)] if options.images else []
     return [*given, *(["--quick"] if options.quick else [])]
+
+
+def _once(options: argparse.Namespace) -> list[str]:
+    """Return the options that only the first tier's process gets."""
+    return ["--cameras", str(options.cameras)] if options.cameras else []
 
 
 def _progress(words: str) -> None:

@@ -19,10 +19,13 @@ class TierError(EdgeError):
     """A tier that cannot be measured here."""
 
 
-def measure_tiers(tier: str, arguments: Sequence[str], progress: Callable[[str], None]) -> dict[str, Any]:
-    """What `edge bench ARGUMENTS` reports, tier by tier; "all", or the name of one.
+def measure_tiers(
+    tier: str, arguments: Sequence[str], once: Sequence[str], progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run `edge bench ARGUMENTS` for a tier, or for all, and return their results in one report.
 
-    The CPU's own tier comes uncapped; starts are measured once, with the first. Raises TierError.
+    The CPU's own tier comes uncapped. Starts are measured with the first tier only, which also gets the arguments
+    `once`. Raises TierError.
     """
     cpu = read_cpu()
     wanted = TIERS if tier == "all" else (tier,)
@@ -33,14 +36,14 @@ def measure_tiers(tier: str, arguments: Sequence[str], progress: Callable[[str],
     for one in able:
         progress(f"tier {one}, {len(reports) + 1} of {len(able)}")
         cap = None if one == cpu.native_tier else TIER_CAPS[one]
-        reports.append(_measure_capped([*arguments, *(["--quick"] if reports else [])], cap))
+        reports.append(_measure_capped([*arguments, *(["--quick"] if reports else once)], cap))
     progress("")
     first = reports[0]
     return {
         "skipped": [one for one in wanted if one not in able],
         "results": [result for report in reports for result in report["results"]],
         "notes": sorted({note for report in reports for note in report["notes"]}),
-        **{key: first[key] for key in ("rss_mb", "starts") if key in first},
+        **{key: first[key] for key in ("rss_mb", "starts", "cameras") if key in first},
     }
 
 

@@ -25,7 +25,7 @@ def out(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edge.commands.bench.starts.ROUNDS", 1)
-        argv = ["--bundle", str(tiny_bundle.path), "--n", "25", "--out", str(folder)]
+        argv = ["--bundle", str(tiny_bundle.path), "--n", "25", "--cameras", "2", "--out", str(folder)]
         assert main([*argv, "--budget-ms", "60000"]) == 0
     return folder
 
@@ -80,6 +80,20 @@ def test_a_real_engine_is_started(report: dict[str, Any]) -> None:
     (ready_s,), (first_s,) = report["starts"]["ready_s"], report["starts"]["first_verdict_s"]
     assert 0 < ready_s < first_s
     assert report["starts"]["rss_mb"] > 10
+
+
+def test_each_of_two_cameras_has_an_engine_and_a_p99_of_its_own(report: dict[str, Any]) -> None:
+    first, second = report["cameras"]
+    for camera in (first, second):
+        assert camera["n"] >= 25
+        assert 0 < camera["p50_ms"] <= camera["p99_ms"] <= camera["max_ms"]
+    assert first != second
+
+
+def test_a_camera_over_the_budget_is_named(report: dict[str, Any]) -> None:
+    changed = json.loads(json.dumps(report))
+    changed["cameras"][1]["p99_ms"] = changed["budget_ms"] + 1
+    assert "camera 2 of 2" in str(over_budget(changed))
 
 
 def test_accuracy_of_every_configuration_is_there(report: dict[str, Any]) -> None:
@@ -211,6 +225,7 @@ def test_bad_input_is_one_line_and_exit_1(
         ["--budget-ms", "nan"],
         ["--n", "5", "--seconds", "5"],
         ["--tier", "SSE2"],
+        ["--cameras", "0"],
         ["--surprise"],
     ],
 )
