@@ -15,7 +15,8 @@ from edge.config.station import StationConfig
 from edge.core.cli import OneLineParser
 from edge.core.types import Inspection, Verdict
 from edge.history.csv_export import as_csv
-from edge.history.eventlog import EventLog, HistoryError
+from edge.history.database import HistoryError
+from edge.history.eventlog import EventLog
 
 COLUMNS = ("id", "at", "verdict", "reason", "score", "threshold", "defect_probability", "total_ms", "detail")
 

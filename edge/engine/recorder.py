@@ -21,7 +21,8 @@ from edge.core.types import Image, Inspection, Verdict
 from edge.core.worker import Worker
 from edge.engine.driftwatch import DriftWatch
 from edge.exchange.health import LATEST, LATEST_RAW, Drift
-from edge.history.eventlog import EventLog, HistoryError
+from edge.history.database import HistoryError
+from edge.history.eventlog import EventLog
 from edge.history.pictures import INPUT, NoRoomError, PictureStore
 from edge.inference.bundle import Bundle
 from edge.inference.decision import overlay

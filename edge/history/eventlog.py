@@ -1,16 +1,16 @@
-"""The history: one row per inspection, appended once, never changed. The only file that imports sqlite3."""
+"""The history: one row for each inspection, appended once, never changed."""
 
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from edge.core.types import EdgeError, Inspection, Reason, Verdict
+from edge.core.types import Inspection, Reason, Verdict
+from edge.history.database import Database, HistoryError
 from edge.history.rows import (
     COLUMNS,
     FIELDS,
@@ -27,15 +27,8 @@ from edge.history.rows import (
 
 _INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
 EVERYTHING = Selection()
-CHECKPOINT_PAGES = 256  # 1 MB of write-ahead log: a disk that fills up has that much more room for rows
 BATCH = 1000  # rows
 _COUNTERS = {Verdict.OK: "ok", Verdict.NG: "ng", Verdict.ERROR: "error"}
-
-
-class HistoryError(EdgeError):
-    """The history cannot be opened, read or written; disk_full tells the one cause that may pass."""
-
-    disk_full = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +62,19 @@ class EventLog:
         """Open, creating or migrating it when writing; raises HistoryError when it is damaged or of a newer schema."""
         self.path = path
         self._ahead = 0
-        try:
-            if read_only:
-                uri = f"{path.resolve().as_uri()}?mode=ro"
-                self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
-            else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-            self._db.row_factory = sqlite3.Row
-            self._check_schema(read_only)
-            self.reserved_to = self.head().reserved_to
-        except (sqlite3.Error, OSError) as error:
-            raise HistoryError(f"{path}: the history cannot be opened ({error}); see docs/operation.md") from error
+        self._db = Database(path, "history", read_only)
+        self._check_schema(read_only)
+        self.reserved_to = self.head().reserved_to
 
     def _check_schema(self, read_only: bool) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        version = self._db.version
         if version == SCHEMA_VERSION:
             return
         if version not in (0, 1) or (version == 0 and read_only):
             raise HistoryError(f"{self.path}: history schema {version}, this Linewatch reads {SCHEMA_VERSION}")
         if read_only:
             raise HistoryError(f"{self.path}: history schema {version}; start the engine once, which brings it up")
-        with self._transaction():
+        with self._db.transaction():
             if version == 0:
                 self._create(GENESIS, 0, Counts(0, 0, 0))
             else:
@@ -127,7 +108,7 @@ class EventLog:
 
     def append(self, *inspections: Inspection) -> None:
         """Store rows durably, all or none: when this returns, they survive a power cut. Raises HistoryError."""
-        with self._transaction():
+        with self._db.transaction():
             head = self.head()
             last_id, last_hash, reserved_to = head.last_id, head.last_hash, head.reserved_to
             for inspection in inspections:
@@ -154,24 +135,17 @@ class EventLog:
         self._reserve_to(max(given, self.last_id()))
 
     def _reserve_to(self, number: int) -> None:
-        with self._transaction():
+        with self._db.transaction():
             self._db.execute("UPDATE head SET reserved_to = ?", (number,))
         self.reserved_to = number
 
     def reclaim(self) -> bool:
         """Give the space of the write-ahead log back to a full disk; False when there is none to give."""
-        log = self.path.with_name(f"{self.path.name}-wal")
-        if not log.exists() or log.stat().st_size == 0:
-            return False
-        try:
-            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        except sqlite3.Error:  # also for want of space: the caller is told so, and raises what made it ask
-            return False
-        return not busy
+        return self._db.reclaim()
 
     def head(self) -> Head:
         """The end of the chain; raises HistoryError when its record is not there."""
-        with self._errors():
+        with self._db.errors():
             row = self._db.execute("SELECT * FROM head").fetchone()
         if row is None:
             raise HistoryError(f"{self.path}: the head record is missing: it was altered; see docs/operation.md")
@@ -194,12 +168,12 @@ class EventLog:
         where += ["id < :before"] * (before_id is not None) + ["verdict = :verdict"] * (verdict is not None)
         values |= {"limit": limit, "before": before_id, "verdict": verdict}
         query = f"SELECT * FROM inspections WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT :limit"
-        with self._errors(), closing(self._db.execute(query, values)) as cursor:
+        with self._db.errors(), closing(self._db.execute(query, values)) as cursor:
             return [as_inspection(row) for row in cursor]
 
     def get(self, inspection_id: int) -> Inspection | None:
         """One row by id, without its image."""
-        with self._errors():
+        with self._db.errors():
             row = self._db.execute("SELECT * FROM inspections WHERE id = ?", (inspection_id,)).fetchone()
         return None if row is None else as_inspection(row)
 
@@ -219,7 +193,7 @@ class EventLog:
         where += ["verdict = :verdict"] * (verdict is not None)
         values |= {"verdict": verdict, "limit": BATCH}
         chosen = " AND ".join(where)
-        with self._errors():
+        with self._db.errors():
             first, last = self._db.execute(
                 f"SELECT min(id), max(id) FROM inspections WHERE {chosen}", values
             ).fetchone()
@@ -228,7 +202,7 @@ class EventLog:
             " ORDER BY id LIMIT :limit"
         )
         while first is not None and first <= last:
-            with self._errors():
+            with self._db.errors():
                 rows = self._db.execute(query, values | {"first": first, "last": last}).fetchall()
             yield from map(as_inspection, rows)
             first = rows[-1]["id"] + 1 if rows else None
@@ -240,14 +214,14 @@ class EventLog:
             "SELECT at, verdict, score, threshold, json_extract(timings, '$.total_ms') AS total_ms"
             f" FROM inspections WHERE {' AND '.join(where)} ORDER BY id"
         )
-        with self._errors(), closing(self._db.execute(query, values)) as cursor:
+        with self._db.errors(), closing(self._db.execute(query, values)) as cursor:
             for at, verdict, score, threshold, total_ms in cursor:
                 yield Point(datetime.fromisoformat(at), Verdict(verdict), score, threshold, total_ms)
 
     def ok_ids(self, first: int, last: int) -> set[int]:
         """Which ids of a range were judged OK."""
         query = "SELECT id FROM inspections WHERE verdict = 'OK' AND id BETWEEN ? AND ?"
-        with self._errors():
+        with self._db.errors():
             return {row["id"] for row in self._db.execute(query, (first, last))}
 
     def ok_scores(self, after_id: int, bundle_digest: str) -> list[tuple[int, datetime, float]]:
@@ -256,13 +230,13 @@ class EventLog:
             "SELECT id, at, score FROM inspections WHERE id > ? AND verdict = 'OK' AND bundle_digest = ?"
             " AND score IS NOT NULL ORDER BY id"
         )
-        with self._errors():
+        with self._db.errors():
             found = self._db.execute(query, (after_id, bundle_digest)).fetchall()
         return [(row["id"], datetime.fromisoformat(row["at"]), row["score"]) for row in found]
 
     def verify(self) -> Head:
         """Follow the whole chain as it stands now; raises HistoryError naming the first row that is wrong."""
-        with self._errors(), self._transaction("DEFERRED"):
+        with self._db.errors(), self._db.transaction("DEFERRED"):
             head = self.head()
             fault = self._first_fault(head)
         if fault:
@@ -271,7 +245,7 @@ class EventLog:
 
     def hash_of(self, inspection_id: int) -> str | None:
         """The hash of one row, to be compared with one that was noted earlier; None when there is no such row."""
-        with self._errors():
+        with self._db.errors():
             row = self._db.execute("SELECT hash FROM inspections WHERE id = ?", (inspection_id,)).fetchone()
         return None if row is None else str(row["hash"])
 
@@ -294,23 +268,3 @@ class EventLog:
         if tuple(tallies.values()) != (head.counts.ok, head.counts.ng, head.counts.error):
             return "the counts of the head record are not those of the rows"
         return None
-
-    @contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        with self._errors():
-            self._db.execute(f"BEGIN {kind}")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            finally:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            failure = HistoryError(f"{self.path}: the history cannot be used ({error})")
-            failure.disk_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-            raise failure from error

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.core.types import Inspection, Reason, Timings, Verdict
-from edge.history.eventlog import EventLog, HistoryError
+from edge.history.database import HistoryError
+from edge.history.eventlog import EventLog
 
 MARK = "sequence"
 AHEAD = 32  # ids that may be given out while the rows before them are not on the disk yet

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.core.files import write_atomically
-from edge.history.eventlog import HistoryError
+from edge.history.database import HistoryError
 
 INPUT = "input"  # the picture as the model saw it, without loss: `edge replay` judges it again
 KINDS = ("frame", "heat", "thumb", INPUT)

@@ -11,7 +11,7 @@ from flask import url_for
 from edge import __version__
 from edge.core.types import Inspection, finite, one_line
 from edge.exchange.health import Health, OutputHealth
-from edge.history.eventlog import HistoryError
+from edge.history.database import HistoryError
 from edge.web.notices import messages, notices
 from edge.web.station import PICTURE_KINDS, EngineState, EngineView, Station
 from edge.web.wording import UNKNOWN, duration, inspection_words, percent, station_words

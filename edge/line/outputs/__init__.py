@@ -1,10 +1,10 @@
-"""The Output port: how the line is told. Every output rejects until it is told OK."""
+"""The Output port: one way to tell the line. Every output rejects until it is told OK."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol
 
 from edge.core.types import Inspection
 from edge.line import LineError
@@ -16,7 +16,7 @@ class OutputError(LineError):
 
 @dataclass(frozen=True, slots=True)
 class OutputState:
-    """What health says of one output."""
+    """The state of one output, for health.json."""
 
     name: str  # e.g. "mqtt broker.local:8883"
     up: bool = True
@@ -25,16 +25,17 @@ class OutputState:
     told: int = 0  # verdicts that it was told since the start
 
 
-class Output(Protocol):
-    """One way to the line; in its safe state (reject) from construction on. Nothing here waits for a network."""
+class Output(ABC):
+    """One way to the line; in its safe state (reject) from construction on. Nothing here waits for a network.
 
-    @property
-    def reports(self) -> bool:
-        """True for a record of what was decided: told after the outputs that move parts, and moves none."""
+    A new output sets `name`, and writes show() and safe(). By default nothing is kept, and there is nothing to check.
+    """
 
-    def ready(self, accepts: bool) -> None:
-        """False: a part is being judged. True: the next trigger is accepted."""
+    name = "output"  # for health and log
+    reports = False  # True for a record of what was decided: told after the outputs that move parts, and moves none
+    told = 0  # verdicts since the start
 
+    @abstractmethod
     def show(self, inspection: Inspection, until: float = inf) -> float:
         """Tell the verdict of one part, once; only Verdict.OK releases it. Raises OutputError.
 
@@ -42,14 +43,15 @@ class Output(Protocol):
         reads the output sees ERROR, as the row says.
         """
 
-    def last_reported(self) -> int | None:
-        """Of a report: the last inspection that it has for certain. What the history has since then is told again."""
-
+    @abstractmethod
     def safe(self) -> None:
         """Reject, whatever was told before: at start, stop and every fault."""
 
+    def ready(self, accepts: bool) -> None:
+        """Hear that a part is being judged (False), or that the next trigger is accepted (True)."""
+
     def beat(self, overruns: int) -> None:
-        """The inspection loop goes round; overruns is how many triggers were refused since the start."""
+        """Hear that the inspection loop goes round; overruns: the triggers that were refused since the start."""
 
     def able(self) -> None:
         """Raise OutputError when the next verdict could not be told; asked before any output is told of a part."""
@@ -57,8 +59,14 @@ class Output(Protocol):
     def check(self) -> None:
         """Raise WorkerError when a thread is dead."""
 
+    def last_reported(self) -> int | None:
+        """Return the last inspection that a record has for certain; the rows of the history after it are told again."""
+        return None
+
     def state(self) -> OutputState:
-        """For health.json."""
+        """Return the state for health.json."""
+        return OutputState(self.name, told=self.told)
 
     def close(self) -> None:
         """Go safe, then let go of the device."""
+        self.safe()

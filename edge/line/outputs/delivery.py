@@ -15,7 +15,7 @@ from typing import Protocol
 
 from edge.core.types import Inspection
 from edge.core.worker import Worker
-from edge.line.outputs import OutputError, OutputState
+from edge.line.outputs import Output, OutputError, OutputState
 from edge.line.outputs.message import message
 from edge.line.outputs.outbox import Outbox
 
@@ -71,8 +71,10 @@ class Mail:
         self.fault = why
 
 
-class Delivery:
+class Delivery(Output):
     """The Output that hands each verdict to a carrier. It moves no part, and holds nothing that could release one."""
+
+    reports = True
 
     def __init__(self, carrier: Carrier, station: str, outbox: Outbox) -> None:
         self._carrier = carrier
@@ -84,10 +86,6 @@ class Delivery:
         self._workers = [Worker(THREAD, self._store_all), Worker(carrier.thread, self._deliver)]
         for worker in self._workers:
             worker.start()
-
-    @property
-    def reports(self) -> bool:
-        return True
 
     def ready(self, accepts: bool) -> None:
         self._mail.status = "inspecting"
@@ -134,6 +132,7 @@ class Delivery:
         with self._mail.stored:
             self._mail.stored.notify_all()
         delivering.join(self._carrier.leaves_within_s)
+        self._mail.outbox.close()
 
     def _unstored(self) -> int:
         """Messages in memory: in the queue, or in the hand of the thread that stores them."""

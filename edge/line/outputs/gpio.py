@@ -10,12 +10,12 @@ from edge.config.outputs import GpioOutputConfig
 from edge.core.types import Inspection, Verdict
 from edge.core.worker import Worker
 from edge.line.gpio_chip import Chip
-from edge.line.outputs import OutputState
+from edge.line.outputs import Output
 
 THREAD = "gpio-pulse"
 
 
-class GpioOutput:
+class GpioOutput(Output):
     """Shutdown value: every line inactive, or with safe = "error" the ERROR line active."""
 
     def __init__(self, chip: Chip, config: GpioOutputConfig) -> None:
@@ -24,27 +24,19 @@ class GpioOutput:
         self._pulse_s = config.pulse_ms / 1e3
         held = config.error_line if config.safe == "error" else None
         self._safe_lines = () if held is None else (held,)
-        self._name = f"gpio {chip.name}"
+        self.name = f"gpio {chip.name}"
         self._changed = threading.Condition()
         self._ends_at: float | None = None  # of the pulse that runs, monotonic s
         self._closing = False
-        self._told = 0
         self._driven = chip.drive(config.lines, config.active_low)
         self.safe()
         self._worker = Worker(THREAD, self._run)
         self._worker.start()
 
-    @property
-    def reports(self) -> bool:
-        return False
-
-    def ready(self, accepts: bool) -> None:
-        """No line for it."""
-
     def show(self, inspection: Inspection, until: float = inf) -> float:
         """The pulse begins before this returns, unless it would be late; one that still ran is cut short."""
         line = self._lines[inspection.verdict]
-        self._told += 1
+        self.told += 1
         with self._changed:
             late = time.monotonic() > until
             self._driven.set(() if line is None or late else (line,))
@@ -53,26 +45,13 @@ class GpioOutput:
             self._changed.notify()
         return told_at
 
-    def last_reported(self) -> int | None:
-        """Nothing is kept."""
-        return None
-
     def safe(self) -> None:
         with self._changed:
             self._ends_at = None
             self._driven.set(self._safe_lines)
 
-    def beat(self, overruns: int) -> None:
-        """No line for it: a part that was refused gets no pulse, and so is not released."""
-
-    def able(self) -> None:
-        """Only setting the lines shows whether they can be set."""
-
     def check(self) -> None:
         self._worker.check()
-
-    def state(self) -> OutputState:
-        return OutputState(self._name, told=self._told)
 
     def close(self) -> None:
         with self._changed:

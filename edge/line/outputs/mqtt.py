@@ -90,6 +90,7 @@ class Session:
     def turn(self) -> None:
         """Read and write what is due; raises OutputError when the connection is gone."""
         code = self._client.loop(LOOK_S)
+        self._acknowledge()
         if self._answer is not None and self._answer.is_failure:
             raise OutputError(f"the broker refuses the connection: {self._answer}")
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -140,9 +141,14 @@ class Session:
     def _published(
         self, _client: paho.Client, _data: object, mid: int, _code: ReasonCode, _properties: Properties
     ) -> None:
-        """The broker has it. Brokers acknowledge in order; a gap only means that some are sent again."""
-        if self._on_the_way.pop(mid, None) is not None:
-            self._outbox.ack(min(self._on_the_way.values(), default=self._sent + 1) - 1)
+        """Note that the broker has one message."""
+        self._on_the_way.pop(mid, None)
+
+    def _acknowledge(self) -> None:
+        """Take out of the outbox what the broker has. Brokers answer in order; after a gap some are sent again."""
+        number = min(self._on_the_way.values(), default=self._sent + 1) - 1
+        if number > self._outbox.acked:
+            self._outbox.ack(number)
 
 
 def topic_level(station: str) -> str:

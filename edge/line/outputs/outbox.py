@@ -1,192 +1,185 @@
-"""Messages on the disk until their receiver has them: append-only, in order, whole after kill -9 or a power cut.
+"""Messages on the disk, in order, until their receiver has them; whole after kill -9 or a power cut.
 
-A message is one line: its number, a checksum, the message. What is not whole at the end of the newest file was
-never promised to anyone and is cut off. A file goes when all its messages are acknowledged. The mark of what is
-acknowledged is not synced: after a power cut some messages are sent again, under the same id.
+An earlier version kept them in text files in the same folder. Opening the outbox takes over what waits in them.
 """
 
 from __future__ import annotations
 
-import os
+import logging
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
 from pathlib import Path
 
-from edge.core.files import write_atomically
+from edge.history.database import Database, HistoryError
 from edge.line.outputs import OutputError
 
-ACKED = "acked"
-FILE_BYTES = 1_000_000  # a file that is longer is followed by the next
+FILE = "outbox.db"
+_TABLE = """CREATE TABLE IF NOT EXISTS messages (
+    number INTEGER PRIMARY KEY, body BLOB NOT NULL, checksum INTEGER NOT NULL, acked INTEGER NOT NULL
+) STRICT"""
+
+log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """One folder, one receiver. Safe to use from two threads: one puts, one reads and acknowledges."""
+    """One folder, one receiver. Safe to use from two threads: one puts, one reads and acknowledges.
+
+    The table holds what is not acknowledged, and always the last message. A message that the disk altered is passed
+    over. A damaged file is set aside and named in the log; its messages are lost, and the outbox goes on without them.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Open or create; raises OutputError when the folder cannot be used."""
-        self._folder = folder
+        self._path = folder / FILE
         self._lock = threading.Lock()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._files = sorted(int(path.stem) for path in folder.glob("*.log"))  # number of the first message
-            self._acked = self._read_mark()
-            self._last = self._repair_newest()
-        except OSError as error:
-            raise self._unusable(error) from error
-        self._acked = min(self._acked, self._last)
-        self._place = (0, 0)  # (message number, byte) in the oldest file where that message begins
+        self._last = self._acked = 0
+        self._db: Database | None = None
+        with self._errors():
+            self._opened()
+            self._take_over(folder)
 
     @property
     def acked(self) -> int:
+        """The number of the last message that the receiver has, with all before it."""
         return self._acked
 
     @property
     def last(self) -> int:
-        """Number of the last message that was put; 0 when there never was one."""
+        """The number of the last message that was put; 0 when there never was one."""
         return self._last
 
     def waiting(self) -> int:
-        """Messages that are not acknowledged."""
+        """Return how many messages are not acknowledged."""
         return self._last - self._acked
 
     def put(self, messages: Sequence[bytes]) -> int:
-        """Store messages, none of which holds a newline; they are on the disk when this returns.
+        """Store messages, and return the number of the last one; they are on the disk when this returns.
 
-        Returns the number of the last one. Raises OutputError, and then none of them is stored.
+        Raises OutputError, and then none of them is stored.
         """
-        with self._lock:
-            try:
-                return self._append(messages)
-            except OSError as error:
-                raise self._unusable(error) from error
+        with self._lock, self._errors():
+            self._insert([(number, body, 0) for number, body in enumerate(messages, start=self._last + 1)])
+            return self._last
 
     def pending(self, limit: int, after: int = 0) -> list[tuple[int, bytes]]:
-        """The oldest `limit` messages with a number above `after` and not acknowledged, as (number, message)."""
-        with self._lock:
-            try:
-                return self._read(max(after, self._acked), limit)
-            except OSError as error:
-                raise self._unusable(error) from error
+        """Return the oldest `limit` messages with a number above `after` and not acknowledged, as (number, message)."""
+        query = "SELECT * FROM messages WHERE number > ? ORDER BY number"
+        with self._lock, self._errors():
+            return list(islice(self._whole(query, max(after, self._acked)), limit))
 
     def newest(self) -> bytes | None:
-        """The last message that was put, acknowledged or not; None when there never was one."""
-        with self._lock:
-            try:
-                with self._path(self._files[-1]).open("rb") as stream:
-                    entries = [entry for line in stream if (entry := _parse(line)) is not None]
-            except IndexError:
-                return None
-            except OSError as error:
-                raise self._unusable(error) from error
-            return entries[-1][1] if entries else None
+        """Return the last message that was put, acknowledged or not; None when there never was one."""
+        with self._lock, self._errors():
+            return next((body for _, body in self._whole("SELECT * FROM messages ORDER BY number DESC")), None)
 
     def ack(self, number: int) -> None:
-        """The receiver has every message up to this number."""
+        """Note that the receiver has every message up to this number."""
+        number = min(number, self._last)
+        with self._lock, self._errors():
+            db = self._opened()
+            with db.transaction():
+                db.execute("DELETE FROM messages WHERE number <= ? AND number < ?", (number, self._last))
+                db.execute("UPDATE messages SET acked = 1 WHERE number <= ?", (number,))
+            self._acked = max(self._acked, number)
+
+    def close(self) -> None:
+        """Let go of the file; whoever uses the outbox afterwards gets an OutputError."""
         with self._lock:
-            self._acked = max(self._acked, min(number, self._last))
+            if self._db is not None:
+                self._db.close()
+
+    def _opened(self) -> Database:
+        """Return the open file; open it, and read where it stands, when it is not. A damaged one is set aside."""
+        if self._db is None:
             try:
-                write_atomically(self._folder / ACKED, b"%d\n" % self._acked, durable=False)
-                while len(self._files) > 1 and self._files[1] <= self._acked + 1:
-                    self._path(self._files.pop(0)).unlink(missing_ok=True)
-            except OSError as error:
-                raise self._unusable(error) from error
+                self._db = self._open()
+            except HistoryError as error:
+                if not error.damaged:
+                    raise
+                self._set_aside(error)
+                self._db = self._open()
+        return self._db
 
-    def _append(self, messages: Sequence[bytes]) -> int:
-        if not self._files or _size(self._path(self._files[-1])) > FILE_BYTES:
-            self._files.append(self._last + 1)
-        lines = [_line(number, message) for number, message in enumerate(messages, start=self._last + 1)]
-        path = self._path(self._files[-1])
-        before = _size(path)
+    def _open(self) -> Database:
+        db = Database(self._path, "outbox", shrinks=True)
+        with ExitStack() as failed, db.errors():
+            failed.callback(db.close)
+            db.execute(_TABLE)
+            newest = db.execute("SELECT number, acked FROM messages ORDER BY number DESC LIMIT 1").fetchone()
+            if newest is not None:
+                self._last = newest["number"]
+                first = db.execute("SELECT min(number) FROM messages").fetchone()[0]
+                self._acked = self._last if newest["acked"] else first - 1
+            failed.pop_all()
+        return db
+
+    def _set_aside(self, error: HistoryError) -> None:
+        """Rename the damaged file; what waited in it counts as gone, so that numbers go on."""
+        if self._db is not None:
+            self._db.close()
+        self._db = None
+        self._acked = self._last
+        damaged = self._path.with_name(f"{FILE}.damaged")
+        for end in ("-wal", "-shm", ""):
+            part = self._path.with_name(FILE + end)
+            if part.exists():
+                part.replace(f"{damaged}{end}")
+        log.error("%s: damaged (%s); kept as %s, its messages are not sent", self._path, error.__cause__, damaged)
+
+    def _whole(self, query: str, *values: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (number, message) of the chosen rows, without those that are not as they were put."""
+        db = self._opened()
+        with db.errors(), closing(db.execute(query, values)) as rows:
+            for row in rows:
+                if isinstance(row["body"], bytes) and zlib.crc32(row["body"]) == row["checksum"]:
+                    yield row["number"], row["body"]
+
+    def _insert(self, rows: Sequence[tuple[int, bytes, int]]) -> None:
+        """Store (number, message, acked) durably, all or none. The last one must be the newest."""
+        db = self._opened()
+        with db.transaction():
+            db.execute("DELETE FROM messages WHERE number <= ?", (self._acked,))
+            for number, body, acked in rows:
+                db.execute("INSERT INTO messages VALUES (?, ?, ?, ?)", (number, body, zlib.crc32(body), acked))
+        self._last = rows[-1][0]
+
+    def _take_over(self, folder: Path) -> None:
+        """Move what waits in the text files of an earlier version into the table, with its numbers, and remove them."""
+        files = sorted(folder.glob("*.log"))
+        mark = folder / "acked"
+        text = mark.read_bytes().strip() if mark.exists() else b""
+        acked = int(text) if text.isdigit() else 0
+        lines = [line for file in files for line in file.read_bytes().splitlines(keepends=True)]
+        whole = [entry for line in lines if (entry := _parse(line)) is not None and entry[0] > self._last]
+        rows = [(number, body, 0) for number, body in whole if number > acked]
+        if whole and not rows:
+            rows = [(*whole[-1], 1)]
+        if rows:
+            self._insert(rows)
+            self._acked = self._last if rows[-1][2] else rows[0][0] - 1
+        for file in (*files, mark):
+            file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            with path.open("ab") as stream:
-                stream.write(b"".join(lines))
-                stream.flush()
-                os.fsync(stream.fileno())
-            if before == 0:
-                _sync_folder(self._folder)
-        except OSError:
-            if path.exists():
-                os.truncate(path, before)
-            raise
-        self._last += len(messages)
-        return self._last
-
-    def _read(self, after: int, limit: int) -> list[tuple[int, bytes]]:
-        found: list[tuple[int, bytes]] = []
-        for position, first in enumerate(self._files):
-            following = self._files[position + 1] if position + 1 < len(self._files) else self._last + 1
-            if following <= after + 1:
-                continue
-            with self._path(first).open("rb") as stream:
-                stream.seek(self._place[1] if first <= self._place[0] <= after + 1 < following else 0)
-                while len(found) < limit:
-                    begin = stream.tell()
-                    line = stream.readline()
-                    if not line:
-                        break
-                    entry = _parse(line)
-                    if entry is None:  # a disk that forgot: the others still go out
-                        continue
-                    if entry[0] == after + 1:
-                        self._place = (entry[0], begin)
-                    if entry[0] > after:
-                        found.append(entry)
-            if len(found) == limit:
-                break
-        return found
-
-    def _repair_newest(self) -> int:
-        """Cut off what a power cut left of the last write; returns the number of the last whole message."""
-        if not self._files:
-            return self._acked
-        path, last, whole = self._path(self._files[-1]), self._files[-1] - 1, 0
-        with path.open("rb") as stream:
-            while line := stream.readline():
-                entry = _parse(line)
-                if entry is not None:
-                    last, whole = entry[0], stream.tell()
-        if whole < _size(path):
-            os.truncate(path, whole)
-        return last
-
-    def _read_mark(self) -> int:
-        try:
-            return int((self._folder / ACKED).read_bytes())
-        except (FileNotFoundError, ValueError):  # a power cut: whatever is still here is sent again
-            return self._files[0] - 1 if self._files else 0
-
-    def _path(self, first: int) -> Path:
-        return self._folder / f"{first:012d}.log"
-
-    def _unusable(self, error: OSError) -> OutputError:
-        problem = error.strerror or str(error)
-        return OutputError(f"{self._folder}: the outbox cannot be used ({problem}); check space, owner and rights")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _line(number: int, message: bytes) -> bytes:
-    if b"\n" in message:
-        raise OutputError("a message holds a newline; encode it as one line")
-    body = b"%d %s" % (number, message)
-    return b"%08x %s\n" % (zlib.crc32(body), body)
+            yield
+        except (HistoryError, OSError) as error:
+            if isinstance(error, HistoryError) and error.damaged:
+                self._set_aside(error)
+            problem = error.__cause__ if isinstance(error, HistoryError) else error.strerror or error
+            raise OutputError(
+                f"{self._path.parent}: the outbox cannot be used ({problem}); check space, owner and rights"
+            ) from error
 
 
 def _parse(line: bytes) -> tuple[int, bytes] | None:
-    """None for the end of the file, and for a line that is not whole."""
+    """Return number and message of a line of the earlier format; None when the line is not whole."""
     checksum, _, body = line[:-1].partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
         return None
     number, _, message = body.partition(b" ")
     return int(number), message
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,7 +12,8 @@ from edge.core.types import Image, Inspection, Verdict
 from edge.core.worker import WorkerError
 from edge.engine.recorder import MAX_PICTURES, THUMB_WIDTH, Recorder
 from edge.exchange.health import LATEST, LATEST_RAW
-from edge.history.eventlog import EventLog, HistoryError
+from edge.history.database import HistoryError
+from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
 from edge.inference.decision import overlay
 from edge.inference.preprocess import load_image

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.types import Inspection, Reason, Region, Timings, Verdict
-from edge.history.eventlog import Counts, EventLog, HistoryError
+from edge.history.database import HistoryError
+from edge.history.eventlog import Counts, EventLog
 from tests.edge.engine.parts import inspection
 
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.core.types import Inspection, Reason, Verdict
-from edge.history.eventlog import EventLog, HistoryError
+from edge.history.database import HistoryError
+from edge.history.eventlog import EventLog
 from edge.history.ids import AHEAD, MARK, Ids
 from tests.edge.engine.parts import inspection
 

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.core.types import Inspection, Verdict
-from edge.history.eventlog import Counts, EventLog, HistoryError
+from edge.history.database import HistoryError
+from edge.history.eventlog import Counts, EventLog
 from edge.history.rows import COLUMNS, GENESIS, Point, Selection, row_hash
 from tests.edge.engine.parts import inspection
 

@@ -2,9 +2,11 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-import edge.line.outputs.outbox
 from edge.line.outputs import OutputError
-from edge.line.outputs.outbox import ACKED, Outbox
+from edge.line.outputs.outbox import FILE, Outbox
 
-LETTERS = bytes(byte for byte in range(256) if byte != 10).decode("latin-1")
-MESSAGES = st.lists(st.text(LETTERS, max_size=60), min_size=1, max_size=5)
+MESSAGES = st.lists(st.binary(max_size=60), min_size=1, max_size=5)
 CHILD = """
 import sys
 from pathlib import Path
@@ -35,18 +35,19 @@ class Traffic(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.box = Outbox(Path(self.folder.name))
+        self.folders = [tempfile.TemporaryDirectory()]
+        self.box = Outbox(Path(self.folders[0].name))
         self.waiting: list[tuple[int, bytes]] = []
         self.last = 0
         self.newest: bytes | None = None
 
     def teardown(self) -> None:
-        self.folder.cleanup()
+        self.box.close()
+        for folder in self.folders:
+            folder.cleanup()
 
-    @rule(words=MESSAGES)
-    def put(self, words: list[str]) -> None:
-        messages = [word.encode("latin-1") for word in words]
+    @rule(messages=MESSAGES)
+    def put(self, messages: list[bytes]) -> None:
         last = self.box.put(messages)
         self.waiting += enumerate(messages, start=self.last + 1)
         self.last += len(messages)
@@ -59,25 +60,24 @@ class Traffic(RuleBasedStateMachine):
             self.box.ack(self.waiting[:count][-1][0])
             del self.waiting[:count]
 
-    @rule(torn=st.binary(max_size=40))
+    @rule(torn=st.binary(max_size=5000))
     def crash(self, torn: bytes) -> None:
-        """kill -9 in the middle of a write: the beginning of a message may be there."""
-        files = sorted(Path(self.folder.name).glob("*.log"))
-        if files:
-            with files[-1].open("ab") as stream:
-                stream.write(torn)
-        self.box = Outbox(Path(self.folder.name))
+        """kill -9 or a power cut in the middle of a write: the files as they are, and a piece of what comes next."""
+        before = Path(self.folders[-1].name)
+        self.folders.append(tempfile.TemporaryDirectory())
+        after = Path(self.folders[-1].name)
+        for end in ("", "-wal"):
+            if (before / f"{FILE}{end}").exists():
+                shutil.copy(before / f"{FILE}{end}", after)
+        with (after / f"{FILE}-wal").open("ab") as stream:
+            stream.write(torn)
+        self.box.close()
+        self.box = Outbox(after)
 
     @rule()
-    def power_cut(self) -> None:
-        """The mark of what is acknowledged is lost: what is still there comes again, and nothing is missing."""
-        (Path(self.folder.name) / ACKED).unlink(missing_ok=True)
-        self.box = Outbox(Path(self.folder.name))
-        again = self.box.pending(10_000)
-        assert again[len(again) - len(self.waiting) :] == self.waiting
-        assert [number for number, _ in again] == list(range(self.last - len(again) + 1, self.last + 1))
-        if again:
-            self.box.ack(self.last - len(self.waiting))
+    def restart(self) -> None:
+        self.box.close()
+        self.box = Outbox(Path(self.folders[-1].name))
 
     @invariant()
     def what_was_put_and_not_acknowledged_is_there_in_order(self) -> None:
@@ -90,23 +90,47 @@ class Traffic(RuleBasedStateMachine):
             assert self.box.pending(3, after=middle) == [one for one in self.waiting if one[0] > middle][:3]
 
 
-@pytest.fixture(autouse=True)
-def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge.line.outputs.outbox, "FILE_BYTES", 300)
-
-
 class TestOutbox(Traffic.TestCase):  # type: ignore[misc, name-defined]
     settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
-def test_files_go_when_all_their_messages_are_acknowledged(tmp_path: Path) -> None:
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_the_space_of_acknowledged_messages_is_given_back(tmp_path: Path) -> None:
     box = Outbox(tmp_path)
-    for number in range(200):
-        box.put([b"x" * 50])
-        box.ack(number + 1)
-    assert len(list(tmp_path.glob("*.log"))) <= 2
+    for _ in range(50):
+        box.put([b"x" * 1000] * 100)
+    assert size(tmp_path) > 5_000_000
+    for number in range(20, 5001, 20):
+        box.ack(number)
     assert box.waiting() == 0
-    assert Outbox(tmp_path).put([b"next"]) == 201
+    box.close()
+    assert size(tmp_path) < 100_000
+    assert Outbox(tmp_path).put([b"next"]) == 5001
+
+
+def test_traffic_that_is_acknowledged_does_not_grow_the_files(tmp_path: Path) -> None:
+    box = Outbox(tmp_path)
+    sizes = []
+    for number in range(1, 401):
+        box.put([b"x" * 500])
+        box.ack(number)
+        sizes.append(size(tmp_path))
+    assert max(sizes) == max(sizes[:200])
+
+
+def test_what_was_acknowledged_does_not_come_again_after_kill_9(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom edge.line.outputs.outbox import Outbox\n"
+        "box = Outbox(Path(sys.argv[1]))\nbox.put([b'1', b'2', b'3'])\nbox.ack(2)\nos.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60).returncode == -9
+    box = Outbox(tmp_path)
+    assert box.pending(9) == [(3, b"3")]
+    box.ack(3)
+    assert (Outbox(tmp_path).waiting(), Outbox(tmp_path).newest()) == (0, b"3")
 
 
 def test_a_killed_writer_leaves_every_message_that_it_was_promised(tmp_path: Path) -> None:
@@ -139,17 +163,81 @@ def test_a_full_disk_refuses_whole_messages_and_goes_on_when_there_is_room(tmp_p
     assert Outbox(tmp_path).pending(9) == box.pending(9)
 
 
-def test_a_message_that_the_disk_forgot_does_not_hold_up_the_others(tmp_path: Path) -> None:
+def test_a_message_that_the_disk_altered_does_not_hold_up_the_others(tmp_path: Path) -> None:
     box = Outbox(tmp_path)
     box.put([b"one", b"two", b"three"])
-    file = next(tmp_path.glob("*.log"))
-    file.write_bytes(file.read_bytes().replace(b"two", b"tvo"))
-    assert [message for _, message in Outbox(tmp_path).pending(9)] == [b"one", b"three"]
+    box.close()
+    file = tmp_path / FILE
+    file.write_bytes(file.read_bytes().replace(b"two", b"tvo").replace(b"three", b"thre3"))
+    box = Outbox(tmp_path)
+    assert [message for _, message in box.pending(9)] == [b"one"]
+    assert box.newest() == b"one"
+    assert box.put([b"four"]) == 4
+    assert [message for _, message in box.pending(2)] == [b"one", b"four"]
 
 
-def test_a_message_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="newline"):
-        Outbox(tmp_path).put([b"a\nb"])
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 8000])
+def test_a_damaged_file_is_set_aside_and_named_and_the_outbox_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    box = Outbox(tmp_path)
+    assert (tmp_path / f"{FILE}.damaged").read_bytes() == content
+    assert f"{FILE}.damaged" in caplog.text
+    assert box.put([b"one"]) == 1
+    assert Outbox(tmp_path).pending(9) == [(1, b"one")]
+
+
+def test_damage_that_is_found_while_it_runs_is_one_error_and_then_numbers_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = Outbox(tmp_path)
+    for _ in range(30):
+        box.put([b"x" * 1000] * 100)
+    box.close()
+    with (tmp_path / FILE).open("r+b") as stream:
+        stream.seek(300 * 4096)
+        stream.write(b"\xff" * 4096)
+    box = Outbox(tmp_path)
+    with pytest.raises(OutputError, match="the outbox cannot be used"):
+        box.pending(3000)
+    assert f"{FILE}.damaged" in caplog.text
+    assert (box.waiting(), box.pending(9)) == (0, [])
+    assert box.put([b"next"]) == 3001
+    assert box.pending(9) == [(3001, b"next")]
+
+
+def earlier(number: int, message: bytes) -> bytes:
+    """A line of the text files of an earlier version."""
+    body = b"%d %s" % (number, message)
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def test_what_waits_in_the_text_files_of_an_earlier_version_is_taken_over_once(tmp_path: Path) -> None:
+    (tmp_path / "000000000003.log").write_bytes(earlier(3, b"c") + earlier(4, b"d"))
+    (tmp_path / "000000000005.log").write_bytes(earlier(5, b"e") + earlier(6, b"f") + earlier(7, b"torn")[:-4])
+    (tmp_path / "acked").write_bytes(b"4\n")
+    box = Outbox(tmp_path)
+    assert box.pending(9) == [(5, b"e"), (6, b"f")]
+    assert not list(tmp_path.glob("*.log"))
+    assert box.put([b"g"]) == 7
+    box.ack(5)
+    box.close()
+    (tmp_path / "000000000005.log").write_bytes(earlier(5, b"e") + earlier(6, b"f"))  # killed before it was removed
+    assert Outbox(tmp_path).pending(9) == [(6, b"f"), (7, b"g")]
+
+
+def test_of_text_files_with_nothing_waiting_the_last_message_is_known(tmp_path: Path) -> None:
+    (tmp_path / "000000000001.log").write_bytes(earlier(1, b"a") + earlier(2, b"b"))
+    (tmp_path / "acked").write_bytes(b"2\n")
+    box = Outbox(tmp_path)
+    assert (box.waiting(), box.newest(), box.last) == (0, b"b", 2)
+
+
+def test_text_files_whose_mark_is_lost_are_sent_again(tmp_path: Path) -> None:
+    (tmp_path / "000000000002.log").write_bytes(earlier(2, b"b") + earlier(3, b"c"))
+    (tmp_path / "acked").write_bytes(b"")
+    assert Outbox(tmp_path).pending(9) == [(2, b"b"), (3, b"c")]
 
 
 def test_a_folder_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
