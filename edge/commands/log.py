@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge.config.load import load_config
 from edge.config.station import StationConfig
-from edge.core.cli import OneLineParser
+from edge.core.cli import OneLineParser, Removed
 from edge.core.types import Inspection, Verdict
 from edge.history.csv_export import as_csv
 from edge.history.database import HistoryError
@@ -23,10 +23,7 @@ COLUMNS = ("id", "at", "verdict", "reason", "score", "threshold", "defect_probab
 
 def main(argv: Sequence[str]) -> int:
     """Run `edge log`; raises EdgeError with one line."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    if arguments.csv:
-        parser.error("--csv was removed; `edge log export` writes CSV")
+    arguments = _parser().parse_args(argv)
     with _opened(load_config(arguments.config)) as events:
         if arguments.action == "verify":
             _verify(events, arguments.expect)
@@ -46,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         help="show the last ones (default), verify the chain of all, or export as CSV",
     )  # fmt: skip
     parser.add_argument("-n", "--last", type=int, default=20, metavar="N", help="show: how many (20)")
-    parser.add_argument("--csv", action="store_true", help=argparse.SUPPRESS)  # removed; refused in main()
+    parser.add_argument("--csv", action=Removed, instead="`edge log export` writes CSV")
     parser.add_argument("--from", type=_time, dest="start", metavar="TIME", help="export: from 2026-01-31[T06:00], UTC")
     parser.add_argument("--to", type=_time, dest="end", metavar="TIME", help="export: before this time")
     parser.add_argument("--verdict", type=Verdict, choices=list(Verdict), help="export: only these")

@@ -1,4 +1,4 @@
-"""What every part of station.toml has in common: the base class, and the types of shared fields."""
+"""The base class of every part of station.toml, and the types of fields that several parts share."""
 
 from __future__ import annotations
 

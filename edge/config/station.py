@@ -96,7 +96,7 @@ class StationConfig(Section):
 
     @property
     def bundles(self) -> dict[str, Path]:
-        """Recipe name -> bundle folder; the default first."""
+        """The bundle folder of each recipe by its name; the default comes first."""
         return {DEFAULT_RECIPE: self.bundle, **self.recipes}
 
     def baseline(self, recipe: str) -> Path:

@@ -10,7 +10,7 @@ from edge.config.section import GpioLine, Section
 
 
 class FreeRunTriggerConfig(Section):
-    """Inspect rate_hz times a second, whatever is in view."""
+    """A trigger that inspects rate_hz times a second, whatever is in view."""
 
     type: Literal["free_run"]
     rate_hz: Annotated[float, Field(gt=0, le=100)]
@@ -21,7 +21,7 @@ class FreeRunTriggerConfig(Section):
 
 
 class SoftwareTriggerConfig(Section):
-    """Inspect when the page, or POST /api/trigger, says so."""
+    """A trigger on the page, which POST /api/trigger pulls too."""
 
     type: Literal["software"]
 
@@ -31,14 +31,14 @@ class SoftwareTriggerConfig(Section):
 
 
 class ModbusTriggerConfig(Section):
-    """Inspect at each rising edge of the coil TRIGGER; needs an [[output]] of type modbus."""
+    """A trigger at each rising edge of the coil TRIGGER; it needs an [[output]] of type modbus."""
 
     type: Literal["modbus"]
     page_button: bool = False  # the page may trigger as well
 
 
 class GpioTriggerConfig(Section):
-    """Inspect at each edge of a GPIO line, e.g. of a light barrier."""
+    """A trigger at each edge of a GPIO line, e.g. of a light barrier."""
 
     type: Literal["gpio"]
     chip: str = "/dev/gpiochip0"

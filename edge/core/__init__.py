@@ -1,1 +1,1 @@
-"""What every room needs: the types, atomic files, worker threads and one-line argument errors."""
+"""The things that every room needs: types, atomic files, worker threads, command lines with one-line errors."""

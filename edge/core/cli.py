@@ -1,4 +1,4 @@
-"""Command lines whose mistakes are answered in one line."""
+"""Command lines that answer a mistake in one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NoReturn
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An ArgumentParser that says what is wrong and where help is, and exits 2; no usage text in between."""
+    """An ArgumentParser that says in one line what is wrong and where help is, and exits 2."""
 
     def error(self, message: str) -> NoReturn:
         words = " ".join(message.split())
@@ -16,7 +16,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 class Removed(argparse.Action):
-    """An option that is gone; `instead` says what to do."""
+    """An option that was removed: it is refused in one line, and `instead` says what to do."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, instead: str) -> None:
         super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)

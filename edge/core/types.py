@@ -62,7 +62,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One camera image and when it was taken."""
+    """One camera image, with the time at which it was taken."""
 
     image: Image  # (H, W, 3) uint8 BGR
     seq: int  # counts up from 1 since the engine started
@@ -98,7 +98,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Milliseconds one part spent in each stage; total is from trigger to output set."""
+    """The milliseconds that one part spent in each stage; the total is from the trigger to the output being set."""
 
     grab_ms: float = 0.0  # from the trigger until a frame newer than it was there
     prepare_ms: float = 0.0

@@ -16,7 +16,7 @@ class WorkerError(EdgeError):
 
 
 class Worker(threading.Thread):
-    """Runs body in a thread; whatever ends it early is found by check() in the main loop."""
+    """A thread that runs body; check(), called in the main loop, finds whatever ended it early."""
 
     def __init__(self, name: str, body: Callable[[], None]) -> None:
         super().__init__(name=name, daemon=True)  # a camera driver that hangs must not keep the process alive

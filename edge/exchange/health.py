@@ -21,6 +21,8 @@ LATENCY_EDGES_S = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25,
 
 
 class State(StrEnum):
+    """The state of the engine in its own words."""
+
     STARTING = "starting"
     RUNNING = "running"
     CAMERA_FAULT = "camera_fault"
@@ -29,7 +31,7 @@ class State(StrEnum):
 
 
 class Latency(BaseModel):
-    """Trigger to output over the last inspections, milliseconds."""
+    """The time from trigger to output over the last inspections, in milliseconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     n: int
@@ -40,7 +42,7 @@ class Latency(BaseModel):
 
 
 class Drift(BaseModel):
-    """Do the running parts still score like those that the threshold was set on?"""
+    """The answer of the drift test: do parts still score like those that the threshold was set on?"""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     alarm: bool
@@ -50,7 +52,7 @@ class Drift(BaseModel):
 
 
 class OutputHealth(BaseModel):
-    """One output to the line, as the engine sees it."""
+    """The state of one output to the line, as the engine sees it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str  # e.g. "mqtt broker.local:8883"
@@ -70,7 +72,7 @@ class SelfTest(BaseModel):
 
 
 class Health(BaseModel):
-    """One snapshot, written by the engine at least once a second and after every inspection."""
+    """A snapshot of the engine, written at least once a second and after every inspection."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     station: str
@@ -113,11 +115,12 @@ class Health(BaseModel):
 
 
 def write_health(run_dir: Path, health: Health) -> None:
+    """Replace health.json in one step; raises OSError."""
     write_atomically(run_dir / HEALTH, health.model_dump_json().encode(), durable=False)
 
 
 def read_health(run_dir: Path) -> Health:
-    """The last snapshot; raises ExchangeError when there is none."""
+    """Return the last snapshot; raises ExchangeError when there is none."""
     path = run_dir / HEALTH
     try:
         return Health.model_validate_json(path.read_bytes())

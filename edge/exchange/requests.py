@@ -1,4 +1,4 @@
-"""What the page asks of the engine: small durable files, handled between parts, each answered once.
+"""The requests of the page to the engine: small files, handled between parts, each answered once.
 
 The page decodes and prepares an upload in its own process, so that the engine spends no more on it than
 one inference; a request that the engine never answers is withdrawn by the page.
@@ -43,14 +43,14 @@ class Answer:
 
 
 class Verb(StrEnum):
-    """What the page may ask of the engine, apart from judging an upload and a trigger (trigger_socket.py)."""
+    """The commands of the page, apart from judging an upload and a trigger (trigger_socket.py)."""
 
     SWITCH_RECIPE = "switch_recipe"
     SELF_TEST = "self_test"
 
 
 class Command(BaseModel):
-    """One such question."""
+    """One command of the page."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     verb: Verb
@@ -58,7 +58,7 @@ class Command(BaseModel):
 
 
 class Reply(BaseModel):
-    """Whether the command was accepted; what became of it is in health.json."""
+    """The engine's answer to a command: accepted, or an error. health.json tells what became of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     error: str | None = None

@@ -1,4 +1,4 @@
-"""The page's trigger: a Unix socket in run_dir. A connection is a request, the line that comes back its answer."""
+"""The page's trigger: a Unix socket in run_dir. A connection is a request; one line comes back as its answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OverrunError(ExchangeError):
 
 
 class TriggerAnswer(BaseModel):
-    """What became of one trigger: an inspection, or an overrun."""
+    """The outcome of one trigger: an inspection, or an overrun."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     overrun: bool = False
@@ -32,6 +32,7 @@ class TriggerAnswer(BaseModel):
 
     @classmethod
     def of(cls, inspection: Inspection) -> TriggerAnswer:
+        """Return the answer that tells of an inspection."""
         return cls(id=inspection.id, verdict=inspection.verdict, reason=inspection.reason)
 
 
@@ -66,7 +67,7 @@ def ask_trigger(run_dir: Path, timeout_s: float = 5.0) -> TriggerAnswer:
 
 
 def listen(run_dir: Path) -> socket.socket:
-    """The engine's end; raises OSError when run_dir cannot hold a socket."""
+    """Return the engine's end of the socket; raises OSError when run_dir cannot hold a socket."""
     (run_dir / SOCKET).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with _reachable(run_dir) as address:
@@ -76,7 +77,7 @@ def listen(run_dir: Path) -> socket.socket:
 
 
 def reply(caller: socket.socket, answer: TriggerAnswer | None) -> None:
-    """Answer, or hang up when there is none; never waits, and a caller that left is no error."""
+    """Send an answer, or hang up without one; never waits, and a caller that left is no error."""
     with caller, contextlib.suppress(OSError):
         caller.setblocking(False)
         if answer is not None:
@@ -85,7 +86,7 @@ def reply(caller: socket.socket, answer: TriggerAnswer | None) -> None:
 
 @contextlib.contextmanager
 def _reachable(run_dir: Path) -> Iterator[str]:
-    """An address of the socket that is short enough for the kernel (108 bytes), however long run_dir is."""
+    """Yield an address of the socket that is short enough for the kernel (108 bytes), however long run_dir is."""
     folder = os.open(run_dir, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{SOCKET}"

@@ -1,1 +1,1 @@
-"""What is kept of every part: rows, ids and pictures."""
+"""The history of every part: its row, its id and its pictures."""

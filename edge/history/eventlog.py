@@ -33,7 +33,7 @@ _COUNTERS = {Verdict.OK: "ok", Verdict.NG: "ng", Verdict.ERROR: "error"}
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many rows of each verdict the history holds."""
+    """The numbers of rows of each verdict in the history."""
 
     ok: int
     ng: int
@@ -41,12 +41,13 @@ class Counts:
 
     @property
     def total(self) -> int:
+        """The number of all rows."""
         return self.ok + self.ng + self.error
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of the chain, which is kept up in the same transaction as the rows."""
+    """The end of the chain; each transaction that appends rows moves it on."""
 
     history: str  # random name of this history, so that nothing of another one is taken for its own
     last_id: int
@@ -56,10 +57,10 @@ class Head:
 
 
 class EventLog:
-    """One SQLite file. One process writes; any number read (read_only=True)."""
+    """The history in one SQLite file. One process writes; any number read (read_only=True)."""
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
-        """Open, creating or migrating it when writing; raises HistoryError when it is damaged or of a newer schema."""
+        """Open the file, creating or migrating it when writing; raises HistoryError when it is damaged or newer."""
         self.path = path
         self._ahead = 0
         self._db = Database(path, "history", read_only)
@@ -88,7 +89,7 @@ class EventLog:
         self._db.execute("INSERT INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def _migrate_version_1(self) -> None:
-        """Schema 1 had neither digest nor chain; every row is kept, and chained as it is now."""
+        """Bring schema 1, which had neither digest nor chain, up to date: keep every row, and chain it as it is now."""
         self._db.execute("ALTER TABLE inspections RENAME TO old")
         self._db.execute("DROP INDEX inspections_by_verdict")
         found = dict(self._db.execute("SELECT verdict, count(*) FROM old GROUP BY verdict").fetchall())
@@ -144,7 +145,7 @@ class EventLog:
         return self._db.reclaim()
 
     def head(self) -> Head:
-        """The end of the chain; raises HistoryError when its record is not there."""
+        """Return the end of the chain; raises HistoryError when its record is not there."""
         with self._db.errors():
             row = self._db.execute("SELECT * FROM head").fetchone()
         if row is None:
@@ -153,17 +154,17 @@ class EventLog:
         return Head(row["history"], row["last_id"], row["last_hash"], counts, row["reserved_to"])
 
     def last_id(self) -> int:
-        """The highest id that has a row; 0 in a new history."""
+        """Return the highest id that has a row; 0 in a new history."""
         return self.head().last_id
 
     def counts(self) -> Counts:
-        """Rows of each verdict, over the whole history; costs the same however long that is."""
+        """Return the numbers of rows of each verdict; costs the same however long the history is."""
         return self.head().counts
 
     def recent(
         self, limit: int, before_id: int | None = None, verdict: Verdict | None = None, chosen: Selection = EVERYTHING
     ) -> list[Inspection]:
-        """The newest rows first, without images; before_id, verdict and chosen narrow it."""
+        """Return rows without images, the newest first; before_id, verdict and chosen narrow the choice."""
         where, values = chosen.where()
         where += ["id < :before"] * (before_id is not None) + ["verdict = :verdict"] * (verdict is not None)
         values |= {"limit": limit, "before": before_id, "verdict": verdict}
@@ -172,7 +173,7 @@ class EventLog:
             return [as_inspection(row) for row in cursor]
 
     def get(self, inspection_id: int) -> Inspection | None:
-        """One row by id, without its image."""
+        """Return one row by its id, without its image; None when there is no such row."""
         with self._db.errors():
             row = self._db.execute("SELECT * FROM inspections WHERE id = ?", (inspection_id,)).fetchone()
         return None if row is None else as_inspection(row)
@@ -184,10 +185,10 @@ class EventLog:
         verdict: Verdict | None = None,
         reason: Reason | None = None,
     ) -> Iterator[Inspection]:
-        """Rows from start to before end, oldest first, read as they are asked for.
+        """Yield the rows from start to before end, oldest first.
 
-        Read in batches, because a reader who takes his time over one query keeps the write-ahead log from being
-        cleared. Rows that come meanwhile are left out.
+        They are read in batches: a slow reader of one long query would keep the write-ahead log from being cleared.
+        Rows that come meanwhile are left out.
         """
         where, values = Selection(start, end, reason).where()
         where += ["verdict = :verdict"] * (verdict is not None)
@@ -208,7 +209,7 @@ class EventLog:
             first = rows[-1]["id"] + 1 if rows else None
 
     def points(self, chosen: Selection) -> Iterator[Point]:
-        """What a chart needs of each chosen row, oldest first; a tenth of the work of whole rows."""
+        """Yield a Point for each chosen row, oldest first; a tenth of the work of whole rows."""
         where, values = chosen.where()
         query = (
             "SELECT at, verdict, score, threshold, json_extract(timings, '$.total_ms') AS total_ms"
@@ -219,13 +220,13 @@ class EventLog:
                 yield Point(datetime.fromisoformat(at), Verdict(verdict), score, threshold, total_ms)
 
     def ok_ids(self, first: int, last: int) -> set[int]:
-        """Which ids of a range were judged OK."""
+        """Return the ids of a range that were judged OK."""
         query = "SELECT id FROM inspections WHERE verdict = 'OK' AND id BETWEEN ? AND ?"
         with self._db.errors():
             return {row["id"] for row in self._db.execute(query, (first, last))}
 
     def ok_scores(self, after_id: int, bundle_digest: str) -> list[tuple[int, datetime, float]]:
-        """(id, at, score) of the parts that one bundle judged OK after an id, oldest first."""
+        """Return (id, at, score) of the parts that one bundle judged OK after an id, oldest first."""
         query = (
             "SELECT id, at, score FROM inspections WHERE id > ? AND verdict = 'OK' AND bundle_digest = ?"
             " AND score IS NOT NULL ORDER BY id"
@@ -244,7 +245,7 @@ class EventLog:
         return head
 
     def hash_of(self, inspection_id: int) -> str | None:
-        """The hash of one row, to be compared with one that was noted earlier; None when there is no such row."""
+        """Return the hash of one row, to be compared with one that was noted earlier; None without such a row."""
         with self._db.errors():
             row = self._db.execute("SELECT hash FROM inspections WHERE id = ?", (inspection_id,)).fetchone()
         return None if row is None else str(row["hash"])

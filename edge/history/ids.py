@@ -1,4 +1,4 @@
-"""Ids that are never given twice and leave no hole, also after `kill -9` and after a power cut.
+"""The ids of inspections: never given twice, without a hole, also after `kill -9` and after a power cut.
 
 docs/decisions/0002-ids-without-holes.md says why it is done in two ways at once.
 """
@@ -30,7 +30,9 @@ class Ids:
     """
 
     def __init__(self, events: EventLog, run_dir: Path, boot_id: str | None = None) -> None:
-        """boot_id: another one makes the note of the run before worth nothing; default is this machine's."""
+        """Write the missing rows of an earlier run, and reserve ids.
+
+        boot_id: a note in run_dir with another one is worth nothing; default is this machine's."""
         self._events = events
         boot_id = BOOT_ID.read_text(encoding="ascii").strip() if boot_id is None else boot_id
         self._owner = f"{boot_id} {events.head().history}"

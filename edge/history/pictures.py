@@ -29,11 +29,11 @@ class PictureStore:
     """The folder images_dir with a limit in bytes and a reserve of free space.
 
     The oldest OK parts' pictures go first, then the oldest others'; an OK part's never push out another's.
-    Counted as it grows, scanned only once.
+    The folder is scanned once, and then counted as it grows.
     """
 
     def __init__(self, folder: Path, max_bytes: int, keep_free_bytes: int = 0) -> None:
-        """keep_free_bytes: the space that must stay free on the folder's disk, for rows and for the system."""
+        """Set the limits; keep_free_bytes must stay free on the folder's disk, for rows and for the system."""
         self.bytes = 0
         self._folder = folder
         self._max_bytes = max_bytes

@@ -22,7 +22,7 @@ class Driven(Protocol):
     """Output lines; each is inactive from the request on."""
 
     def set(self, active: Sequence[int]) -> None:
-        """These lines active, all others inactive, in one step. Raises LineError."""
+        """Make these lines active and all others inactive, in one step. Raises LineError."""
 
     def close(self) -> None:
         """Let go of the lines."""
@@ -32,7 +32,7 @@ class Watched(Protocol):
     """One input line."""
 
     def wait(self, timeout_s: float) -> list[float]:
-        """Monotonic seconds of the edges since the last call; empty when none came in time. Raises LineError."""
+        """Return the monotonic seconds of the edges since the last call; empty without one in time. Raises LineError."""
 
     def close(self) -> None:
         """Let go of the line."""
@@ -51,12 +51,12 @@ class Chip(Protocol):
 
 
 def open_chip(name: str) -> Chip:
-    """`fake`, or a character device such as /dev/gpiochip0; raises ConfigError when gpiod is not installed."""
+    """Open `fake`, or a character device such as /dev/gpiochip0; raises ConfigError when gpiod is not installed."""
     return FakeChip() if name == FAKE_CHIP else GpiodChip(name)
 
 
 class FakeChip:
-    """Lines in memory. It remembers every level, and edges are made by hand."""
+    """A chip whose lines are in memory. It remembers every level, and edges are made by hand."""
 
     def __init__(self) -> None:
         self.name = FAKE_CHIP
@@ -73,10 +73,11 @@ class FakeChip:
         return FakeWatched(self.inputs[line])
 
     def edge(self, line: int, at: float | None = None) -> None:
-        """An edge of the kind that is watched for, now or at a monotonic second."""
+        """Make an edge of the kind that is watched for, now or at a monotonic second."""
         self.inputs[line].put(time.monotonic() if at is None else at)
 
     def record(self, levels: dict[int, bool]) -> None:
+        """Remember the electrical level of each line; raises LineError while the chip is broken."""
         with self._lock:
             if self.broken:
                 raise LineError(f"{self.name}: the lines cannot be set (broken); check the chip")
@@ -94,7 +95,7 @@ class FakeDriven:
         self._chip.record({line: (line in active) != self._active_low for line in self._lines})
 
     def close(self) -> None:
-        """Memory needs no letting go."""
+        """Do nothing: memory needs no letting go."""
 
 
 class FakeWatched:
@@ -110,7 +111,7 @@ class FakeWatched:
             return []
 
     def close(self) -> None:
-        """Memory needs no letting go."""
+        """Do nothing: memory needs no letting go."""
 
 
 class GpiodChip:

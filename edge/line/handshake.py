@@ -40,7 +40,7 @@ class Write(Enum):
 
 
 class Handshake:
-    """The station's half. Not thread-safe: whoever shares it locks it."""
+    """The station's half of the handshake. It is not thread-safe: whoever shares it locks it."""
 
     def __init__(self) -> None:
         self._accepting = False  # the station can take a part
@@ -57,7 +57,7 @@ class Handshake:
 
     @property
     def ready(self) -> bool:
-        """A rising edge of TRIGGER would be accepted."""
+        """True when a rising edge of TRIGGER would be accepted."""
         idle = not (self._busy or self._valid)
         return self._accepting and idle and not (self._trigger or self._results_ack)
 

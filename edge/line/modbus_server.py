@@ -28,14 +28,14 @@ BEAT_S = 0.2  # the heartbeat counts at most so often
 
 
 class Coil(IntEnum):
-    """Written by the PLC."""
+    """The coils, which the PLC writes."""
 
     TRIGGER = 0
     RESULTS_ACK = 1
 
 
 class Bit(IntEnum):
-    """Discrete inputs, and the bits of the input register STATUS."""
+    """The discrete inputs, which are also the bits of the input register STATUS."""
 
     READY = 0
     BUSY = 1
@@ -46,7 +46,7 @@ class Bit(IntEnum):
 
 
 class Input(IntEnum):
-    """Input registers."""
+    """The input registers."""
 
     STATUS = 0
     VERDICT = 1
@@ -60,7 +60,7 @@ class Input(IntEnum):
 
 
 class Holding(IntEnum):
-    """Holding registers."""
+    """The holding registers."""
 
     RECIPE_SELECT = 0
 
@@ -69,10 +69,10 @@ WRITE_COILS = (5, 15)
 
 
 class ModbusServer:
-    """Serves one handshake to any number of clients. Registers change in memory, at once."""
+    """A server that shows one handshake to any number of clients. Registers change in memory, at once."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Listens when it returns; raises LineError when it cannot."""
+        """Start the server, which listens when this returns; raises LineError when it cannot."""
         self.address = f"{host}:{port}"
         self.recipe_active = 0
         self._host, self._port = host, port
@@ -91,22 +91,24 @@ class ModbusServer:
         self._start()
 
     def on_trigger(self, accept: Callable[[], bool], refused: Callable[[], None]) -> None:
-        """Called in the server's thread: accept for an edge that the handshake allows, refused for any other.
+        """Set the calls of the server's thread: accept for an edge that the handshake allows, refused for any other.
 
         accept counts for itself what it does not accept.
         """
         self._accept, self._refused = accept, refused
 
     def begin(self) -> None:
+        """Show that a part is being judged."""
         with self._lock:
             self._handshake.begin()
 
     def accept(self) -> None:
+        """Show that the next part can be taken."""
         with self._lock:
             self._handshake.accept()
 
     def result(self, inspection: Inspection, until: float = inf) -> float:
-        """Returns when it was set, monotonic s; after `until` no PLC ever reads it but as ERROR."""
+        """Show a result, and return when it was set, monotonic s; after `until` a PLC reads it only as ERROR."""
         with self._lock:
             self._handshake.result(inspection)
             set_at = time.monotonic()
@@ -115,11 +117,12 @@ class ModbusServer:
             return set_at
 
     def safe(self) -> None:
+        """Release nothing: a result that is out becomes ERROR."""
         with self._lock:
             self._handshake.safe()
 
     def beat(self, overruns: int) -> None:
-        """The inspection loop goes round; overruns is the station's total."""
+        """Note that the inspection loop goes round; overruns is the station's total."""
         now = time.monotonic()
         with self._lock:
             self._handshake.overruns_are(overruns)
@@ -128,16 +131,17 @@ class ModbusServer:
                 self._beaten_at = now
 
     def take_recipe(self) -> int | None:
-        """The recipe that a PLC wrote since the last call; None when it wrote none."""
+        """Return the recipe that a PLC wrote since the last call; None when it wrote none."""
         with self._lock:
             wanted, self._recipe_wanted = self._recipe_wanted, None
             return wanted
 
     def check(self) -> None:
+        """Raise WorkerError when the server's thread is dead."""
         self._worker.check()
 
     def close(self) -> None:
-        """Not ready, nothing released; then every connection ends."""
+        """Be not ready and release nothing; then end every connection."""
         with self._lock:
             self._handshake.stop()
         if self._worker.is_alive():
@@ -172,7 +176,7 @@ class ModbusServer:
         server.close()
 
     def _device(self) -> SimDevice:
-        """Device id 0 answers to every unit id."""
+        """Return the device with id 0, which answers to every unit id."""
         bits = [SimData(0, values=[False] * 16, datatype=DataType.BITS)]
         inputs = [SimData(0, values=[0] * len(Input), datatype=DataType.REGISTERS)]
         holding = [SimData(0, values=[0] * len(Holding), datatype=DataType.REGISTERS)]
@@ -181,7 +185,7 @@ class ModbusServer:
     async def _access(
         self, function: int, _start: int, address: int, _count: int, registers: list[int], values: list[Any] | None
     ) -> ExcCodes | None:
-        """Called by pymodbus before each read and write."""
+        """Fill or take registers; pymodbus calls this before each read and write."""
         with self._lock:
             if values is None:
                 self._fill(function, registers)

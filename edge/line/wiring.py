@@ -1,4 +1,4 @@
-"""station.toml -> what triggers a station, and what it tells. Nothing is decided here."""
+"""The line of a station, opened as station.toml says. Nothing is decided here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from edge.line.triggers.software import SoftwareTrigger
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The wires of one station; the caller closes it."""
+    """The trigger and the outputs of one station; the caller closes it."""
 
     trigger: Trigger
     outputs: Sequence[Output]
@@ -44,7 +44,7 @@ class Line:
             output.check()
 
     def close(self) -> None:
-        """Every output safe and closed, even when one of them fails at it; then the trigger."""
+        """Make every output safe and close it, even when one of them fails; then close the trigger."""
         with ExitStack() as stack:
             stack.callback(self.trigger.close)
             for output in self.outputs:

@@ -1,4 +1,4 @@
-"""A report: messages handed over in microseconds, stored by one thread, delivered by another.
+"""The delivery of messages: handed over in microseconds, stored by one thread, delivered by another.
 
 MQTT and webhook differ only in their Carrier.
 """
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Carrier(Protocol):
-    """One way to a receiver; run by a thread of its own."""
+    """One way to a receiver, which a thread of its own runs."""
 
     name: str  # for health and log, e.g. "mqtt broker.local:8883"
     thread: str
@@ -42,7 +42,7 @@ class Carrier(Protocol):
 
 
 class Mail:
-    """What a carrier delivers, and what it says of it."""
+    """The messages that a carrier delivers, and the carrier's account of the receiver."""
 
     def __init__(self, name: str, outbox: Outbox) -> None:
         self.name = name
@@ -54,18 +54,18 @@ class Mail:
         self.fault: str | None = "not connected yet"
 
     def wait(self, timeout_s: float) -> None:
-        """Until there is a message to deliver, the output closes, or the time is over."""
+        """Wait until there is a message to deliver, the output closes, or the time is over."""
         with self.stored:
             self.stored.wait_for(lambda: self.outbox.waiting() or self.closing.is_set(), timeout_s)
 
     def up(self) -> None:
-        """The receiver takes messages."""
+        """Note that the receiver takes messages."""
         if self.fault is not None:
             log.info("%s: connected, %d messages wait", self.name, self.outbox.waiting())
         self.fault = None
 
     def down(self, why: str) -> None:
-        """The receiver takes none; they wait."""
+        """Note that the receiver takes no messages, and the cause; they wait."""
         if self.fault != why:
             log.warning("%s: down: %s", self.name, why)
         self.fault = why
@@ -91,7 +91,7 @@ class Delivery(Output):
         self._mail.status = "inspecting"
 
     def show(self, inspection: Inspection, until: float = inf) -> float:
-        """Hand one message over; never waits. It tells what stands in the end, so `until` is nothing to it."""
+        """Hand one message over; never waits. It tells the verdict that stands in the end, so `until` is not used."""
         self._last += 1
         self._handed.put(message(self._station, inspection))
         return time.monotonic()
@@ -135,11 +135,11 @@ class Delivery(Output):
         self._mail.outbox.close()
 
     def _unstored(self) -> int:
-        """Messages in memory: in the queue, or in the hand of the thread that stores them."""
+        """Return how many messages are in memory: in the queue, or taken from it and not stored yet."""
         return self._last - self._mail.outbox.last
 
     def _deliver(self) -> None:
-        """Again and again, with a pause that doubles for as long as the receiver is away."""
+        """Run the carrier again and again, with a pause that doubles for as long as the receiver is away."""
         pause_s = SHORTEST_PAUSE_S
         while not self._mail.closing.is_set():
             try:
@@ -164,7 +164,7 @@ class Delivery(Output):
                 self._store(batch)
 
     def _store(self, batch: list[bytes]) -> None:
-        """Until the disk takes it, or until the end."""
+        """Store the messages: try again until the disk takes them, or until the output has to end."""
         closing, give_up = self._mail.closing, None
         while True:
             try:

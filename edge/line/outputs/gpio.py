@@ -1,4 +1,4 @@
-"""The line told through GPIO: one pulse a part, on the line of its verdict."""
+"""The output through GPIO: each part gives one pulse on the line of its verdict."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ THREAD = "gpio-pulse"
 
 
 class GpioOutput(Output):
-    """Shutdown value: every line inactive, or with safe = "error" the ERROR line active."""
+    """An output on GPIO lines. Shutdown value: every line inactive, or with safe = "error" the ERROR line active."""
 
     def __init__(self, chip: Chip, config: GpioOutputConfig) -> None:
-        """Raises LineError when a line cannot be had."""
+        """Ask for the lines and make them safe; raises LineError when a line cannot be had."""
         self._lines = {Verdict.OK: config.ok_line, Verdict.NG: config.ng_line, Verdict.ERROR: config.error_line}
         self._pulse_s = config.pulse_ms / 1e3
         held = config.error_line if config.safe == "error" else None
@@ -34,7 +34,7 @@ class GpioOutput(Output):
         self._worker.start()
 
     def show(self, inspection: Inspection, until: float = inf) -> float:
-        """The pulse begins before this returns, unless it would be late; one that still ran is cut short."""
+        """Begin the pulse before this returns, unless it would be late; cut short a pulse that still runs."""
         line = self._lines[inspection.verdict]
         self.told += 1
         with self._changed:

@@ -10,7 +10,7 @@ VERSION = 1
 
 
 def message(station: str, inspection: Inspection) -> bytes:
-    """UTF-8 JSON without a newline. `id` is the same however often it is sent: receivers drop what they have."""
+    """Return UTF-8 JSON without a newline. A repeated message has the same `id`, so that its receiver can drop it."""
     fields = {
         "version": VERSION,
         "id": f"{station}:{inspection.id}",

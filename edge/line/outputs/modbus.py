@@ -1,4 +1,4 @@
-"""The line told through Modbus TCP: registers in memory, set at once, read by any number of PLCs."""
+"""The output through Modbus TCP: registers in memory, set at once, read by any number of PLCs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge.line.outputs import Output
 
 
 class ModbusOutput(Output):
-    """The station's half of the handshake in docs/io.md. Shutdown value: not ready, RELEASE 0, connections closed."""
+    """An output to PLCs by the handshake of docs/io.md. Shutdown value: not ready, RELEASE 0, connections closed."""
 
     def __init__(self, server: ModbusServer) -> None:
         self.name = f"modbus {server.address}"

@@ -1,4 +1,4 @@
-"""Each inspection as an MQTT message with QoS 1: at least once, in order, recognisable when it comes twice."""
+"""The delivery by MQTT with QoS 1: each inspection at least once, in order, recognisable when it comes twice."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ GOODBYE_S = 2.0
 
 
 class MqttCarrier:
-    """The station's status is a retained topic, which says `stopped` at the end, or `lost` by last will."""
+    """The carrier to a broker. A retained topic has the status: `stopped` at the end, or `lost` by last will."""
 
     thread = THREAD
     longest_pause_s = 10.0
     leaves_within_s = 2 * GOODBYE_S + 5.0
 
     def __init__(self, config: MqttOutputConfig, station: str) -> None:
-        """Raises OutputError when the password or a certificate cannot be used."""
+        """Read the password and the certificates; raises OutputError when one cannot be used."""
         self._config = config
         self._topic = config.topic or f"linewatch/{topic_level(station)}"
         self._port = config.port or (8883 if config.tls else 1883)
@@ -52,7 +52,7 @@ class MqttCarrier:
             session.drop()
 
     def _client(self) -> paho.Client:
-        """A fresh one for each connection: what was on its way is read from the outbox again."""
+        """Return a fresh client, one for each connection: what was on its way is read from the outbox again."""
         client = paho.Client(CallbackAPIVersion.VERSION2)
         if self._config.user is not None:
             client.username_pw_set(self._config.user, self._password)
@@ -79,7 +79,7 @@ class Session:
         client.will_set(f"{topic}/status", _status("lost", 0), qos=1, retain=True)
 
     def open(self, host: str, port: int, keepalive_s: int) -> None:
-        """Raises OSError or OutputError when the broker is not there, or does not let us in."""
+        """Connect; raises OSError or OutputError when the broker is not there, or refuses."""
         self._client.connect(host, port, keepalive_s)
         give_up = time.monotonic() + 10.0
         while self._answer is None:
@@ -106,7 +106,7 @@ class Session:
             self._on_the_way[told.mid] = self._sent = number
 
     def say(self) -> None:
-        """The retained status, when it changed."""
+        """Publish the retained status when it changed."""
         state, overruns, now = self._mail.status, self._mail.overruns, time.monotonic()
         changed = self._said is None or self._said[0] != state
         if changed or (self._said != (state, overruns) and now - self._said_at >= STATUS_S):
@@ -152,7 +152,7 @@ class Session:
 
 
 def topic_level(station: str) -> str:
-    """A station's name as one level of a topic."""
+    """Return a station's name as one level of a topic."""
     return "".join("_" if letter in "+#/ \0" else letter for letter in station)
 
 

@@ -1,4 +1,4 @@
-"""Messages on the disk, in order, until their receiver has them; whole after kill -9 or a power cut.
+"""The messages on the disk, in order, until their receiver has them; whole after kill -9 or a power cut.
 
 An earlier version kept them in text files in the same folder. Opening the outbox takes over what waits in them.
 """
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """One folder, one receiver. Safe to use from two threads: one puts, one reads and acknowledges.
+    """The outbox of one receiver, in one folder. Safe to use from two threads: one puts, one reads and acknowledges.
 
     The table holds what is not acknowledged, and always the last message. A message that the disk altered is passed
     over. A damaged file is set aside and named in the log; its messages are lost, and the outbox goes on without them.

@@ -1,4 +1,4 @@
-"""Each inspection as a signed POST, one after the other, again and again until it is answered with 2xx."""
+"""The delivery by webhook: each inspection as a signed POST, repeated until the receiver answers with 2xx."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MIN_SECRET_BYTES = 16
 
 
 class WebhookCarrier:
-    """One POST after the other; the receiver hears of parts only, not of the station's status."""
+    """The carrier to an HTTP receiver, one POST after the other. It tells of parts, not of the station's status."""
 
     thread = THREAD
     longest_pause_s = 30.0
 
     def __init__(self, config: WebhookOutputConfig) -> None:
-        """Raises OutputError when the secret cannot be used."""
+        """Read the secret; raises OutputError when it cannot be used."""
         self._config = config
         self._secret = _secret(config)
         self._open = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({})).open
@@ -66,7 +66,7 @@ class WebhookCarrier:
 
 
 def signature(secret: bytes, sent_at: str, body: bytes) -> str:
-    """What the receiver computes too, and compares: HMAC-SHA256 (RFC 2104) over the timestamp, a dot and the body."""
+    """Return the HMAC-SHA256 (RFC 2104) over the timestamp, a dot and the body; the receiver computes the same."""
     return "sha256=" + hmac.new(secret, sent_at.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
@@ -81,7 +81,7 @@ def _secret(config: WebhookOutputConfig) -> bytes:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A receiver that moved is a fault to be seen, not a place to send signed reports to."""
+    """A handler that follows no redirect: signed messages go to the configured address only."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str

@@ -1,4 +1,4 @@
-"""The Trigger port: what says that a part is in view. One module per kind of trigger."""
+"""The Trigger port: it says that a part is in view. Each kind of trigger has a module."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class TriggerEvent:
 
 
 class Trigger(Protocol):
-    """Waited for by the inspection loop only. What wait() returns was accepted, and must get its inspection."""
+    """A source of triggers, used by the inspection loop only. A trigger that wait() returns must get its inspection."""
 
     @property
     def overruns(self) -> int:
-        """Triggers that came while a part was being judged, and so got no verdict."""
+        """The number of triggers that came while a part was being judged, and so got no verdict."""
 
     def open(self) -> None:
-        """Accept triggers: the loop begins."""
+        """Accept triggers from now on; the loop calls this when it begins."""
 
     def wait(self, timeout_s: float) -> TriggerEvent | None:
-        """The next trigger, or None when none came within timeout_s. Until finish(), others are overruns."""
+        """Return the next trigger, or None when none came within timeout_s. Until finish(), others are overruns."""
 
     def finish(self, inspection: Inspection) -> None:
-        """The outputs are set: answer whoever triggered, and accept the next trigger."""
+        """Answer whoever triggered, and accept the next trigger; the outputs are set."""
 
     def check(self) -> None:
         """Raise WorkerError when a thread that listens for triggers is dead."""
@@ -39,4 +39,4 @@ class Trigger(Protocol):
         """Accept no more, and let go of the device; one that was accepted can still be waited for."""
 
     def describe(self) -> str:
-        """One line for a person."""
+        """Return one line that names the trigger to a person."""

@@ -1,4 +1,4 @@
-"""Inspect at a steady rate, whatever is in view."""
+"""The trigger at a steady rate, whatever is in view."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge.line.triggers import TriggerEvent
 
 
 class FreeRun:
-    """Ticks on a fixed grid, so that delays do not add up; a tick missed altogether is counted, never made up for."""
+    """A trigger on a fixed grid, so that delays do not add up; a missed tick is counted, never made up for."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class FreeRun:
         self._closed = False
 
     def open(self) -> None:
-        """The grid begins with the first wait."""
+        """Do nothing: the grid begins with the first wait."""
 
     def wait(self, timeout_s: float) -> TriggerEvent | None:
         if self._closed:
@@ -48,10 +48,10 @@ class FreeRun:
         return TriggerEvent(f"free-run-{self._count}", now)
 
     def finish(self, inspection: Inspection) -> None:
-        """Nobody waits for the verdict of a tick."""
+        """Do nothing: nobody waits for the verdict of a tick."""
 
     def check(self) -> None:
-        """No thread that could die."""
+        """Do nothing: there is no thread that could die."""
 
     def close(self) -> None:
         self._closed = True

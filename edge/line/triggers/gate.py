@@ -1,4 +1,4 @@
-"""Where triggers from any thread meet the inspection loop: one part at a time, none queued."""
+"""The gate between triggers from any thread and the inspection loop: one part at a time, none queued."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge.line.triggers import TriggerEvent
 
 
 class Gate:
-    """Accepts one trigger, hands it over at once, and refuses all others until its part is judged."""
+    """A gate that accepts one trigger, hands it over at once, and refuses all others until its part is judged."""
 
     def __init__(self) -> None:
         self.overruns = 0
@@ -24,12 +24,12 @@ class Gate:
         self._count = 0
 
     def open(self) -> None:
-        """From now on somebody judges what is accepted."""
+        """Accept triggers from now on: somebody judges their parts."""
         with self._changed:
             self._open = True
 
     def offer(self, kind: str, at: float | None = None) -> Future[Inspection] | None:
-        """A trigger of now, or of the monotonic second `at`: its verdict to come, or None for an overrun."""
+        """Offer a trigger of now, or of the monotonic second `at`; return its verdict to come, None for an overrun."""
         with self._changed:
             if not self._open or self._verdict is not None:
                 self.overruns += 1
@@ -41,18 +41,19 @@ class Gate:
             return self._verdict
 
     def refuse(self) -> None:
-        """An overrun that a source found by itself."""
+        """Count an overrun that a source found by itself."""
         with self._changed:
             self.overruns += 1
 
     def wait(self, timeout_s: float) -> TriggerEvent | None:
-        """The accepted trigger, within microseconds of the offer."""
+        """Return the accepted trigger, within microseconds of the offer."""
         with self._changed:
             self._changed.wait_for(lambda: self._pending is not None, timeout_s)
             event, self._pending = self._pending, None
             return event
 
     def finish(self, inspection: Inspection) -> None:
+        """Answer whoever triggered, and accept the next trigger."""
         with self._changed:
             verdict, self._verdict = self._verdict, None
         if verdict is not None:
@@ -74,7 +75,7 @@ class Source(Protocol):
         """Offer no more; called once."""
 
     def describe(self) -> str:
-        """One line for a person."""
+        """Return one line that names the source to a person."""
 
 
 class GatedTrigger:
@@ -103,7 +104,7 @@ class GatedTrigger:
             source.check()
 
     def close(self) -> None:
-        """A second time does nothing."""
+        """Close the gate and its sources; a second call does nothing."""
         self._gate.close()
         if not self._closed:
             self._closed = True

@@ -1,4 +1,4 @@
-"""Triggers from a GPIO line, e.g. a light barrier."""
+"""The trigger on a GPIO line, e.g. of a light barrier."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ WAIT_S = 0.2  # how soon close() is noticed
 
 
 class Debounce:
-    """Lets the first edge through at once, and none that follows another one within the window."""
+    """A filter that lets the first edge through at once, and no edge that follows another within the window."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
         self._last: float | None = None
 
     def passes(self, at: float) -> bool:
-        """at: seconds, never going back."""
+        """Return True when an edge is no bounce; at: its time in seconds, never going back."""
         bounce = self._last is not None and at - self._last < self._window_s
         self._last = at
         return not bounce
 
 
 class GpioTrigger:
-    """Offers one trigger for each edge; its time is the kernel's, so that waiting for a thread costs no accuracy."""
+    """A source that offers one trigger for each edge, with the kernel's time, which no waiting thread makes late."""
 
     def __init__(self, gate: Gate, chip: Chip, line: int, edge: SignalEdge, debounce_ms: float) -> None:
         self._gate = gate

@@ -1,4 +1,4 @@
-"""Triggers from a PLC: the rising edge of the coil TRIGGER, as far as the handshake allows it."""
+"""The trigger from a PLC: each rising edge of the coil TRIGGER that the handshake allows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from edge.line.triggers.gate import Gate
 
 
 class ModbusTrigger:
-    """Offers one trigger for each edge; an edge that comes too early is refused by the handshake itself."""
+    """A source that offers one trigger for each edge; the handshake itself refuses an edge that comes too early."""
 
     def __init__(self, gate: Gate, server: ModbusServer) -> None:
         self._server = server
@@ -17,7 +17,7 @@ class ModbusTrigger:
         self._server.check()
 
     def close(self) -> None:
-        """The server belongs to the output."""
+        """Do nothing: the server belongs to the output."""
 
     def describe(self) -> str:
         return f"Modbus coil on {self._server.address}"

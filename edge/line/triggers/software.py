@@ -1,4 +1,4 @@
-"""Triggers from the page, or from a program that asks it."""
+"""The trigger from the page, or from a program that asks the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THREAD = "software-trigger"
 
 
 class SoftwareTrigger:
-    """Offers one trigger for each connection to the socket in run_dir."""
+    """A source that offers one trigger for each connection to the socket in run_dir."""
 
     def __init__(self, gate: Gate, run_dir: Path) -> None:
         self._gate = gate
