@@ -21,11 +21,6 @@ STAGES = {
     "quantize": ("train.stages.quantize", "network -> INT8 ONNX and OpenVINO IR, parity proven"),
     "calibrate": ("train.stages.calibrate", "held-out goods -> threshold and defect probability"),
     "evaluate": ("train.stages.evaluate", "test images -> measures, FP32 and INT8"),
-    "profile": ("train.int8.compiled", "where the time of an inference goes, node by node"),
-    "yardstick": (
-        "train.stages.yardstick",
-        "the INT8 file beside the one NNCF makes of the same graph (development only)",
-    ),
     "report": ("train.stages.report", "measures and pictures -> one HTML page"),
     "pack": ("train.stages.pack", "run -> bundle"),
     "all": ("train.stages.all", "the whole chain"),

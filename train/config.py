@@ -13,11 +13,11 @@ from edge.inference.preprocess import Crop
 from train import TrainError
 
 
-class RecipeError(TrainError):
+class TrainConfigError(TrainError):
     """A recipe that cannot be used."""
 
 
-class Recipe(BaseModel):
+class TrainConfig(BaseModel):
     """One product's settings; train/configs/*.toml hold examples with the result to expect."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +59,7 @@ class Recipe(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
-    def _one_size(self) -> Recipe:
+    def _one_size(self) -> TrainConfig:
         if self.native and self.side is not None:
             raise ValueError("side and native = true are two sizes; leave one out")
         return self
@@ -88,33 +88,33 @@ OPTIONS: dict[str, type] = {
 SWITCHES = ("native", "artificial", "flips", "mixing")
 
 
-def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """--config FILE and one option for each of the recipe's common keys."""
     parser.add_argument("--config", type=Path, help="a recipe (train/configs/*.toml)")
     for key, kind in OPTIONS.items():
-        default = Recipe.model_fields[key].default
+        default = TrainConfig.model_fields[key].default
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, help=f"default {default}")
     for key in SWITCHES:
-        default = Recipe.model_fields[key].default
+        default = TrainConfig.model_fields[key].default
         parser.add_argument(f"--{key}", action=argparse.BooleanOptionalAction, help=f"default {default}")
     parser.add_argument("--unfreeze", choices=("none", "upper", "all"), help="default upper")
 
 
-def recipe_from(args: argparse.Namespace) -> Recipe:
-    """The recipe of a parsed command line: defaults, then --config, then single options. Raises RecipeError."""
+def config_from(args: argparse.Namespace) -> TrainConfig:
+    """The recipe of a parsed command line: defaults, then --config, then single options. Raises TrainConfigError."""
     data: dict[str, Any] = {}
     if args.config is not None:
         try:
             data = tomllib.loads(args.config.read_text(encoding="utf-8"))
         except OSError as error:
-            raise RecipeError(f"{args.config}: cannot be read ({error.strerror})") from None
+            raise TrainConfigError(f"{args.config}: cannot be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{args.config}: not valid TOML: {error}") from None
+            raise TrainConfigError(f"{args.config}: not valid TOML: {error}") from None
     keys = (*OPTIONS, *SWITCHES, "unfreeze")
     data |= {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     try:
-        return Recipe.model_validate(data)
+        return TrainConfig.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"recipe: {key}: {first['msg']} (got {first['input']!r})") from None
+        raise TrainConfigError(f"recipe: {key}: {first['msg']} (got {first['input']!r})") from None

@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 from edge.inference.preprocess import InputSpec
 from train import TrainError
-from train.config import Recipe
+from train.config import TrainConfig
 
 HEADS = "heads.json"  # epochs of what was trained by gradient; absent where nothing was
 Item = TypeVar("Item")
 _RECORDED = ("torch", "timm", "neural_compressor", "onnx", "openvino", "onnxruntime", "numpy")
 
 
-class WorkError(TrainError):
+class RunError(TrainError):
     """A stage was called before the stage it needs."""
 
 
@@ -32,7 +32,7 @@ class FitReport(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: Recipe
+    recipe: TrainConfig
     data: Path
     dataset_sha256: str
     input: InputSpec
@@ -55,7 +55,7 @@ class FitReport(BaseModel):
         return tuple(name for names in named for name in names)
 
 
-class Work:
+class Run:
     """Paths inside a run's folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -65,10 +65,10 @@ class Work:
         return self.folder / name
 
     def need(self, name: str, stage: str) -> Path:
-        """The path of an artefact; raises WorkError naming the stage that makes it."""
+        """The path of an artefact; raises RunError naming the stage that makes it."""
         path = self.folder / name
         if not path.is_file():
-            raise WorkError(f"{path}: missing; run `python -m train {stage}` with the same --work first")
+            raise RunError(f"{path}: missing; run `python -m train {stage}` with the same --work first")
         return path
 
     def fit_report(self) -> FitReport:
@@ -76,7 +76,7 @@ class Work:
         try:
             return FitReport.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise WorkError(f"{path}: {error.errors()[0]['msg']}; run `python -m train fit` again") from None
+            raise RunError(f"{path}: {error.errors()[0]['msg']}; run `python -m train fit` again") from None
 
     def write_report(self, name: str, facts: dict[str, Any]) -> None:
         (self.folder / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -86,7 +86,7 @@ class Work:
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
         except ValueError as error:
-            raise WorkError(f"{path}: is damaged ({error}); run `python -m train {stage}` again") from None
+            raise RunError(f"{path}: is damaged ({error}); run `python -m train {stage}` again") from None
 
 
 def rank() -> int:

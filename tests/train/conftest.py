@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from edge.inference.preprocess import InputSpec
 from tests.tiny import SIZE, bad_image, good_image, write_tiny_model
-from train.config import Recipe
+from train.config import TrainConfig
 from train.data.dataset import dataset_sha256, read_dataset
-from train.run import FitReport, Work
+from train.run import FitReport, Run
 from train.stages.calibrate import calibrate
 
 KINDS = {"train/good": 30, "test/good": 8, "test/spot": 6, "test/dark": 10}
@@ -62,15 +62,15 @@ def _tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny_run(_tiny_run: Path, tmp_path: Path) -> Work:
+def tiny_run(_tiny_run: Path, tmp_path: Path) -> Run:
     """A run with its own data, calibrated: 20 goods fitted, 10 held out, 6 defects for validation; may be damaged."""
     root = tmp_path / "work"
     shutil.copytree(_tiny_run, root)
     goods = [f"train/good/{index:02d}.png" for index in range(KINDS["train/good"])]
     data = root / "photos"
-    work = Work(root / "runs/tiny")
+    work = Run(root / "runs/tiny")
     report = FitReport(
-        recipe=Recipe(alpha=0.1),
+        recipe=TrainConfig(alpha=0.1),
         data=data,
         dataset_sha256=dataset_sha256(read_dataset(data)),
         input=InputSpec(width=SIZE, height=SIZE),

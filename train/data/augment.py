@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 
 from edge.core.types import Image
-from train.config import Recipe
+from train.config import TrainConfig
 
 NOISE = 6.0  # grey levels, standard deviation of the strongest
 
@@ -21,7 +21,7 @@ NOISE = 6.0  # grey levels, standard deviation of the strongest
 class Augment:
     """(H, W, 3) uint8 RGB and (H, W) float32 mask 0..1 -> (3, H, W) float 0..255 and (1, H, W) float."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: TrainConfig) -> None:
         flips = [v2.RandomHorizontalFlip(0.5), v2.RandomVerticalFlip(0.5)] if recipe.flips else []
         moved = v2.RandomAffine(
             8, translate=(0.06, 0.06), scale=(0.85, 1.15), shear=4, interpolation=InterpolationMode.BILINEAR

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from edge.core.types import Image
 from edge.inference.preprocess import InputSpec, inspected_box, load_image, prepare
-from train.config import Recipe
+from train.config import TrainConfig
 from train.data.anomalies import MARKED, add_anomaly, transplant
 from train.data.augment import Augment
 from train.data.dataset import GOOD, Sample, load_mask
@@ -57,7 +57,12 @@ class Draws(TorchDataset[Example]):
     """The examples of one epoch: number i is the same whichever process draws it, and after a resumption too."""
 
     def __init__(
-        self, photos: Photos, goods: Sequence[Sample], defects: Sequence[Sample], types: Sequence[str], recipe: Recipe
+        self,
+        photos: Photos,
+        goods: Sequence[Sample],
+        defects: Sequence[Sample],
+        types: Sequence[str],
+        recipe: TrainConfig,
     ) -> None:
         self._photos, self._goods, self._recipe = photos, goods, recipe
         names = types or sorted({sample.label for sample in defects})  # a single kind of defect has no name to learn
@@ -132,7 +137,7 @@ def _any(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
 
 
 def validation_examples(
-    photos: Photos, samples: Sequence[Sample], types: Sequence[str], recipe: Recipe
+    photos: Photos, samples: Sequence[Sample], types: Sequence[str], recipe: TrainConfig
 ) -> list[Example]:
     """Every sample as it is, and where too few are defective each good one with an artificial defect as well."""
     rng = np.random.default_rng([recipe.seed, 7])

@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
-import math
-import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +18,11 @@ from numpy.typing import NDArray
 
 from edge.inference.preprocess import IMAGE_SUFFIXES, image_files
 from train import TrainError
-from train.data.parts import GROUPS_FILE, PartError, part_keys, read_groups
 
 GOOD = "good"
 MASK_ENDING = "_mask.png"
 MIN_GOOD = 20
+GROUPS_FILE = "groups.csv"  # columns file,group
 
 
 class DataError(TrainError):
@@ -59,7 +57,7 @@ class Dataset:
 def read_dataset(root: Path) -> Dataset:
     """List a folder in MVTec layout without decoding anything.
 
-    Raises DataError when the folder or its train/good is missing or empty, PartError when groups.csv is not usable.
+    Raises DataError when the folder or its train/good is missing or empty, DataError when groups.csv is not usable.
     """
     dataset = scan_dataset(root)
     if not dataset.train_good:
@@ -105,6 +103,27 @@ def label_folders(folder: Path) -> list[Path]:
 def images_in(folder: Path) -> list[Path]:
     """The image files directly in a folder; none when there is no such folder."""
     return [path for path in image_files(folder) if path.is_file()] if folder.is_dir() else []
+
+
+def read_groups(root: Path) -> dict[str, str]:
+    """groups.csv as {file relative to the root: group}; empty when there is none. Raises DataError."""
+    path = root / GROUPS_FILE
+    if not path.exists():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream)
+            if not {"file", "group"} <= set(rows.fieldnames or ()):
+                raise DataError(f"{path}: the first line must be file,group")
+            groups = {row["file"]: row["group"] for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a CSV table ({error})") from error
+    for file, group in groups.items():
+        if not file or not group:
+            raise DataError(f"{path}: a line lacks its file or its group (file {file!r}, group {group!r})")
+        if not (root / file).is_file():
+            raise DataError(f"{path}: names {file}, which does not exist; paths are relative to {root}")
+    return groups
 
 
 def _samples(root: Path, folder: Path, groups: Mapping[str, str]) -> list[Sample]:
@@ -157,47 +176,3 @@ def dataset_sha256(dataset: Dataset) -> str:
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         digest.update(f"{name}\0{content}\n".encode())
     return digest.hexdigest()
-
-
-def split_goods(
-    samples: Sequence[Sample],
-    holdout_share: float,
-    seed: int,
-    group_regex: str | None = None,
-    group_gap: int = 0,
-) -> tuple[list[Sample], list[Sample]]:
-    """Split into (fit, holdout), each in the order given; all images of one part go to one side.
-
-    The part is told by groups.csv or by the rule (train.data.parts.part_keys); without either, every image is a part.
-    Parts are drawn at random until the holdout has at least its share of the images; one part at least stays on
-    each side. Raises DataError when the share is not between 0 and 1 or there are fewer than two parts.
-    """
-    if not 0 < holdout_share < 1:
-        raise DataError(f"the holdout share is {holdout_share}; it must lie between 0 and 1")
-    parts = part_names(samples, group_regex, group_gap)
-    sizes = Counter(parts)
-    if len(sizes) < 2:
-        raise DataError(f"{len(samples)} good images show {len(sizes)} part; holding some out needs at least 2 parts")
-    order = sorted(sizes)
-    random.Random(seed).shuffle(order)
-    wanted = math.ceil(holdout_share * len(samples) - 1e-9)
-    held: set[str] = set()
-    taken = 0
-    for part in order[:-1]:
-        if taken >= wanted:
-            break
-        held.add(part)
-        taken += sizes[part]
-    paired = list(zip(samples, parts, strict=True))
-    return [s for s, part in paired if part not in held], [s for s, part in paired if part in held]
-
-
-def part_names(samples: Sequence[Sample], group_regex: str | None = None, group_gap: int = 0) -> list[str]:
-    """The physical part each image shows: by groups.csv, by the rule, or every image its own."""
-    if group_regex is None:
-        if group_gap:
-            raise PartError("group_gap is set without group_regex; say which number of the name it compares")
-        return [f"file {s.path}" if s.part is None else f"part {s.part}" for s in samples]
-    if any(sample.part is not None for sample in samples):
-        raise PartError(f"{GROUPS_FILE} and group_regex both tell the parts; keep one of them")
-    return part_keys([sample.path for sample in samples], group_regex, group_gap)

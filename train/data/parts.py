@@ -7,18 +7,26 @@ a camera numbers its frames instead of the parts, a gap joins numbers at most th
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from train import TrainError
-
-GROUPS_FILE = "groups.csv"
+from train.data.dataset import GROUPS_FILE, DataError, Sample
 
 
-class PartError(TrainError):
-    """A rule for telling parts apart does not fit the data set."""
+class PartError(DataError):
+    """A rule for telling parts apart that does not fit the names of the files."""
+
+
+def part_names(samples: Sequence[Sample], group_regex: str | None = None, group_gap: int = 0) -> list[str]:
+    """The physical part each image shows: by groups.csv, by the rule, or every image its own."""
+    if group_regex is None:
+        if group_gap:
+            raise PartError("group_gap is set without group_regex; say which number of the name it compares")
+        return [f"file {s.path}" if s.part is None else f"part {s.part}" for s in samples]
+    if any(sample.part is not None for sample in samples):
+        raise PartError(f"{GROUPS_FILE} and group_regex both tell the parts; keep one of them")
+    return part_keys([sample.path for sample in samples], group_regex, group_gap)
 
 
 def part_keys(files: Sequence[Path], group_regex: str, group_gap: int = 0) -> list[str]:
@@ -30,27 +38,6 @@ def part_keys(files: Sequence[Path], group_regex: str, group_gap: int = 0) -> li
     pattern = _compile(group_regex)
     found = [_match(pattern, file) for file in files]
     return _join(files, found, group_gap) if group_gap else [f"part {value}" for value in found]
-
-
-def read_groups(root: Path) -> dict[str, str]:
-    """groups.csv as {file relative to the root: group}; empty when there is none. Raises PartError."""
-    path = root / GROUPS_FILE
-    if not path.exists():
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
-            if not {"file", "group"} <= set(rows.fieldnames or ()):
-                raise PartError(f"{path}: the first line must be file,group")
-            groups = {row["file"]: row["group"] for row in rows}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PartError(f"{path}: cannot be read as a CSV table ({error})") from error
-    for file, group in groups.items():
-        if not file or not group:
-            raise PartError(f"{path}: a line lacks its file or its group (file {file!r}, group {group!r})")
-        if not (root / file).is_file():
-            raise PartError(f"{path}: names {file}, which does not exist; paths are relative to {root}")
-    return groups
 
 
 def _compile(group_regex: str) -> re.Pattern[str]:

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from train.config import Recipe
-from train.data.dataset import GOOD, DataError, Dataset, Sample, part_names, split_goods
+from train.config import TrainConfig
+from train.data.dataset import GOOD, DataError, Dataset, Sample
+from train.data.parts import part_names
 
 VALIDATION_GOODS = 48  # at most: enough to tell an escape from noise
 
@@ -25,8 +26,18 @@ class Split:
     # Of test/: other images of parts whose defects were trained on; measuring on them would flatter.
     left_out: tuple[Sample, ...]
 
+    @property
+    def defect_types(self) -> tuple[str, ...]:
+        """The types of defect that the classifier names; one type alone needs no name."""
+        named = sorted({sample.label for sample in self.defects})
+        return tuple(named) if len(named) > 1 else ()
 
-def split(dataset: Dataset, recipe: Recipe) -> Split:
+    def has_heads(self, recipe: TrainConfig) -> bool:
+        """Return whether there is anything to learn defects from."""
+        return bool(self.defects) or recipe.artificial
+
+
+def split(dataset: Dataset, recipe: TrainConfig) -> Split:
     """Draw the roles from the recipe's seed; raises DataError when there is too little of something."""
     goods = len(dataset.train_good)
     share = max(recipe.holdout_share, min(20 / goods, 0.25))  # 20 held-out goods, if that is no more than a quarter
@@ -44,7 +55,40 @@ def split(dataset: Dataset, recipe: Recipe) -> Split:
     return Split(tuple(fit), tuple(holdout), (*kept[:VALIDATION_GOODS], *validation), tuple(defects), left_out)
 
 
-def _drawn(test: Sequence[Sample], parts: Mapping[Sample, str], recipe: Recipe) -> list[Sample]:
+def split_goods(
+    samples: Sequence[Sample],
+    holdout_share: float,
+    seed: int,
+    group_regex: str | None = None,
+    group_gap: int = 0,
+) -> tuple[list[Sample], list[Sample]]:
+    """Split into (fit, holdout), each in the order given; all images of one part go to one side.
+
+    The part is told by groups.csv or by the rule (train.data.parts.part_keys); without either, every image is a part.
+    Parts are drawn at random until the holdout has at least its share of the images; one part at least stays on
+    each side. Raises DataError when the share is not between 0 and 1 or there are fewer than two parts.
+    """
+    if not 0 < holdout_share < 1:
+        raise DataError(f"the holdout share is {holdout_share}; it must lie between 0 and 1")
+    parts = part_names(samples, group_regex, group_gap)
+    sizes = Counter(parts)
+    if len(sizes) < 2:
+        raise DataError(f"{len(samples)} good images show {len(sizes)} part; holding some out needs at least 2 parts")
+    order = sorted(sizes)
+    random.Random(seed).shuffle(order)
+    wanted = math.ceil(holdout_share * len(samples) - 1e-9)
+    held: set[str] = set()
+    taken = 0
+    for part in order[:-1]:
+        if taken >= wanted:
+            break
+        held.add(part)
+        taken += sizes[part]
+    paired = list(zip(samples, parts, strict=True))
+    return [s for s, part in paired if part not in held], [s for s, part in paired if part in held]
+
+
+def _drawn(test: Sequence[Sample], parts: Mapping[Sample, str], recipe: TrainConfig) -> list[Sample]:
     """recipe.labelled defects of test/, alike many of every type."""
     if recipe.labelled == 0:
         return []
@@ -79,7 +123,7 @@ def _left_out(dataset: Dataset, labelled: Sequence[Sample], parts: Mapping[Sampl
 
 
 def _validation(
-    labelled: Sequence[Sample], parts: Mapping[Sample, str], recipe: Recipe
+    labelled: Sequence[Sample], parts: Mapping[Sample, str], recipe: TrainConfig
 ) -> tuple[list[Sample], list[Sample]]:
     """(to train on, to validate on): a share of every type that has at least four images, by part."""
     defects: list[Sample] = []
@@ -97,11 +141,11 @@ def _validation(
     return defects, validation
 
 
-def _part_of(samples: Sequence[Sample], recipe: Recipe) -> dict[Sample, str]:
+def _part_of(samples: Sequence[Sample], recipe: TrainConfig) -> dict[Sample, str]:
     return dict(zip(samples, part_names(samples, recipe.group_regex, recipe.group_gap), strict=True))
 
 
-def _shuffled_parts(samples: Sequence[Sample], parts: Mapping[Sample, str], recipe: Recipe) -> list[list[Sample]]:
+def _shuffled_parts(samples: Sequence[Sample], parts: Mapping[Sample, str], recipe: TrainConfig) -> list[list[Sample]]:
     """The samples by part, parts in random order."""
     found: dict[str, list[Sample]] = {}
     for sample in samples:

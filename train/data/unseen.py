@@ -7,23 +7,18 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from edge.inference.preprocess import load_image
-from train import TrainError
 from train.data.dataset import GOOD, DataError, Dataset, Sample, load_mask
 from train.run import progress
 
 DIGITS = 16  # of an image's sha256: enough to know it again
 
 
-class UnseenError(TrainError):
-    """A test set that cannot be measured on; one line for each problem."""
-
-
 def image_sha256(files: Iterable[Path]) -> list[str]:
-    """The first 16 hex digits of each file's sha256, sorted; raises UnseenError naming a file that is gone."""
+    """The first 16 hex digits of each file's sha256, sorted; raises DataError naming a file that is gone."""
     try:
         return sorted({_sha256(path) for path in files})
     except FileNotFoundError as error:
-        raise UnseenError(f"{error.filename}: was trained on and is gone; put it back, or run fit again") from None
+        raise DataError(f"{error.filename}: was trained on and is gone; put it back, or run fit again") from None
 
 
 def _sha256(path: Path) -> str:
@@ -48,7 +43,7 @@ def both_kinds(samples: Iterable[Sample]) -> bool:
 def check_masks(samples: Sequence[Sample]) -> list[Sample]:
     """Decode every mask before anything is measured; returns the samples whose mask marks nothing.
 
-    Raises UnseenError with a line for each mask that cannot be read or has another size than its image.
+    Raises DataError with a line for each mask that cannot be read or has another size than its image.
     """
     problems, empty = [], []
     for sample in progress([s for s in samples if s.mask is not None], "masks"):
@@ -58,5 +53,5 @@ def check_masks(samples: Sequence[Sample]) -> list[Sample]:
         except DataError as error:
             problems.append(str(error))
     if problems:
-        raise UnseenError("\n".join(problems))
+        raise DataError("\n".join(problems))
     return empty

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from edge.core.types import Image
 from edge.inference.preprocess import InputSpec
-from train.config import Recipe
+from train.config import TrainConfig
 from train.data.anomalies import add_anomaly
 from train.data.batches import Photos
 from train.data.dataset import GOOD
@@ -26,7 +26,7 @@ CANDIDATES = 20_000  # patches a bank is chosen from: fewer than in the end, and
 ARTIFICIAL_EACH = 4  # artificial defects on each good image kept back, where there are no labelled ones
 
 
-def contest(entries: Sequence[tuple[Recipe, InputSpec]], roles: Split) -> tuple[list[float], dict[str, Any]]:
+def contest(entries: Sequence[tuple[TrainConfig, InputSpec]], roles: Split) -> tuple[list[float], dict[str, Any]]:
     """Image AUROC of each entry on roles.validation's goods against all labelled defects, or artificial ones where
     there are none; and on how many. The hold-out and test/ have no say."""
     largest = max((spec for _, spec in entries), key=lambda spec: spec.width * spec.height)
@@ -54,7 +54,7 @@ def validation_pictures(spec: InputSpec, roles: Split, seed: int) -> tuple[list[
     return [*goods, *bad], [False] * len(goods) + [True] * len(bad), kind
 
 
-def _bank_only(recipe: Recipe, spec: InputSpec, roles: Split) -> InspectionNet:
+def _bank_only(recipe: TrainConfig, spec: InputSpec, roles: Split) -> InspectionNet:
     backbone = Backbone.pretrained(recipe.backbone, recipe.weights)
     features = PatchFeatures(backbone, recipe.patch_stride).eval()
     sparing = recipe.model_copy(update={"candidates": max(CANDIDATES, 2 * recipe.bank)})

@@ -10,15 +10,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from train import TrainError
+from train.int8 import Int8Error
 
 OPSET = 21
 INT8_ENDING = "_int8"
 FINE, COARSE = 127, 63  # largest stored weight of depthwise and of dense convolutions (docs/decisions/0003)
-
-
-class GraphError(TrainError):
-    """An exported graph that is not of the expected shape."""
 
 
 def take_bytes(model: ModelProto, height: int, width: int) -> None:
@@ -31,7 +27,7 @@ def take_bytes(model: ModelProto, height: int, width: int) -> None:
     graph = model.graph
     old = graph.input[0].name
     if [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] != [1, 3, height, width]:
-        raise GraphError(f"the exported graph does not take (1, 3, {height}, {width}); export it again")
+        raise Int8Error(f"the exported graph does not take (1, 3, {height}, {width}); export it again")
     del graph.input[0]
     graph.input.append(helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, 3]))
     chain = _chain(graph, old, ("Sub", "QuantizeLinear", "DequantizeLinear"))
@@ -69,7 +65,7 @@ def _byte(graph: onnx.GraphProto, name: str) -> NDArray[np.uint8]:
     """A scalar constant of the graph that is a whole number from 0 to 255."""
     (value,) = (numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name == name)
     if value.size != 1 or float(value.item()) not in range(256):
-        raise GraphError(f"the image is shifted by {value.tolist()}, which is no byte; export it again")
+        raise Int8Error(f"the image is shifted by {value.tolist()}, which is no byte; export it again")
     return np.array(value.item(), np.uint8)
 
 
@@ -104,7 +100,7 @@ def fold_weights(
     """
     unknown = set(kept_float) - set(operators(model))
     if unknown:
-        raise GraphError(f"no convolution is called {', '.join(sorted(unknown))}")
+        raise Int8Error(f"no convolution is called {', '.join(sorted(unknown))}")
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     users = _users(graph)
@@ -174,9 +170,7 @@ def _follow(quantize: NodeProto, users: dict[str, list[NodeProto]], graph: onnx.
         graph.node.remove(following)
         following = dequantize
     if following.op_type != "DequantizeLinear":
-        raise GraphError(
-            f"{quantize.input[0]}: QuantizeLinear is followed by {following.op_type}, not DequantizeLinear"
-        )
+        raise Int8Error(f"{quantize.input[0]}: QuantizeLinear is followed by {following.op_type}, not DequantizeLinear")
     return following
 
 

@@ -20,14 +20,10 @@ from edge.core.types import EdgeError
 from edge.inference.cpu import ISA_CAP, cpu_tier
 from edge.inference.detector import Detector
 from edge.inference.preprocess import InputSpec, load_image
-from train import TrainError
+from train.int8 import Int8Error
 from train.run import progress
 
 TURNS, SETTLE, BLOCK = 10, 2, 5  # in each turn a model judges so many images uncounted, then so many counted ones
-
-
-class LatencyError(TrainError):
-    """The models cannot be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,7 @@ class Latency:
 def measure(models: Sequence[Timed], cap: str | None) -> tuple[str, list[Latency]]:
     """The tier that was measured on, and the latency of each model there.
 
-    cap: a value of oneDNN's ONEDNN_MAX_CPU_ISA; None for all that this CPU can. Raises LatencyError.
+    cap: a value of oneDNN's ONEDNN_MAX_CPU_ISA; None for all that this CPU can. Raises Int8Error.
     """
     environment = {name: value for name, value in os.environ.items() if name != ISA_CAP}
     if cap is not None:
@@ -62,7 +58,7 @@ def measure(models: Sequence[Timed], cap: str | None) -> tuple[str, list[Latency
         command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "train.int8.latency", str(plan)]
         done = subprocess.run(command, env=environment)
         if done.returncode:
-            raise LatencyError(f"measuring {len(models)} models failed (exit status {done.returncode}); see above")
+            raise Int8Error(f"measuring {len(models)} models failed (exit status {done.returncode}); see above")
         answer = json.loads(plan.read_bytes())
         return answer["tier"], [Latency(**row) for row in answer["latencies"]]
 

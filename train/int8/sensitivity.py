@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
-import onnxruntime
+import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge.core.types import Image
+from edge.inference import runtimes
 from edge.inference.preprocess import InputSpec
 from train.int8.graph import finish, fold_weights, operators
 from train.run import progress
@@ -47,8 +50,8 @@ def _maps(
     variant = copy.deepcopy(model)
     fold_weights(variant, kept_float)
     finish(variant, spec.height, spec.width)
-    session = onnxruntime.InferenceSession(variant.SerializeToString(), providers=["CPUExecutionProvider"])
-    return np.stack([session.run(["anomaly_map"], {"image": tensor})[0] for tensor in tensors])
+    run = _loaded(variant)
+    return np.stack([run(tensor)["anomaly_map"] for tensor in tensors])
 
 
 def input_means(model: ModelProto, tensors: Sequence[Image], spec: InputSpec) -> dict[str, NDArray[np.float32]]:
@@ -63,6 +66,14 @@ def input_means(model: ModelProto, tensors: Sequence[Image], spec: InputSpec) ->
     for node, mean in zip([node for node in graph.node if node.op_type == "Conv"], wanted, strict=True):
         graph.node.append(helper.make_node("ReduceMean", [node.input[0], "over_places"], [mean], keepdims=0))
         graph.output.append(helper.make_tensor_value_info(mean, TensorProto.FLOAT, None))
-    session = onnxruntime.InferenceSession(variant.SerializeToString(), providers=["CPUExecutionProvider"])
-    found = [session.run(wanted, {"image": tensor}) for tensor in tensors]
-    return {name: np.mean([run[index] for run in found], axis=0) for index, name in enumerate(names)}
+    run = _loaded(variant)
+    found = [run(tensor) for tensor in tensors]
+    return {name: np.mean([means[value] for means in found], axis=0) for name, value in zip(names, wanted, strict=True)}
+
+
+def _loaded(model: ModelProto) -> runtimes.Run:
+    """Return a function that runs a graph in ONNX Runtime."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "variant.onnx"
+        onnx.save(model, path)
+        return runtimes.load(path, "onnxruntime", runtimes.Settings()).run

@@ -8,14 +8,10 @@ from pathlib import Path
 
 from edge.inference.bundle import Bundle, open_bundle
 from edge.inference.cpu import TIER_CAPS, TIERS, read_cpu
-from train import TrainError
+from train.int8 import Int8Error
 
 REFERENCE = Path(__file__).parents[2] / "models" / "default"  # what the device's report and this CPU both measure
 REMEDY = "run `python -m edge bench --bundle models/default --json FILE` on the device, with this models/default"
-
-
-class TargetError(TrainError):
-    """How fast the target is cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +25,12 @@ class Target:
 
 
 def read_target(text: str) -> Target:
-    """A tier's name, or a file that `edge bench --json` wrote on the device. Raises TargetError."""
+    """A tier's name, or a file that `edge bench --json` wrote on the device. Raises Int8Error."""
     cpu = read_cpu()
     if text == cpu.native_tier:
         return Target(text)
     if text in TIERS and text not in cpu.tiers:
-        raise TargetError(f"--target {text}: this CPU is only {cpu.native_tier}; {REMEDY} and give --target FILE")
+        raise Int8Error(f"--target {text}: this CPU is only {cpu.native_tier}; {REMEDY} and give --target FILE")
     return Target(text, TIER_CAPS[text]) if text in TIERS else _device(text)
 
 
@@ -45,10 +41,10 @@ def _device(text: str) -> Target:
         digest, infer_ms = report["bundle"]["digest"], float(shipped["stages"]["infer_ms"]["p50"])
         name = f"{report['cpu']['model']}, {shipped['tier']}"
     except OSError as error:
-        raise TargetError(f"--target {text}: no tier ({', '.join(TIERS)}), and no file ({error.strerror})") from None
+        raise Int8Error(f"--target {text}: no tier ({', '.join(TIERS)}), and no file ({error.strerror})") from None
     except (ValueError, KeyError, StopIteration, TypeError):
-        raise TargetError(f"--target {text}: is no report of the benchmark; {REMEDY}") from None
+        raise Int8Error(f"--target {text}: is no report of the benchmark; {REMEDY}") from None
     reference = open_bundle(REFERENCE)
     if digest != reference.digest:
-        raise TargetError(f"--target {text}: measured another bundle than this models/default; {REMEDY}")
+        raise Int8Error(f"--target {text}: measured another bundle than this models/default; {REMEDY}")
     return Target(name, None, reference, infer_ms)

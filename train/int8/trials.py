@@ -18,8 +18,8 @@ from edge.inference.preprocess import InputSpec, inspected_box, load_image, prep
 from train.data.dataset import GOOD
 from train.int8.ranges import Observer
 from train.int8.sensitivity import Block
+from train.measure.threshold import MIN_HOLDOUT, set_threshold
 from train.run import FitReport
-from train.stages.calibrate import MIN_HOLDOUT, set_threshold
 
 MAX_AUROC_DROP = 0.002
 MAX_FLIPS = 0.005  # share of images whose verdict INT8 changes, each file with the threshold its own scores set

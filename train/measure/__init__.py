@@ -1,1 +1,7 @@
-"""What is measured of the shipped file: scores, pixels, thresholds and their intervals."""
+"""How well a model inspects, and the threshold that it ships with: figures, with their uncertainty."""
+
+from train import TrainError
+
+
+class MeasureError(TrainError):
+    """Scores or images that nothing can be measured on."""

@@ -75,7 +75,7 @@ def image_metrics(scores: Sequence[float], defective: Sequence[bool]) -> ImageMe
     return _of_curve(_curve(_levels(scores), defective, np.ones(len(scores))))
 
 
-class Draws:
+class Resample:
     """What a bootstrap draws: whole parts with replacement, good and defective ones apart.
 
     Photographs of one part are no independent witnesses. Without parts, each image is one.
@@ -113,7 +113,7 @@ def image_intervals(
     (Clopper and Pearson 1934): of a share of the parts of one kind, and for AUROC of disjoint pairs, of which there
     are as many as parts of the rarer kind.
     """
-    draws, rng = Draws(defective, parts), np.random.default_rng(seed)
+    draws, rng = Resample(defective, parts), np.random.default_rng(seed)
     levels = _levels(scores)
     drawn = [asdict(_of_curve(_curve(levels, defective, draws.times(rng)))) for _ in range(samples)]
     found = intervals(asdict(image_metrics(scores, defective)), drawn)
@@ -141,7 +141,11 @@ def part_share_interval(found: Sequence[bool], parts: Sequence[str]) -> Interval
     n, share = len(set(parts)), float(np.mean(found))
     if n == len(found) or share in (0.0, 1.0):
         return share_interval(round(share * n), n)
-    draws, rng, hits = Draws([True] * len(found), parts), np.random.default_rng(0), np.asarray(found, dtype=np.float64)
+    draws, rng, hits = (
+        Resample([True] * len(found), parts),
+        np.random.default_rng(0),
+        np.asarray(found, dtype=np.float64),
+    )
     drawn = [draws.times(rng) for _ in range(SAMPLES)]
     return intervals({"share": share}, [{"share": float(times @ hits / times.sum())} for times in drawn])["share"]
 

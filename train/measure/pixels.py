@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.core.types import AnomalyMap
-from train.measure.metrics import SAMPLES, Curve, Draws, Floats, Interval, intervals
+from train.measure.metrics import SAMPLES, Curve, Floats, Interval, Resample, intervals
 
 PRO_LIMIT = 0.3  # AU-PRO is integrated over pixel false-positive rates 0..0.3 (Bergmann et al. 2021)
 CHUNK = 50  # samples of the bootstrap at a time
@@ -117,7 +117,7 @@ def pixel_intervals(
     counts: PixelCounts, parts: Sequence[str] | None = None, seed: int = 0, samples: int = SAMPLES
 ) -> dict[str, Interval]:
     """Percentile bootstrap over whole parts: pixels of one part are no independent witnesses."""
-    rng, draws = np.random.default_rng(seed), Draws(counts.defective.tolist(), parts)
+    rng, draws = np.random.default_rng(seed), Resample(counts.defective.tolist(), parts)
     drawn: list[dict[str, float]] = []
     for _ in range(0, samples, CHUNK):
         times = np.array([draws.times(rng) for _ in range(CHUNK)])

@@ -1,1 +1,7 @@
-"""The network: backbone, memory bank, heads, their fusion, and how the heads are trained."""
+"""The network: a backbone, the memory bank of normal patches, and the heads that learn from defects."""
+
+from train import TrainError
+
+
+class NetworkError(TrainError):
+    """A network that cannot be built, trained or read."""

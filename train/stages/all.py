@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edge.core.cli import OneLineParser
 from edge.inference.bundle import NAME
-from train.config import add_recipe_options, recipe_from
-from train.run import Work
+from train.config import add_options, config_from
+from train.run import Run
 from train.stages import check, synth
 from train.stages.budget import add_budget_options, budget
 from train.stages.calibrate import calibrate, held_out_goods
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--name", type=_name, required=True, help="the product's name: runs/NAME and models/NAME")
     parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
     add_promise_option(parser)
-    add_recipe_options(parser)
+    add_options(parser)
     add_budget_options(parser)
     args = parser.parse_args(argv)
     if args.target is not None and args.latency_budget_ms is None:
@@ -39,12 +39,12 @@ def main(argv: list[str]) -> None:
     if args.config is None and (CONFIGS / f"{args.name}.toml").is_file():
         args.config = CONFIGS / f"{args.name}.toml"
         print(f"recipe: {args.config.name} of train/configs")
-    recipe = recipe_from(args)
+    recipe = config_from(args)
     start = time.monotonic()
     if args.data is None and not SYNTHETIC.exists():
         synth.main(["--out", str(SYNTHETIC)])
     data = args.data or SYNTHETIC
-    work = Work(Path("runs") / args.name)
+    work = Run(Path("runs") / args.name)
     check.main(["--data", str(data)])
     if args.latency_budget_ms is not None:
         recipe = budget(data, recipe, args.latency_budget_ms, args.target, work)

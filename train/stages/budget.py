@@ -20,10 +20,11 @@ from edge.core.cli import OneLineParser
 from edge.inference.bundle import INT8_IR
 from edge.inference.cpu import read_cpu
 from edge.inference.preprocess import InputSpec
-from train import TrainError
-from train.config import Recipe, add_recipe_options, recipe_from
+from train.config import TrainConfig, add_options, config_from
 from train.data.dataset import read_dataset
+from train.data.input_spec import input_spec
 from train.data.split import Split, split
+from train.int8.build import write_untrained
 from train.int8.contest import contest
 from train.int8.latency import Timed, measure
 from train.int8.target import Target, read_target
@@ -31,9 +32,8 @@ from train.network.backbones import Backbone
 from train.network.fusion import Fusion
 from train.network.heads import DefectHeads
 from train.network.model import InspectionNet, NormalityHead, PatchFeatures
-from train.run import FitReport, Work, git_commit, progress, versions
-from train.stages.fit import defect_types, has_heads, input_spec
-from train.stages.quantize import write_untrained
+from train.run import FitReport, Run, git_commit, progress, versions
+from train.stages import StageError
 
 SIDES = (256, 320, 384, 512)
 BACKBONES = tuple(f"tf_efficientnet_lite{size}" for size in range(3))
@@ -41,15 +41,11 @@ BANKS = (1000, 4000)
 FINALISTS = 4  # candidates that are trained: the most costly inside the budget
 
 
-class BudgetError(TrainError):
-    """No candidate is inside the budget."""
-
-
 @dataclass
 class Candidate:
     """A recipe, and what was found out about it."""
 
-    recipe: Recipe
+    recipe: TrainConfig
     spec: InputSpec
     ms: float = float("nan")  # p50 on the target, preparation and inference
     inside: bool = False
@@ -61,12 +57,12 @@ def main(argv: list[str]) -> None:
     parser = OneLineParser(prog="python -m train budget", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a folder in MVTec layout")
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
-    add_recipe_options(parser)
+    add_options(parser)
     add_budget_options(parser)
     args = parser.parse_args(argv)
     if args.latency_budget_ms is None:
         parser.error("--latency-budget-ms is needed")
-    budget(args.data, recipe_from(args), args.latency_budget_ms, args.target, Work(args.work))
+    budget(args.data, config_from(args), args.latency_budget_ms, args.target, Run(args.work))
 
 
 def add_budget_options(parser: argparse.ArgumentParser) -> None:
@@ -75,10 +71,10 @@ def add_budget_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="TIER|FILE", help="a tier, or the device's bench JSON; default this CPU")
 
 
-def budget(data: Path, recipe: Recipe, limit_ms: float, target: str | None, work: Work) -> Recipe:
+def budget(data: Path, recipe: TrainConfig, limit_ms: float, target: str | None, work: Run) -> TrainConfig:
     """The recipe with the side, backbone and bank to use; writes budget.json. What the recipe names stays as it is.
 
-    Raises BudgetError when nothing is inside the budget, TargetError when the target's speed cannot be told.
+    Raises StageError when nothing is inside the budget, Int8Error when the target's speed cannot be told.
     """
     start = time.monotonic()
     station = read_target(target or read_cpu().native_tier)
@@ -102,7 +98,7 @@ def budget(data: Path, recipe: Recipe, limit_ms: float, target: str | None, work
     print(table(facts))
     if not finalists:
         fastest = min(candidates, key=lambda one: one.ms)
-        raise BudgetError(
+        raise StageError(
             f"no candidate takes {limit_ms:g} ms or less on {station.name}: the fastest, {fastest.recipe.backbone} at "
             f"{fastest.spec.width}x{fastest.spec.height} with a bank of {fastest.recipe.bank}, takes {fastest.ms:.2f} "
             f"ms; allow that much or use a faster CPU"
@@ -110,7 +106,7 @@ def budget(data: Path, recipe: Recipe, limit_ms: float, target: str | None, work
     return next(one.recipe for one in candidates if one.chosen)
 
 
-def grid(recipe: Recipe, roles: Split) -> list[Candidate]:
+def grid(recipe: TrainConfig, roles: Split) -> list[Candidate]:
     """Every combination of what the recipe leaves open, as far as the good images fill the bank."""
     named = recipe.model_fields_set
     backbones = (recipe.backbone,) if named & {"backbone", "weights"} else BACKBONES
@@ -123,7 +119,7 @@ def grid(recipe: Recipe, roles: Split) -> list[Candidate]:
             options = [{"side": side, "backbone": backbone, "bank": bank} for backbone in backbones]
             found += [Candidate(recipe.model_copy(update=chosen), spec) for chosen in options]
     if not found:
-        raise BudgetError(f"{len(roles.fit)} good images fill no bank; add good images or ask for a smaller --bank")
+        raise StageError(f"{len(roles.fit)} good images fill no bank; add good images or ask for a smaller --bank")
     return found
 
 
@@ -148,13 +144,13 @@ def _measure(candidates: Sequence[Candidate], roles: Split, data: Path, station:
 
 def _untrained(one: Candidate, roles: Split, data: Path) -> tuple[InspectionNet, FitReport]:
     """A network of the candidate's shape, and what the quantiser wants to know of it."""
-    recipe, types = one.recipe, defect_types(roles)
+    recipe, types = one.recipe, roles.defect_types
     features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights), recipe.patch_stride)
     channels = sum(features.backbone.channels[-2:])
     bank = torch.randn(recipe.bank, channels, generator=torch.Generator().manual_seed(recipe.seed))
     head = NormalityHead(torch.zeros(channels), torch.ones(channels), bank)
     learned = (DefectHeads(features.backbone.channels, len(types)), Fusion(0.0, 1.0, 1.0, 1.0))
-    network = InspectionNet(features, head, recipe.top_k, *(learned if has_heads(roles, recipe) else ())).eval()
+    network = InspectionNet(features, head, recipe.top_k, *(learned if roles.has_heads(recipe) else ())).eval()
     report = FitReport(
         recipe=recipe,
         data=data,

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from scipy import stats
-from sklearn.linear_model import LogisticRegression
-
 from edge.core.cli import OneLineParser
-from edge.inference.bundle import INT8_IR, Calibration, Threshold
+from edge.inference.bundle import INT8_IR
 from edge.inference.detector import Detector
 from edge.inference.preprocess import load_image
-from train import TrainError
-from train.data.dataset import GOOD, part_names, read_dataset
-from train.measure.metrics import Floats
-from train.run import FitReport, Work, progress
-
-MIN_HOLDOUT = 4
-MIN_DEFECTS = 5  # with fewer, a slope fitted to them is chance
-GOOD_MEDIAN_PROBABILITY = 0.02  # what the middle one of the good parts reads on the page, where 0.5 is the threshold
-
-
-class CalibrateError(TrainError):
-    """Too few held-out good parts, or scores that cannot be used."""
+from train.data.dataset import GOOD, read_dataset
+from train.data.parts import part_names
+from train.measure.threshold import defect_probability, promise, set_threshold
+from train.run import FitReport, Run, progress
+from train.stages import StageError
 
 
 def main(argv: list[str]) -> None:
     parser = OneLineParser(prog="python -m train calibrate", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
-    calibrate(Work(parser.parse_args(argv).work))
+    calibrate(Run(parser.parse_args(argv).work))
 
 
-def calibrate(work: Work) -> None:
+def calibrate(work: Run) -> None:
     """Score the held-out parts with the INT8 IR through the device's code and write calibration.json."""
     report = work.fit_report()
     detector = Detector(work.need(INT8_IR, "quantize"), report.input)
@@ -64,7 +52,7 @@ def held_out_goods(report: FitReport) -> dict[str, str]:
     wanted = set(report.holdout_images) - set(report.validation_images)
     named = {sample.path.relative_to(dataset.root).as_posix(): sample for sample in dataset.train_good}
     if missing := sorted(wanted - set(named)):
-        raise CalibrateError(f"{report.data / missing[0]}: was held out and is gone; put it back, or run fit again")
+        raise StageError(f"{report.data / missing[0]}: was held out and is gone; put it back, or run fit again")
     chosen = {name: named[name] for name in report.holdout_images if name in wanted}
     parts = part_names(list(chosen.values()), report.recipe.group_regex, report.recipe.group_gap)
     return dict(zip(chosen, parts, strict=True))
@@ -72,114 +60,3 @@ def held_out_goods(report: FitReport) -> dict[str, str]:
 
 def _scores(detector: Detector, report: FitReport, names: Sequence[str], what: str) -> dict[str, float]:
     return {name: detector.predict(load_image(report.data / name)).score for name in progress(names, what)}
-
-
-def promise(threshold: Threshold) -> str:
-    """What the threshold says of good parts, in words."""
-    if threshold.bound is None:
-        return (
-            f"an estimate of {threshold.alpha:.1%} rejected, no guarantee; "
-            f"one needs {goods_needed(threshold.alpha)} held-out good parts"
-        )
-    upper = "" if threshold.upper_95 is None else f", {threshold.upper_95:.1%} with 95 % confidence"
-    return f"at most {threshold.bound:.1%} of good parts rejected in expectation{upper}"
-
-
-def goods_needed(alpha: float) -> int:
-    """Held-out good parts from which on a share alpha of rejected goods can be guaranteed."""
-    return math.ceil(1.0 / alpha - 1.0 - 1e-9)
-
-
-def set_threshold(scores: Sequence[float], alpha: float, parts: Sequence[str] = ()) -> Threshold:
-    """The score from which a part is NG, from n held-out good parts and the wanted false-reject share alpha.
-
-    parts: the physical part that each score is of; empty: each is one of its own. Only parts are independent, so
-    n counts them, and a guarantee is about the highest score of each: several photos of one add no certainty.
-
-    With n + 1 >= 1 / alpha: split conformal (Vovk 2005; Lei et al. 2018). A new good part exceeds the k-th smallest
-    of n scores with probability at most 1 - k / (n + 1), whatever their distribution: on average over draws of n.
-    For the n at hand the share rejected is itself random, Beta(n + 1 - k, k) (Vovk 2012, equality for continuous
-    scores): upper_95 is its 95 % quantile. With fewer parts nothing can be guaranteed, and the threshold is the
-    normal quantile of all the log scores around their median, with the spread of the upper half only: an unusually
-    calm part must not raise the threshold. It is not widened for small n: what few parts leave in doubt is rejected.
-    Raises CalibrateError with fewer than 4 scores, or when they are all equal or not positive.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    if len(values) < MIN_HOLDOUT:
-        raise CalibrateError(f"{len(values)} held-out good images, at least {MIN_HOLDOUT} are needed; add good images")
-    if not (np.isfinite(values).all() and values.min() > 0 and values.max() > values.min()):
-        raise CalibrateError("the held-out goods' scores are not usable (equal, zero or not finite); check the images")
-    highest = np.sort(_highest(values, parts)) if parts else np.sort(values)
-    n = len(highest)
-    allowed = math.floor(alpha * (n + 1) + 1e-9)
-    if allowed >= 1:
-        rank = n + 1 - allowed
-        above = float(np.nextafter(highest[rank - 1], np.inf))
-        bound, upper_95 = allowed / (n + 1), float(stats.beta.ppf(0.95, allowed, rank))
-        return Threshold(value=above, method="conformal", n=n, alpha=alpha, bound=bound, upper_95=upper_95)
-    logs = np.log(values)
-    centre = float(np.median(logs))
-    upper = logs[logs >= centre] - centre
-    spread = math.sqrt(float(np.mean(upper**2)))
-    value = math.exp(centre + float(stats.norm.ppf(1.0 - alpha)) * spread)
-    return Threshold(value=value, method="normal_limit", n=n, alpha=alpha, bound=None)
-
-
-def _highest(values: Floats, parts: Sequence[str]) -> Floats:
-    """The highest score of each part."""
-    names, part = np.unique(np.asarray(parts), return_inverse=True)
-    highest = np.zeros(len(names))
-    np.maximum.at(highest, part, values)
-    return highest
-
-
-def goods_logistic(scores: Sequence[float], threshold: Threshold) -> Calibration:
-    """A defect probability where no defect was ever seen: 0.5 at the threshold, 0.02 at the goods' median.
-
-    It orders parts and agrees with the verdict; it is not a frequency, and docs/bundle.md says so.
-    """
-    spread = max(threshold.value - float(np.median(scores)), 1e-3 * threshold.value)
-    scale = spread / math.log((1.0 - GOOD_MEDIAN_PROBABILITY) / GOOD_MEDIAN_PROBABILITY)
-    return Calibration(method="goods_logistic", midpoint=threshold.value, scale=scale, n=len(scores))
-
-
-def defect_probability(goods: Sequence[float], defects: Sequence[float], threshold: Threshold) -> Calibration:
-    """Platt's where enough labelled defects score above the goods, the goods' own otherwise."""
-    found = platt(goods, defects) if len(defects) >= MIN_DEFECTS else None
-    return found or goods_logistic(goods, threshold)
-
-
-def platt(goods: Sequence[float], defects: Sequence[float]) -> Calibration | None:
-    """The logistic of the score under which labels that training has not seen are most likely (Platt 1999).
-
-    Defective parts are taken for defective with (d + 1) / (d + 2) only, good ones with 1 / (g + 2): Platt's targets,
-    without which parts that are told apart perfectly would ask for an infinite slope. None where the most likely
-    probability falls with the score: such defects tell nothing. Raises CalibrateError when a score is not finite.
-    """
-    scores = np.concatenate([goods, defects]).astype(np.float64)
-    if not np.isfinite(scores).all():
-        raise CalibrateError("a held-out part's score is not finite; train again")
-    g, d = len(goods), len(defects)
-    target = np.concatenate([np.full(g, 1.0 / (g + 2)), np.full(d, (d + 1.0) / (d + 2))])
-    centre, spread = float(scores.mean()), max(float(scores.std()), 1e-12)
-    column = ((scores - centre) / spread)[:, None]
-    # A target t is an image seen t times as defective and 1 - t times as good.
-    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-8, max_iter=200)
-    model.fit(np.vstack([column, column]), np.repeat([1, 0], g + d), np.concatenate([target, 1.0 - target]))
-    slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
-    if slope <= 0:
-        return None
-    return Calibration(
-        method="platt", midpoint=centre - spread * offset / slope, scale=spread / slope, n=g + d, defective=d / (g + d)
-    )
-
-
-def at_share(probability: float, calibration: Calibration, defective: float) -> float:
-    """A calibrated probability where another share of the parts (0 < defective < 1) is defective than in calibration.
-
-    By Bayes' rule the odds change as the share's odds do. Without a share to start from, nothing changes.
-    """
-    if calibration.defective is None:
-        return probability
-    ratio = defective / (1.0 - defective) * (1.0 - calibration.defective) / calibration.defective
-    return probability * ratio / (probability * ratio + 1.0 - probability)

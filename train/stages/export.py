@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import warnings
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
-from torch import nn
 
 from edge.core.cli import OneLineParser
 from edge.inference.bundle import FP32_ONNX
-from edge.inference.preprocess import InputSpec
 from train.int8.graph import OPSET, finish
-from train.run import FitReport, Work
-from train.stages.fit import load_network
+from train.int8.onnx_export import example, outputs, to_onnx
+from train.network.saved import load_network
+from train.run import Run
 
 TORCHSCRIPT = "model.torchscript"
 
@@ -29,10 +24,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
     parser.add_argument("--torchscript", action="store_true", help=f"also write {TORCHSCRIPT}")
     args = parser.parse_args(argv)
-    export(Work(args.work), args.torchscript)
+    export(Run(args.work), args.torchscript)
 
 
-def export(work: Work, torchscript: bool = False) -> None:
+def export(work: Run, torchscript: bool = False) -> None:
     """Write the float network as ONNX: `image` (1, H, W, 3) uint8 RGB -> `score` (1,), `anomaly_map` (1, 1, h, w)."""
     spec = work.fit_report().input
     network = load_network(work)
@@ -49,40 +44,6 @@ def export(work: Work, torchscript: bool = False) -> None:
         facts["torchscript"] = TORCHSCRIPT
     work.write_report("export.json", facts)
     print(f"export: {path.name}, {facts['bytes'] / 1e6:.1f} MB, {len(model.graph.node)} nodes")
-
-
-def outputs(report: FitReport) -> tuple[str, ...]:
-    """The names of the graph's outputs: docs/bundle.md."""
-    return ("score", "anomaly_map", *(("defect_types",) if report.types else ()))
-
-
-def to_onnx(
-    network: nn.Module | torch.export.ExportedProgram, spec: InputSpec, names: Sequence[str]
-) -> onnx.ModelProto:
-    """The ONNX graph of a network that takes (1, 3, height, width) float, with every shape fixed."""
-    arguments = () if isinstance(network, torch.export.ExportedProgram) else (example(spec),)
-    with quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            network, arguments, input_names=["image"], output_names=list(names), opset_version=OPSET, dynamo=True
-        )
-    return program.model_proto
-
-
-def example(spec: InputSpec) -> torch.Tensor:
-    return torch.zeros(1, 3, spec.height, spec.width)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """The exporter and the quantiser talk to stdout and to the log of every step; only errors are of interest."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _nodes(model: onnx.ModelProto) -> dict[str, int]:

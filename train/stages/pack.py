@@ -18,14 +18,10 @@ from edge.core.types import Image
 from edge.inference.bundle import FP32_ONNX, INT8_IR, MODELS, Bundle, Threshold, open_bundle, write_bundle
 from edge.inference.detector import RUNTIMES, Detector, check_references
 from edge.inference.preprocess import inspected_box, load_image
-from train import TrainError
 from train.data.unseen import image_sha256
-from train.run import FitReport, Work
-from train.stages.calibrate import goods_needed
-
-
-class PackError(TrainError):
-    """The run cannot become a bundle."""
+from train.measure.threshold import goods_needed
+from train.run import FitReport, Run
+from train.stages import StageError
 
 
 def main(argv: list[str]) -> None:
@@ -34,7 +30,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
     add_promise_option(parser)
     args = parser.parse_args(argv)
-    pack(Work(args.work), args.out or Path("models") / args.work.resolve().name, args.promise)
+    pack(Run(args.work), args.out or Path("models") / args.work.resolve().name, args.promise)
 
 
 def add_promise_option(parser: argparse.ArgumentParser) -> None:
@@ -57,10 +53,10 @@ def _share(text: str) -> float:
     return share
 
 
-def pack(work: Work, target: Path, promise: float | None = None) -> Bundle:
+def pack(work: Run, target: Path, promise: float | None = None) -> Bundle:
     """Write the bundle; an older one of the same name steps aside to NAME-VERSION, it is never changed.
 
-    The new one is complete, verified and has been run before the old one moves. Raises PackError when a promise is
+    The new one is complete, verified and has been run before the old one moves. Raises StageError when a promise is
     asked for that the held-out goods do not support.
     """
     report = work.fit_report()
@@ -109,7 +105,7 @@ def pack(work: Work, target: Path, promise: float | None = None) -> Bundle:
     return bundle
 
 
-def _write_references(work: Work, report: FitReport, calibration: dict[str, Any], folder: Path) -> dict[str, float]:
+def _write_references(work: Run, report: FitReport, calibration: dict[str, Any], folder: Path) -> dict[str, float]:
     """Two unseen good images and one with an inverted square, stored lossless: file name -> score on this CPU."""
     detector = Detector(work.need(INT8_IR, "quantize"), report.input)
     ranked = sorted(calibration["holdout"], key=calibration["holdout"].__getitem__)
@@ -120,7 +116,7 @@ def _write_references(work: Work, report: FitReport, calibration: dict[str, Any]
     for stem, image in images.items():
         name = f"references/{stem}.png"
         if not cv2.imwrite(str(folder / name), image):
-            raise PackError(f"{name}: cannot be written; check the free space of the temporary folder")
+            raise StageError(f"{name}: cannot be written; check the free space of the temporary folder")
         scores[name] = detector.predict(load_image(folder / name)).score
     return scores
 
@@ -135,13 +131,13 @@ def _marked(image: Image, report: FitReport) -> Image:
     return np.ascontiguousarray(marked)
 
 
-def _metrics(work: Work, threshold: float) -> dict[str, Any]:
-    """evaluate.json without its list of images; empty when never evaluated. Raises PackError when it is outdated."""
+def _metrics(work: Run, threshold: float) -> dict[str, Any]:
+    """evaluate.json without its list of images; empty when never evaluated. Raises StageError when it is outdated."""
     if not work.file("evaluate.json").is_file():
         return {}
     facts = work.read_report("evaluate.json", "evaluate")
     if facts.get("threshold") != threshold:
-        raise PackError(
+        raise StageError(
             f"{work.file('evaluate.json')}: was measured at another threshold than the one to ship; "
             "run `python -m train evaluate` again, or remove it"
         )
@@ -149,31 +145,31 @@ def _metrics(work: Work, threshold: float) -> dict[str, Any]:
 
 
 def need_goods(n: int, promise: float) -> None:
-    """Raises PackError when n held-out good parts cannot guarantee the share, and says how many can."""
+    """Raises StageError when n held-out good parts cannot guarantee the share, and says how many can."""
     if n < goods_needed(promise):
-        raise PackError(
+        raise StageError(
             f"{n} held-out good parts cannot guarantee that at most {promise:.2%} of good parts are rejected: "
             f"{goods_needed(promise)} are needed; add good parts, raise --holdout-share, or promise less"
         )
 
 
 def check_promise(threshold: Threshold, promise: float) -> None:
-    """Raises PackError, with what is missing, unless the threshold guarantees the promised share of rejected goods."""
+    """Raises StageError, with what is missing, unless the threshold guarantees the promised share of rejected goods."""
     need_goods(threshold.n, promise)
     if threshold.bound is None or threshold.bound > promise:
-        raise PackError(
+        raise StageError(
             f"the threshold was set for {threshold.alpha:.2%} of good parts rejected, not for the promised "
             f"{promise:.2%}; train with --alpha {promise:g}"
         )
 
 
 def _aside(target: Path) -> Path | None:
-    """Where the bundle that is there will go; None when there is none. Raises PackError when that place is taken."""
+    """Where the bundle that is there will go; None when there is none. Raises StageError when that place is taken."""
     if not target.exists():
         return None
     old = target.with_name(f"{target.name}-{open_bundle(target).manifest.version}")
     if old.exists():
-        raise PackError(f"{old}: exists already; move it away")
+        raise StageError(f"{old}: exists already; move it away")
     return old
 
 
@@ -201,6 +197,6 @@ def _check_runtimes(bundle: Bundle) -> None:
     for runtime in RUNTIMES:
         for check in check_references(Detector.from_bundle(bundle, runtime), bundle):
             if not check.passed:
-                raise PackError(
+                raise StageError(
                     f"{check.file}: {runtime} scores {check.score:.4g} instead of {check.expected:.4g}; do not ship"
                 )

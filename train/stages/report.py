@@ -11,16 +11,16 @@ import numpy as np
 from edge.core.cli import OneLineParser
 from edge.inference.bundle import INT8_IR, Threshold
 from edge.inference.detector import Detector
-from train import TrainError
 from train.data.dataset import GOOD, read_dataset
 from train.measure.metrics import Interval
 from train.measure.results import rows
+from train.measure.threshold import promise
 from train.report import charts
 from train.report.origin import origin
 from train.report.page import card, chart, definitions, document, table
 from train.report.pictures import best_catches, panels, worst_escapes, worst_overkill
-from train.run import FitReport, Work
-from train.stages.calibrate import promise
+from train.run import FitReport, Run
+from train.stages import StageError
 
 SCALE = (
     '<div class="scale"><i></i><div><span>0</span><span>threshold</span><span>2 x threshold</span></div>'
@@ -43,25 +43,21 @@ WORDS = (
 )
 
 
-class ReportError(TrainError):
-    """A run whose reports do not fit together."""
-
-
 def main(argv: list[str]) -> None:
     parser = OneLineParser(prog="python -m train report", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
     parser.add_argument("--out", type=Path, help="the page; default report.html in the run's folder")
     args = parser.parse_args(argv)
-    report(Work(args.work), args.out)
+    report(Run(args.work), args.out)
 
 
-def report(work: Work, out: Path | None = None) -> Path:
-    """Write the page for a process engineer; raises WorkError or ReportError when the run was not evaluated."""
+def report(work: Run, out: Path | None = None) -> Path:
+    """Write the page for a process engineer; raises RunError or StageError when the run was not evaluated."""
     facts = work.read_report("evaluate.json", "evaluate")
     if "parts_good" not in facts:
-        raise ReportError(f"{work.file('evaluate.json')}: is of another version; run `python -m train evaluate` again")
+        raise StageError(f"{work.file('evaluate.json')}: is of another version; run `python -m train evaluate` again")
     if facts["threshold"] != work.read_report("calibration.json", "calibrate")["threshold"]["value"]:
-        raise ReportError(
+        raise StageError(
             f"{work.file('evaluate.json')}: is of another threshold than calibration.json; "
             "run `python -m train evaluate` again"
         )
@@ -97,7 +93,7 @@ def _with_interval(found: Interval) -> str:
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def _summary(work: Work, facts: dict[str, Any]) -> list[str]:
+def _summary(work: Run, facts: dict[str, Any]) -> list[str]:
     int8, limits = facts["int8"], facts["int8"]["intervals"]
     n_good, n_bad, at = facts["n_good"], facts["n_defective"], int8["at_threshold"]
     threshold = Threshold.model_validate(work.read_report("calibration.json", "calibrate")["threshold"])
@@ -159,7 +155,7 @@ def _types(facts: dict[str, Any]) -> str:
     return f'<h2>Types of defect</h2><div class="pair"><div>{counts}</div>{picture}</div>'
 
 
-def _pictures(work: Work, run: FitReport, facts: dict[str, Any]) -> str:
+def _pictures(work: Run, run: FitReport, facts: dict[str, Any]) -> str:
     """Escapes, overkill and catches as pictures; only words where the images are not those of the run."""
     if run.data.name != facts["data"] or not run.data.is_dir():
         return "<h2>Pictures</h2><p>The images were measured from another folder; no pictures here.</p>"
@@ -197,7 +193,7 @@ def _measures(facts: dict[str, Any]) -> str:
     return f"<h2>All measures</h2><p>{words}</p>" + table(["", "INT8, as shipped [95 %]", "FP32"], shown)
 
 
-def _probability(work: Work, facts: dict[str, Any]) -> str:
+def _probability(work: Run, facts: dict[str, Any]) -> str:
     calibration = work.read_report("calibration.json", "calibrate")["calibration"]
     found = facts["reliability"]
     if calibration["method"] == "platt":

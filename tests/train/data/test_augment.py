@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import v2
 
-from train.config import Recipe
+from train.config import TrainConfig
 from train.data.augment import Augment, _cut_out, mix
 
 seeds = st.integers(0, 100_000)
@@ -34,7 +34,7 @@ def square() -> tuple[np.ndarray, np.ndarray]:
 @settings(deadline=None, max_examples=30)
 @given(seed=seeds)
 def test_the_mask_goes_where_its_pixels_go(seed: int) -> None:
-    augment = Augment(Recipe())
+    augment = Augment(TrainConfig())
     augment._light = v2.Identity()
     torch.manual_seed(seed)
     rng = _Always(0.5)  # moved: yes (< 0.6); noise and cutout: no
@@ -45,7 +45,7 @@ def test_the_mask_goes_where_its_pixels_go(seed: int) -> None:
 
 
 def test_geometry_is_applied_at_all() -> None:
-    augment = Augment(Recipe())
+    augment = Augment(TrainConfig())
     torch.manual_seed(0)
     found = [augment(*square(), np.random.default_rng(seed))[1] for seed in range(8)]
     assert any(not torch.equal(found[0], other) for other in found[1:])
@@ -54,7 +54,7 @@ def test_geometry_is_applied_at_all() -> None:
 def test_without_flips_no_part_is_mirrored() -> None:
     """Brighter to the right, wherever it is moved to."""
     image = np.repeat(np.linspace(0, 255, 96)[None, :, None], 64, axis=0).repeat(3, axis=2).astype(np.uint8)
-    augment = Augment(Recipe(flips=False))
+    augment = Augment(TrainConfig(flips=False))
     for seed in range(20):
         torch.manual_seed(seed)
         pixels, _ = augment(image, np.zeros((64, 96), np.float32), np.random.default_rng(seed))

@@ -6,15 +6,15 @@ from torch.nn.functional import avg_pool2d
 
 from edge.inference.preprocess import InputSpec
 from tests.train.data.pictures import defective, write, write_product
-from train.config import Recipe
+from train.config import TrainConfig
 from train.data.batches import Draws, Photos, validation_examples
 from train.data.dataset import DataError, read_dataset
 
 SPEC = InputSpec(width=96, height=64)
-RECIPE = Recipe(steps=8, batch=8)
+RECIPE = TrainConfig(steps=8, batch=8)
 
 
-def draws(root: Path, recipe: Recipe = RECIPE) -> Draws:
+def draws(root: Path, recipe: TrainConfig = RECIPE) -> Draws:
     data = read_dataset(root)
     types = sorted({sample.label for sample in data.train_defects})
     return Draws(Photos(SPEC), data.train_good, data.train_defects, types if len(types) > 1 else (), recipe)

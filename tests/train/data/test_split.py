@@ -4,8 +4,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from train.config import Recipe
-from train.data.dataset import GOOD, DataError, Dataset, Sample, part_names
+from train.config import TrainConfig
+from train.data.dataset import GOOD, DataError, Dataset, Sample
+from train.data.parts import part_names
 from train.data.split import Split, split
 
 TYPES = ("crack", "dent", "fray")
@@ -31,13 +32,13 @@ defects = st.tuples(st.sampled_from(TYPES), numbers)
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Dataset, Recipe]:
+def cases(draw: st.DrawFn) -> tuple[Dataset, TrainConfig]:
     goods = draw(st.lists(numbers, min_size=8, max_size=40))
     test = draw(st.lists(st.tuples(st.sampled_from((GOOD, *TYPES)), numbers), max_size=40))
     train = draw(st.lists(defects, max_size=12))
     bad = sum(label != GOOD for label, _ in test)
     named = draw(st.booleans())
-    recipe = Recipe(
+    recipe = TrainConfig(
         group_regex=r"_num_(\d+)" if named else None,
         group_gap=draw(st.integers(0, 2)) if named else 0,
         labelled=draw(st.integers(0, max(0, bad - 1))),
@@ -47,7 +48,7 @@ def cases(draw: st.DrawFn) -> tuple[Dataset, Recipe]:
     return dataset(goods, test, train, named), recipe
 
 
-def roles(data: Dataset, recipe: Recipe) -> Split:
+def roles(data: Dataset, recipe: TrainConfig) -> Split:
     try:
         return split(data, recipe)
     except DataError as error:
@@ -55,13 +56,13 @@ def roles(data: Dataset, recipe: Recipe) -> Split:
         raise
 
 
-def parts(samples: tuple[Sample, ...], recipe: Recipe) -> dict[Sample, str]:
+def parts(samples: tuple[Sample, ...], recipe: TrainConfig) -> dict[Sample, str]:
     return dict(zip(samples, part_names(samples, recipe.group_regex, recipe.group_gap), strict=True))
 
 
 @settings(deadline=None, max_examples=100)
 @given(case=cases())
-def test_no_image_has_two_roles(case: tuple[Dataset, Recipe]) -> None:
+def test_no_image_has_two_roles(case: tuple[Dataset, TrainConfig]) -> None:
     found = roles(*case)
     every = (*found.fit, *found.holdout, *found.validation, *found.defects, *found.left_out)
     assert len(every) == len(set(every))
@@ -70,7 +71,7 @@ def test_no_image_has_two_roles(case: tuple[Dataset, Recipe]) -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(case=cases())
-def test_no_part_is_on_two_sides(case: tuple[Dataset, Recipe]) -> None:
+def test_no_part_is_on_two_sides(case: tuple[Dataset, TrainConfig]) -> None:
     """Fitted, held out and validated goods; defects trained on and validated on; all of those and what is measured."""
     data, recipe = case
     found = roles(data, recipe)
@@ -90,7 +91,7 @@ def test_an_image_that_is_not_drawn_joins_those_on_both_sides_of_it() -> None:
     data = dataset(
         list(range(0, 80, 4)), [("crack", 101)], [("crack", n) for n in (100, 100, 102, 102, 110, 120)], True
     )
-    recipe = Recipe(group_regex=r"_num_(\d+)", group_gap=1)
+    recipe = TrainConfig(group_regex=r"_num_(\d+)", group_gap=1)
     found = split(data, recipe)
     numbers = {sample.path.stem.rpartition("_")[2] for sample in found.defects}
     assert {"100", "102"} <= numbers
@@ -99,7 +100,7 @@ def test_an_image_that_is_not_drawn_joins_those_on_both_sides_of_it() -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(case=cases())
-def test_as_many_defects_as_wanted_and_always_the_same(case: tuple[Dataset, Recipe]) -> None:
+def test_as_many_defects_as_wanted_and_always_the_same(case: tuple[Dataset, TrainConfig]) -> None:
     data, recipe = case
     found = roles(data, recipe)
     labelled = [sample for sample in (*found.defects, *found.validation) if sample.label != GOOD]
@@ -115,24 +116,24 @@ def test_types_are_drawn_alike_as_far_as_they_go() -> None:
         + [("dent", 100 + i) for i in range(2)]
         + [("fray", 200 + i) for i in range(20)]
     )
-    found = split(dataset(list(range(300, 340)), test, [], True), Recipe(labelled=14))
+    found = split(dataset(list(range(300, 340)), test, [], True), TrainConfig(labelled=14))
     labels = [sample.label for sample in (*found.defects, *found.validation)]
     assert [labels.count(name) for name in TYPES] == [6, 2, 6]
 
 
 def test_another_seed_draws_others() -> None:
     data = dataset(list(range(40)), [("dent", 100 + i) for i in range(40)], [], True)
-    assert split(data, Recipe(labelled=10)) != split(data, Recipe(labelled=10, seed=1))
+    assert split(data, TrainConfig(labelled=10)) != split(data, TrainConfig(labelled=10, seed=1))
 
 
 def test_more_labels_than_there_are_defects_are_refused() -> None:
     data = dataset(list(range(40)), [("dent", 100), ("dent", 101), (GOOD, 102)], [], True)
     with pytest.raises(DataError, match="labelled = 2, but test/ holds 2 defective images; leave some"):
-        split(data, Recipe(labelled=2))
+        split(data, TrainConfig(labelled=2))
 
 
 def test_without_anything_to_learn_defects_from_there_is_no_validation() -> None:
-    found = split(dataset(list(range(40)), [("dent", 100)], [], True), Recipe())
+    found = split(dataset(list(range(40)), [("dent", 100)], [], True), TrainConfig())
     assert found.validation == found.defects == found.left_out == ()
     assert len(found.fit) + len(found.holdout) == 40
 
@@ -140,4 +141,4 @@ def test_without_anything_to_learn_defects_from_there_is_no_validation() -> None
 def test_goods_of_one_part_are_refused() -> None:
     data = dataset([1] * 30, [], [("dent", 100)], False)
     with pytest.raises(DataError, match="30 good images show 1 part; holding some out needs at least 2"):
-        split(data, Recipe())
+        split(data, TrainConfig())

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from train.int8.graph import GraphError, finish, fold_weights
+from train.int8 import Int8Error
+from train.int8.graph import finish, fold_weights
 
 PAIR_LIMIT = 2**15 - 1  # what a pair of u8 x s8 products may reach in the 16-bit sums of CPUs without VNNI
 
@@ -122,10 +123,10 @@ def test_an_image_that_is_shifted_by_no_byte_is_refused(zero: float) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.float32(zero), "grey"))
     next(node for node in model.graph.node if node.input[0] == "x").input[0] = "centred"
     model.graph.node.insert(0, helper.make_node("Sub", ["x", "grey"], ["centred"]))
-    with pytest.raises(GraphError, match="no byte"):
+    with pytest.raises(Int8Error, match="no byte"):
         finish(model, 8, 8)
 
 
 def test_a_graph_of_another_size_is_refused() -> None:
-    with pytest.raises(GraphError, match=r"\(1, 3, 16, 8\)"):
+    with pytest.raises(Int8Error, match=r"\(1, 3, 16, 8\)"):
         finish(quantised_convolution(np.ones((4, 3, 3, 3), np.float32)), 16, 8)

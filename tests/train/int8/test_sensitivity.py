@@ -11,9 +11,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from edge.inference.preprocess import InputSpec
-from train.int8.graph import GraphError, finish, fold_weights, operators
+from train.int8 import Int8Error
+from train.int8.graph import finish, fold_weights, operators
+from train.int8.parity import int8_convolutions
 from train.int8.sensitivity import blocks, input_means, most_sensitive
-from train.stages.quantize import QuantizeError, int8_convolutions
 
 SIDE = 16
 SPEC = InputSpec(width=SIDE, height=SIDE)
@@ -93,7 +94,7 @@ def test_with_every_operator_kept_in_float_nothing_is_rounded() -> None:
 
 
 def test_an_operator_nobody_knows_cannot_be_kept_in_float() -> None:
-    with pytest.raises(GraphError, match=r"no convolution is called net\.fourth"):
+    with pytest.raises(Int8Error, match=r"no convolution is called net\.fourth"):
         fold_weights(exported(), ["net.fourth"])
 
 
@@ -106,7 +107,7 @@ def test_the_gate_lets_through_what_was_kept_in_float_and_nothing_else(tmp_path:
     openvino.save_model(openvino.convert_model(tmp_path / "model.onnx"), tmp_path / "model.xml", compress_to_fp16=False)
     assert int8_convolutions(tmp_path / "model.xml", kept) == {name: name not in kept for name in NAMES}
     for others in ({*kept, THIRD}, {FIRST} ^ set(kept)):
-        with pytest.raises(QuantizeError, match="run in float"):
+        with pytest.raises(Int8Error, match="run in float"):
             int8_convolutions(tmp_path / "model.xml", others)
 
 

@@ -12,17 +12,18 @@ import pytest
 from edge.inference.bundle import FP32_ONNX, INT8_IR, Bundle
 from tests.train.conftest import write_image
 from train import TrainError
+from train.measure import MeasureError
 from train.measure.results import table
-from train.run import Work
-from train.stages.evaluate import EvaluateError, can_be_measured, evaluate_bundle, evaluate_work
+from train.run import Run
+from train.stages.evaluate import can_be_measured, evaluate_bundle, evaluate_work
 from train.stages.pack import pack
 
 
-def data_of(work: Work) -> Path:
+def data_of(work: Run) -> Path:
     return work.fit_report().data
 
 
-def refused(work: Work) -> str:
+def refused(work: Run) -> str:
     """The one line that evaluating this run ends in."""
     with pytest.raises(TrainError) as found:
         evaluate_work(work)
@@ -30,7 +31,7 @@ def refused(work: Work) -> str:
     return str(found.value)
 
 
-def test_every_measure_has_an_interval_that_holds_it(tiny_run: Work, tmp_path: Path) -> None:
+def test_every_measure_has_an_interval_that_holds_it(tiny_run: Run, tmp_path: Path) -> None:
     found = evaluate_work(tiny_run, json_path=tmp_path / "new/evaluate.json")
     assert json.loads((tmp_path / "new/evaluate.json").read_text()) == found
     for name in ("int8", "fp32"):
@@ -45,20 +46,20 @@ def test_every_measure_has_an_interval_that_holds_it(tiny_run: Work, tmp_path: P
     assert found["reliability"]["n"] == found["n_good"] + found["n_defective"]
 
 
-def test_the_table_names_every_measure_the_field_asks_for(tiny_run: Work) -> None:
+def test_the_table_names_every_measure_the_field_asks_for(tiny_run: Run) -> None:
     text = table(evaluate_work(tiny_run))
     for words in ("image AUROC", "F1-max", "FPR at 95 % recall", "AU-PRO", "best Dice", "sensitivity", "ECE", "[0."):
         assert words in text
 
 
-def test_defects_that_training_used_are_left_out(tiny_run: Work) -> None:
+def test_defects_that_training_used_are_left_out(tiny_run: Run) -> None:
     found = evaluate_work(tiny_run)
     assert found["left_out"] == [f"test/dark/{index:02d}.png" for index in range(6)]
     assert (found["n_good"], found["n_defective"]) == (8, 10)
     assert not {image["file"] for image in found["images"]} & set(found["left_out"])
 
 
-def test_a_bundle_leaves_out_what_it_was_trained_on_under_any_name(tiny_run: Work, tmp_path: Path) -> None:
+def test_a_bundle_leaves_out_what_it_was_trained_on_under_any_name(tiny_run: Run, tmp_path: Path) -> None:
     data = data_of(tiny_run)
     bundle = pack(tiny_run, tmp_path / "models/tiny")
     (data / "test/good/copy.png").write_bytes((data / "train/good/00.png").read_bytes())
@@ -67,13 +68,13 @@ def test_a_bundle_leaves_out_what_it_was_trained_on_under_any_name(tiny_run: Wor
 
 
 def test_a_bundle_that_names_no_image_says_so(
-    tiny_run: Work, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+    tiny_run: Run, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate_bundle(tiny_bundle.path, data_of(tiny_run), None)["left_out"] == []
     assert "does not say what it was trained on" in capsys.readouterr().out
 
 
-def test_photographs_of_one_part_are_counted_as_one(tiny_run: Work) -> None:
+def test_photographs_of_one_part_are_counted_as_one(tiny_run: Run) -> None:
     root = data_of(tiny_run)
     alone = evaluate_work(tiny_run)
     goods = [path.relative_to(root).as_posix() for path in sorted((root / "test/good").iterdir())]
@@ -87,7 +88,7 @@ def test_photographs_of_one_part_are_counted_as_one(tiny_run: Work) -> None:
     assert "of 2 good and 10 defective parts" in table(found)
 
 
-def test_a_set_of_which_one_kind_is_left_is_refused(tiny_run: Work) -> None:
+def test_a_set_of_which_one_kind_is_left_is_refused(tiny_run: Run) -> None:
     assert can_be_measured(tiny_run)
     report = tiny_run.fit_report()
     everything = [f"test/{kind}" for kind in ("dark", "spot")]
@@ -98,12 +99,12 @@ def test_a_set_of_which_one_kind_is_left_is_refused(tiny_run: Work) -> None:
     assert "8 good and 0 defective images to measure on, after 16 that the model was trained on" in refused(tiny_run)
 
 
-def test_an_image_that_was_trained_on_and_is_gone_is_named(tiny_run: Work) -> None:
+def test_an_image_that_was_trained_on_and_is_gone_is_named(tiny_run: Run) -> None:
     (data_of(tiny_run) / "train/good/03.png").unlink()
     assert "train/good/03.png: was trained on and is gone" in refused(tiny_run)
 
 
-def test_an_empty_mask_is_counted_and_left_out_of_pixel_figures(tiny_run: Work) -> None:
+def test_an_empty_mask_is_counted_and_left_out_of_pixel_figures(tiny_run: Run) -> None:
     write_image(data_of(tiny_run) / "ground_truth/spot/03_mask.png", np.zeros((96, 128), np.uint8))
     found = evaluate_work(tiny_run)
     assert found["empty_masks"] == ["test/spot/03.png"]
@@ -111,7 +112,7 @@ def test_an_empty_mask_is_counted_and_left_out_of_pixel_figures(tiny_run: Work) 
     assert found["int8"]["pixel"]["with_defects"] == 9
 
 
-def test_without_any_mask_there_are_image_figures_only(tiny_run: Work) -> None:
+def test_without_any_mask_there_are_image_figures_only(tiny_run: Run) -> None:
     for path in (data_of(tiny_run) / "ground_truth").rglob("*.png"):
         path.unlink()
     found = evaluate_work(tiny_run)
@@ -127,23 +128,23 @@ def test_without_any_mask_there_are_image_figures_only(tiny_run: Work) -> None:
         ("ground_truth/spot/77_mask.png", "77_mask.png: there is no image "),
     ],
 )
-def test_masks_that_fit_nothing_are_refused_before_anything_is_measured(tiny_run: Work, damage: str, said: str) -> None:
+def test_masks_that_fit_nothing_are_refused_before_anything_is_measured(tiny_run: Run, damage: str, said: str) -> None:
     write_image(data_of(tiny_run) / damage, np.full((8, 8), 255, np.uint8))
     assert said in refused(tiny_run)
     assert not tiny_run.file("evaluate.json").exists()
 
 
-def test_a_model_that_answers_no_number_is_refused(tiny_run: Work) -> None:
+def test_a_model_that_answers_no_number_is_refused(tiny_run: Run) -> None:
     model = onnx.load(tiny_run.file(FP32_ONNX))
     (mid,) = (t for t in model.graph.initializer if t.name == "mid")
     mid.CopyFrom(onnx.numpy_helper.from_array(np.array(np.nan, np.float32), "mid"))
     onnx.save(model, tiny_run.file(FP32_ONNX))
     openvino.save_model(openvino.convert_model(str(tiny_run.file(FP32_ONNX))), tiny_run.file(INT8_IR))
-    with pytest.raises(EvaluateError, match=r"00\.png: the int8 model answers .*not finite"):
+    with pytest.raises(MeasureError, match=r"00\.png: the int8 model answers .*not finite"):
         evaluate_work(tiny_run)
 
 
-def test_the_hashes_in_a_bundle_are_those_of_the_files(tiny_run: Work, tmp_path: Path) -> None:
+def test_the_hashes_in_a_bundle_are_those_of_the_files(tiny_run: Run, tmp_path: Path) -> None:
     training = pack(tiny_run, tmp_path / "models/tiny").manifest.training
     files = [data_of(tiny_run) / name for name in tiny_run.fit_report().seen_images]
     assert training["image_sha256"] == sorted(hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files)

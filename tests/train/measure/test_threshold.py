@@ -9,15 +9,8 @@ from scipy.special import expit, logit
 
 from edge.inference.bundle import Calibration
 from edge.inference.detector import probability
-from train.stages.calibrate import (
-    CalibrateError,
-    at_share,
-    defect_probability,
-    goods_logistic,
-    goods_needed,
-    platt,
-    set_threshold,
-)
+from train.measure import MeasureError
+from train.measure.threshold import at_share, defect_probability, goods_logistic, goods_needed, platt, set_threshold
 
 positive = st.floats(0.1, 10.0)
 
@@ -126,7 +119,7 @@ def test_a_threshold_scales_with_the_scores(scores: list[float], factor: float) 
 
 @pytest.mark.parametrize("scores", [[1.0, 2.0, 3.0], [1.0] * 10, [0.0, 1.0, 2.0, 3.0], [1.0, 2.0, 3.0, math.nan]])
 def test_unusable_scores_are_refused(scores: list[float]) -> None:
-    with pytest.raises(CalibrateError, match=r"add good images|check the images"):
+    with pytest.raises(MeasureError, match=r"add good images|check the images"):
         set_threshold(scores, 0.01)
 
 
@@ -183,7 +176,7 @@ def test_defects_that_score_like_goods_leave_the_goods_own_probability() -> None
 
 
 def test_a_defect_without_a_score_is_refused() -> None:
-    with pytest.raises(CalibrateError, match="not finite"):
+    with pytest.raises(MeasureError, match="not finite"):
         platt([1.0, 2.0], [math.nan] * 5)
 
 

@@ -4,32 +4,33 @@ import torch
 
 from edge.inference.bundle import FP32_ONNX
 from tests.train.data.pictures import write_product
-from train.config import Recipe
+from train.config import TrainConfig
 from train.network.bank import image_tensor
 from train.network.heads import DefectHeads
-from train.run import Work
+from train.network.saved import load_network
+from train.run import Run
 from train.stages.export import export
-from train.stages.fit import fit, load_network
+from train.stages.fit import fit
 
 SMALL = {"side": 64, "bank": 50, "candidates": 1000, "epochs": 1, "steps": 2, "batch": 4}
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+def work(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("heads")
-    work = Work(folder / "run")
-    fit(write_product(folder / "data", masked=False), Recipe.model_validate(SMALL), work)
+    work = Run(folder / "run")
+    fit(write_product(folder / "data", masked=False), TrainConfig.model_validate(SMALL), work)
     return work
 
 
-def test_with_two_types_of_defect_the_export_has_three_outputs(work: Work) -> None:
+def test_with_two_types_of_defect_the_export_has_three_outputs(work: Run) -> None:
     export(work)
     model = onnx.load(work.file(FP32_ONNX))
     shapes = {out.name: [axis.dim_value for axis in out.type.tensor_type.shape.dim] for out in model.graph.output}
     assert shapes == {"score": [1], "anomaly_map": [1, 1, 16, 20], "defect_types": [1, 2]}
 
 
-def test_types_are_shares_and_the_score_is_of_the_map(work: Work) -> None:
+def test_types_are_shares_and_the_score_is_of_the_map(work: Run) -> None:
     report = work.fit_report()
     with torch.inference_mode():
         score, anomaly_map, types = load_network(work)(

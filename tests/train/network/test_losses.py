@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from train.config import Recipe
+from train.config import TrainConfig
 from train.network.losses import dice_loss, focal_loss
 from train.network.train_heads import _loss
 
@@ -69,6 +69,6 @@ def test_an_image_nobody_marked_says_nothing_about_pixels() -> None:
         torch.tensor([-1, -1]),
         torch.tensor([0.0, 1.0]),
     ]
-    _loss(_Given(logits), batch, Recipe(top_k=5)).backward()
+    _loss(_Given(logits), batch, TrainConfig(top_k=5)).backward()
     assert int((logits.grad[0] != 0).sum()) == 5
     assert int((logits.grad[1] != 0).sum()) == 256

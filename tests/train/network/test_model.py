@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from train.config import Recipe
-from train.data.dataset import Sample
-from train.network.backbones import Backbone, BackboneError
+from train.config import TrainConfig
+from train.data.dataset import DataError, Sample
+from train.data.input_spec import input_spec
+from train.network import NetworkError
+from train.network.backbones import Backbone
 from train.network.bank import k_centre_greedy
 from train.network.model import InspectionNet, NormalityHead, PatchFeatures
-from train.stages.fit import FitError, input_spec
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -115,7 +116,7 @@ def test_a_backbone_survives_its_state(features: PatchFeatures) -> None:
 
 def test_a_state_of_another_version_is_refused(features: PatchFeatures) -> None:
     state = features.backbone.state_dict() | {"shift": torch.zeros(3)}
-    with pytest.raises(BackboneError, match="run `fit` again"):
+    with pytest.raises(NetworkError, match="run `fit` again"):
         Backbone.from_state(LITE0, state)
 
 
@@ -133,7 +134,7 @@ def test_weights_from_a_file_are_the_ones_used(tmp_path_factory: pytest.TempPath
 def test_weights_of_another_network_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("weights") / "other.pt"
     torch.save({"layer.weight": torch.zeros(3)}, path)
-    with pytest.raises(BackboneError, match="of another network"):
+    with pytest.raises(NetworkError, match="of another network"):
         Backbone.pretrained(LITE0, path)
 
 
@@ -141,12 +142,12 @@ def test_weights_of_another_network_are_refused(tmp_path_factory: pytest.TempPat
 def test_a_damaged_weights_file_is_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("weights") / "damaged.pt"
     path.write_bytes(content)
-    with pytest.raises(BackboneError, match=r"damaged\.pt: not a readable state dict"):
+    with pytest.raises(NetworkError, match=r"damaged\.pt: not a readable state dict"):
         Backbone.pretrained(LITE0, path)
 
 
 def test_an_unknown_backbone_names_near_ones() -> None:
-    with pytest.raises(BackboneError, match=r"no such model; try one of: .*efficientnet"):
+    with pytest.raises(NetworkError, match=r"no such model; try one of: .*efficientnet"):
         Backbone("tf_efficientnet_lite9000")
 
 
@@ -183,16 +184,16 @@ def test_a_defect_answers_alike_wherever_it_lies(features: PatchFeatures) -> Non
 def test_native_shrinks_nothing(tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
     width, height = size
     cv2.imwrite(str(tmp_path / "part.png"), np.zeros((height, width, 3), np.uint8))
-    spec = input_spec([Sample(tmp_path / "part.png", "good", None)], Recipe(native=True))
+    spec = input_spec([Sample(tmp_path / "part.png", "good", None)], TrainConfig(native=True))
     assert (spec.width, spec.height) == expected
 
 
 def test_native_refuses_what_no_station_judges_in_time(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "part.png"), np.zeros((16, 2064, 3), np.uint8))
-    with pytest.raises(FitError, match="2064 pixels is over 2048; give a crop"):
-        input_spec([Sample(tmp_path / "part.png", "good", None)], Recipe(native=True))
+    with pytest.raises(DataError, match="2064 pixels is over 2048; give a crop"):
+        input_spec([Sample(tmp_path / "part.png", "good", None)], TrainConfig(native=True))
 
 
 def test_two_sizes_are_refused() -> None:
     with pytest.raises(ValidationError, match="leave one out"):
-        Recipe(native=True, side=320)
+        TrainConfig(native=True, side=320)

@@ -14,14 +14,16 @@ import torch
 
 from edge.inference.preprocess import InputSpec
 from tests.train.data.pictures import write_product
-from train.config import Recipe
+from train.config import TrainConfig
 from train.data.dataset import read_dataset
 from train.data.split import split
+from train.network import NetworkError
 from train.network.backbones import Backbone
 from train.network.checkpoint import History, save
-from train.network.train_heads import DefectNet, TuneError, tune
-from train.run import Work
-from train.stages.fit import CHECKPOINT, MODEL, fit
+from train.network.saved import MODEL
+from train.network.train_heads import DefectNet, train_heads
+from train.run import Run
+from train.stages.fit import CHECKPOINT, fit
 
 ROOT = Path(__file__).parents[3]
 SPEC = InputSpec(width=80, height=64)
@@ -43,12 +45,12 @@ class Trained:
 
 
 def train(data: Path, checkpoint: Path, poison: str | None = None, **options: object) -> Trained:
-    recipe = Recipe.model_validate(SMALL | options)
+    recipe = TrainConfig.model_validate(SMALL | options)
     backbone = Backbone.pretrained(LITE0)
     if poison is not None:
         backbone.get_parameter(poison).data.fill_(float("nan"))
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
-    net, history = tune(
+    net, history = train_heads(
         backbone, split(read_dataset(data), recipe), ("dent", "scratch"), SPEC, recipe, checkpoint, "key"
     )
     return Trained(before, net, history)
@@ -66,7 +68,7 @@ def test_what_is_frozen_stays_and_so_do_the_batch_norms_statistics(
 
 
 def test_a_loss_that_is_no_number_is_one_line(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match=r"^the loss is nan in epoch 1; lower `rate` \(now 0.002\) and start again$"):
+    with pytest.raises(NetworkError, match=r"^the loss is nan in epoch 1; lower `rate` \(now 0.002\) and start again$"):
         train(data, tmp_path / CHECKPOINT, poison="stages.conv_stem.weight")
     assert not (tmp_path / CHECKPOINT).exists()
 
@@ -136,12 +138,12 @@ def test_two_processes_of_torchrun_train_one_network(data: Path, tmp_path: Path)
     done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("fit: ") == 1
-    assert Work(tmp_path / "run").fit_report().types == ("dent", "scratch")
-    assert len(Work(tmp_path / "run").read_report("heads.json", "fit")["epochs"]) == 2
+    assert Run(tmp_path / "run").fit_report().types == ("dent", "scratch")
+    assert len(Run(tmp_path / "run").read_report("heads.json", "fit")["epochs"]) == 2
 
 
 def test_defects_under_train_are_learned_from_without_being_asked_for(data: Path, tmp_path: Path) -> None:
-    report = fit(data, Recipe.model_validate(SMALL), Work(tmp_path / "run"))
+    report = fit(data, TrainConfig.model_validate(SMALL), Run(tmp_path / "run"))
     assert report is not None
     labelled = [*report.defect_images, *(name for name in report.validation_images if "/good/" not in name)]
     assert sorted(labelled) == sorted(f"train/{name}/{i:03d}.png" for name in ("dent", "scratch") for i in range(6))

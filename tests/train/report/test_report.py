@@ -5,40 +5,41 @@ from pathlib import Path
 import pytest
 
 from train.report.pictures import best_catches, worst_escapes, worst_overkill
-from train.run import Work
+from train.run import Run
+from train.stages import StageError
 from train.stages.evaluate import evaluate_work
-from train.stages.report import ReportError, report
+from train.stages.report import report
 
 
-def page_of(work: Work) -> str:
+def page_of(work: Run) -> str:
     return report(work).read_text(encoding="utf-8")
 
 
-def changed(work: Work, name: str, **facts: object) -> None:
+def changed(work: Run, name: str, **facts: object) -> None:
     work.write_report(name, work.read_report(name, "evaluate") | facts)
 
 
 @pytest.fixture
-def evaluated(tiny_run: Work) -> Work:
+def evaluated(tiny_run: Run) -> Run:
     evaluate_work(tiny_run)
     return tiny_run
 
 
-def test_the_page_needs_nothing_but_itself(evaluated: Work, tmp_path: Path) -> None:
+def test_the_page_needs_nothing_but_itself(evaluated: Run, tmp_path: Path) -> None:
     page = report(evaluated, tmp_path / "new/page.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 5
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert not re.findall(r"url\((?!#)|@import|<script", page)
 
 
-def test_the_page_holds_every_measure_with_its_interval(evaluated: Work) -> None:
+def test_the_page_holds_every_measure_with_its_interval(evaluated: Run) -> None:
     page = page_of(evaluated)
     facts = evaluated.read_report("evaluate.json", "evaluate")["int8"]["intervals"]
     for found in (*facts["image"].values(), *facts["pixel"].values(), facts["sensitivity"], facts["specificity"]):
         assert f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" in page
 
 
-def test_the_data_card_counts_what_was_used_and_what_was_left_out(evaluated: Work) -> None:
+def test_the_data_card_counts_what_was_used_and_what_was_left_out(evaluated: Run) -> None:
     page = page_of(evaluated)
     assert evaluated.fit_report().dataset_sha256 in page
     for cells in (
@@ -49,7 +50,7 @@ def test_the_data_card_counts_what_was_used_and_what_was_left_out(evaluated: Wor
         assert "<tr><td>{}</td><td>{}</td></tr>".format(*cells) in page
 
 
-def test_every_mistake_at_the_threshold_is_pictured(evaluated: Work) -> None:
+def test_every_mistake_at_the_threshold_is_pictured(evaluated: Run) -> None:
     """With the threshold above all scores every defective part is an escape, and six are shown, three pictures each."""
     changed(evaluated, "evaluate.json", threshold=999.0)
     threshold = evaluated.read_report("calibration.json", "calibrate")["threshold"]
@@ -59,7 +60,7 @@ def test_every_mistake_at_the_threshold_is_pictured(evaluated: Work) -> None:
     assert "None: every good test part passes." in page
 
 
-def test_the_guarantee_is_told_with_its_confidence_and_an_estimate_as_one(evaluated: Work) -> None:
+def test_the_guarantee_is_told_with_its_confidence_and_an_estimate_as_one(evaluated: Run) -> None:
     assert "at most 9.1% of good parts rejected in expectation, 25.9% with 95 % confidence" in page_of(evaluated)
     threshold = evaluated.read_report("calibration.json", "calibrate")["threshold"]
     few = threshold | {"bound": None, "upper_95": None, "method": "normal_limit", "alpha": 0.01}
@@ -67,7 +68,7 @@ def test_the_guarantee_is_told_with_its_confidence_and_an_estimate_as_one(evalua
     assert "no guarantee; one needs 99 held-out good parts" in page_of(evaluated)
 
 
-def test_what_other_stages_left_is_shown_and_its_absence_is_no_fault(evaluated: Work) -> None:
+def test_what_other_stages_left_is_shown_and_its_absence_is_no_fault(evaluated: Run) -> None:
     bare = page_of(evaluated)
     assert "<h2>Training</h2>" not in bare
     assert "quantiser tried" not in bare
@@ -79,7 +80,7 @@ def test_what_other_stages_left_is_shown_and_its_absence_is_no_fault(evaluated: 
     assert "<td>kl</td><td>–</td><td>yes</td>" in page
 
 
-def test_names_from_folders_cannot_bring_markup(evaluated: Work) -> None:
+def test_names_from_folders_cannot_bring_markup(evaluated: Run) -> None:
     facts = json.loads(evaluated.file("evaluate.json").read_text().replace('"spot"', '"<b>spot"'))
     evaluated.write_report("evaluate.json", facts)
     page = page_of(evaluated)
@@ -87,15 +88,15 @@ def test_names_from_folders_cannot_bring_markup(evaluated: Work) -> None:
     assert "&lt;b&gt;spot" in page
 
 
-def test_a_report_of_another_version_is_one_line(evaluated: Work) -> None:
+def test_a_report_of_another_version_is_one_line(evaluated: Run) -> None:
     evaluated.write_report("evaluate.json", {"data": "photos"})
-    with pytest.raises(ReportError, match="run `python -m train evaluate` again"):
+    with pytest.raises(StageError, match="run `python -m train evaluate` again"):
         report(evaluated)
 
 
-def test_figures_of_another_threshold_are_not_shown(evaluated: Work) -> None:
+def test_figures_of_another_threshold_are_not_shown(evaluated: Run) -> None:
     changed(evaluated, "evaluate.json", threshold=999.0)
-    with pytest.raises(ReportError, match=r"another threshold than calibration\.json; run `python -m train evaluate`"):
+    with pytest.raises(StageError, match=r"another threshold than calibration\.json; run `python -m train evaluate`"):
         report(evaluated)
 
 

@@ -14,10 +14,12 @@ import pytest
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, open_bundle
 from edge.inference.detector import RUNTIMES, Detector, check_references
 from edge.inference.preprocess import load_image
-from train.int8.compiled import node_times, runtime_nodes
-from train.run import Work
-from train.stages.evaluate import EvaluateError, evaluate_bundle
-from train.stages.quantize import QuantizeError, int8_convolutions, parity
+from train.int8 import Int8Error
+from train.int8.compiled import runtime_nodes
+from train.int8.parity import int8_convolutions, parity
+from train.measure import MeasureError
+from train.run import Run
+from train.stages.evaluate import evaluate_bundle
 
 ROOT = Path(__file__).parents[3]
 
@@ -46,8 +48,8 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def work(station: Path) -> Work:
-    return Work(station / "runs/flange")
+def work(station: Path) -> Run:
+    return Run(station / "runs/flange")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def test_the_marked_reference_is_the_most_anomalous(bundle: Bundle) -> None:
     assert max(scores, key=scores.__getitem__) == "references/marked.png"
 
 
-def test_held_out_goods_were_not_fitted(work: Work) -> None:
+def test_held_out_goods_were_not_fitted(work: Run) -> None:
     report = work.fit_report()
     assert report.fit_images
     assert report.holdout_images
@@ -75,7 +77,7 @@ def test_held_out_goods_were_not_fitted(work: Work) -> None:
     assert not any(name.startswith("test/") for name in (*report.fit_images, *report.holdout_images))
 
 
-def test_the_threshold_was_set_by_the_shipped_file_on_held_out_goods(work: Work, bundle: Bundle) -> None:
+def test_the_threshold_was_set_by_the_shipped_file_on_held_out_goods(work: Run, bundle: Bundle) -> None:
     scores = work.read_report("calibration.json", "calibrate")["holdout"]
     detector = Detector.from_bundle(bundle)
     data = work.fit_report().data
@@ -84,13 +86,13 @@ def test_the_threshold_was_set_by_the_shipped_file_on_held_out_goods(work: Work,
     assert bundle.manifest.holdout_scores == tuple(sorted(scores.values()))
 
 
-def test_every_convolution_is_int8(work: Work) -> None:
+def test_every_convolution_is_int8(work: Run) -> None:
     found = int8_convolutions(work.file(INT8_IR))
     assert len(found) > 30
     assert all(found.values())
 
 
-def test_between_the_convolutions_there_is_only_what_has_to_be(work: Work) -> None:
+def test_between_the_convolutions_there_is_only_what_has_to_be(work: Run) -> None:
     """Every other kind of node of the compiled graph, with its number where more would be a step back."""
     nodes = runtime_nodes(work.file(INT8_IR))
     kinds = Counter(node.kind for node in nodes)
@@ -104,39 +106,26 @@ def test_between_the_convolutions_there_is_only_what_has_to_be(work: Work) -> No
     assert {node.kind for node in nodes if node.precision == "f32"} <= {"Reduce", "Reorder", "Subgraph", "TopK"}
 
 
-def test_the_profile_counts_what_the_network_multiplies(work: Work) -> None:
-    """500 rows of 152 values at 16 x 16 places are the last of its convolutions."""
-    nodes = [node for node in runtime_nodes(work.file(INT8_IR)) if node.kind == "Convolution"]
-    assert nodes[-1].macs == 500 * 152 * 16 * 16
-    assert nodes[0].macs == 32 * 3 * 9 * 128 * 128
-
-
-def test_a_node_that_was_folded_into_another_takes_no_time(work: Work) -> None:
-    timed, whole = node_times(work.file(FP32_ONNX), 3, 1)
-    assert {node.kind for node, ms in timed if ms == 0.0} == {"Reorder"}
-    assert 0 < sum(ms for _, ms in timed) < 10 * whole
-
-
-def test_a_float_model_does_not_pass_as_int8(work: Work) -> None:
-    with pytest.raises(QuantizeError, match="run in float: "):
+def test_a_float_model_does_not_pass_as_int8(work: Run) -> None:
+    with pytest.raises(Int8Error, match="run in float: "):
         int8_convolutions(work.file(FP32_ONNX))
 
 
-def test_parity_refuses_a_model_that_scores_otherwise(work: Work, tmp_path: Path) -> None:
-    from train.stages.fit import load_network
+def test_parity_refuses_a_model_that_scores_otherwise(work: Run, tmp_path: Path) -> None:
+    from train.network.saved import load_network
 
-    copy = Work(tmp_path / "run")
+    copy = Run(tmp_path / "run")
     shutil.copytree(work.folder, copy.folder)
     model = onnx.load(copy.file(INT8_ONNX))
     (bias,) = (t for t in model.graph.initializer if t.name == "head.bank.0.bias")
     values = onnx.numpy_helper.to_array(bias) * 1.3
     bias.CopyFrom(onnx.numpy_helper.from_array(values.astype("float32"), bias.name))
     onnx.save(model, copy.file(INT8_ONNX))
-    with pytest.raises(QuantizeError, match=r"INT8 in ONNX Runtime: scores are .* off"):
+    with pytest.raises(Int8Error, match=r"INT8 in ONNX Runtime: scores are .* off"):
         parity(copy, load_network(copy), copy.fit_report())
 
 
-def test_the_report_names_every_test_image(work: Work) -> None:
+def test_the_report_names_every_test_image(work: Run) -> None:
     report = work.read_report("evaluate.json", "evaluate")
     assert (report["n_good"], report["n_defective"]) == (6, 8)
     assert len(report["images"]) == 14
@@ -153,7 +142,7 @@ def test_evaluate_measures_a_packed_bundle(station: Path, bundle: Bundle, tmp_pa
 def test_a_test_set_of_one_kind_is_refused(station: Path, bundle: Bundle, tmp_path: Path) -> None:
     shutil.copytree(station / "data/flange/train", tmp_path / "set/train")
     shutil.copytree(station / "data/flange/test/good", tmp_path / "set/test/good")
-    with pytest.raises(EvaluateError, match="needs good images and at least one type of defect"):
+    with pytest.raises(MeasureError, match="needs good images and at least one type of defect"):
         evaluate_bundle(bundle.path, tmp_path / "set", None)
 
 
@@ -192,7 +181,7 @@ def test_a_bad_recipe_is_one_line(station: Path, options: list[str], said: str) 
         ("calibration.json", "pack", "calibration.json: is damaged"),
     ],
 )
-def test_a_damaged_artefact_is_one_line(work: Work, tmp_path: Path, file: str, stage: str, said: str) -> None:
+def test_a_damaged_artefact_is_one_line(work: Run, tmp_path: Path, file: str, stage: str, said: str) -> None:
     shutil.copytree(work.folder, tmp_path / "run")
     (tmp_path / "run" / file).write_bytes(b"{ \x00damaged")
     done = train(tmp_path, stage, "--work", "run")
@@ -216,14 +205,14 @@ def test_an_unknown_stage_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_torchscript_on_request_scores_the_same(work: Work, tmp_path: Path) -> None:
+def test_torchscript_on_request_scores_the_same(work: Run, tmp_path: Path) -> None:
     import torch
 
     from train.network.bank import image_tensor
+    from train.network.saved import load_network
     from train.stages.export import TORCHSCRIPT, export
-    from train.stages.fit import load_network
 
-    copy = Work(tmp_path / "run")
+    copy = Run(tmp_path / "run")
     shutil.copytree(work.folder, copy.folder)
     export(copy, torchscript=True)
     report = copy.fit_report()
@@ -234,7 +223,7 @@ def test_torchscript_on_request_scores_the_same(work: Work, tmp_path: Path) -> N
         )
 
 
-def test_the_report_is_one_file_with_plots_and_the_data_hash(work: Work, tmp_path: Path) -> None:
+def test_the_report_is_one_file_with_plots_and_the_data_hash(work: Run, tmp_path: Path) -> None:
     from train.stages.report import report
 
     page = report(work, tmp_path / "page.html").read_text(encoding="utf-8")

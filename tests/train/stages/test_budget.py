@@ -10,19 +10,20 @@ from edge.inference.cpu import read_cpu
 from edge.inference.preprocess import InputSpec
 from tests.tiny import SIZE
 from tests.train.data.pictures import good, write, write_product
-from train.config import Recipe
+from train.config import TrainConfig
 from train.data.dataset import read_dataset
 from train.data.split import split
-from train.int8 import target
+from train.int8 import Int8Error, target
 from train.int8.contest import contest, validation_pictures
 from train.int8.latency import Timed, measure
-from train.int8.target import TargetError, read_target
-from train.run import Work
+from train.int8.target import read_target
+from train.run import Run
+from train.stages import StageError
 from train.stages import budget as stage
-from train.stages.budget import BudgetError, Candidate, budget, grid
+from train.stages.budget import Candidate, budget, grid
 
 AVX2 = "processor : 0\nmodel name : Old\nflags : avx2\n"
-TINY = Recipe(side=64, bank=50, candidates=1000)
+TINY = TrainConfig(side=64, bank=50, candidates=1000)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,8 @@ def test_the_best_of_those_inside_is_chosen_and_all_are_listed(
 ) -> None:
     """Two candidates, really quantised, measured and trained."""
     monkeypatch.setattr(stage, "BACKBONES", ("tf_efficientnet_lite0", "tf_efficientnet_lite1"))
-    chosen = budget(data, Recipe(side=64, bank=50, candidates=1000), 1e6, None, Work(tmp_path / "run"))
-    facts = Work(tmp_path / "run").read_report("budget.json", "budget")
+    chosen = budget(data, TrainConfig(side=64, bank=50, candidates=1000), 1e6, None, Run(tmp_path / "run"))
+    facts = Run(tmp_path / "run").read_report("budget.json", "budget")
     assert [row["backbone"] for row in facts["candidates"]] == list(stage.BACKBONES)
     assert all(row["ms"] > 0 and row["inside"] for row in facts["candidates"])
     best = max(facts["candidates"], key=lambda row: (row["validation_auroc"], -row["ms"]))
@@ -50,26 +51,26 @@ def test_the_best_of_those_inside_is_chosen_and_all_are_listed(
 
 def test_what_the_recipe_names_is_not_varied(data: Path) -> None:
     roles = split(read_dataset(data), TINY)
-    named = grid(Recipe(backbone="tf_efficientnet_lite1", side=64, bank=50), roles)
+    named = grid(TrainConfig(backbone="tf_efficientnet_lite1", side=64, bank=50), roles)
     assert [(one.recipe.backbone, one.recipe.side, one.recipe.bank) for one in named] == [
         ("tf_efficientnet_lite1", 64, 50)
     ]
-    free = {(one.recipe.backbone, one.recipe.side, one.recipe.bank) for one in grid(Recipe(), roles)}
+    free = {(one.recipe.backbone, one.recipe.side, one.recipe.bank) for one in grid(TrainConfig(), roles)}
     assert free >= {(backbone, side, 1000) for backbone in stage.BACKBONES for side in stage.SIDES}
 
 
 def test_a_bank_that_the_goods_do_not_fill_is_no_candidate(data: Path) -> None:
     roles = split(read_dataset(data), TINY)
     assert len(roles.fit) * 20 < 1000  # 5 x 4 patches an image
-    with pytest.raises(BudgetError, match="good images fill no bank"):
-        grid(Recipe(side=64), roles)
-    assert len(grid(Recipe(side=64, patch_stride=8, bank=1000), roles)) == len(stage.BACKBONES)
+    with pytest.raises(StageError, match="good images fill no bank"):
+        grid(TrainConfig(side=64), roles)
+    assert len(grid(TrainConfig(side=64, patch_stride=8, bank=1000), roles)) == len(stage.BACKBONES)
 
 
 def test_finalists_are_the_most_costly_inside_one_for_each_backbone_and_side() -> None:
     spec = InputSpec(width=64, height=64)
     names = [(256, 1000, 1.0), (256, 4000, 2.0), (320, 1000, 3.0), (320, 4000, 4.0), (384, 1000, 5.0)]
-    found = [Candidate(Recipe(side=side, bank=bank), spec, ms, ms < 5) for side, bank, ms in names]
+    found = [Candidate(TrainConfig(side=side, bank=bank), spec, ms, ms < 5) for side, bank, ms in names]
     assert stage._finalists(found) == [found[3], found[1]]
 
 
@@ -88,7 +89,7 @@ def test_a_tier_above_this_cpu_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "cpuinfo").write_text(AVX2)
     monkeypatch.setattr(target, "read_cpu", lambda: read_cpu(tmp_path / "cpuinfo"))
     assert read_target("AVX2") == target.Target("AVX2")
-    with pytest.raises(TargetError, match="--target AMX: this CPU is only AVX2; run `python -m edge bench"):
+    with pytest.raises(Int8Error, match="--target AMX: this CPU is only AVX2; run `python -m edge bench"):
         read_target("AMX")
 
 
@@ -110,7 +111,7 @@ def test_a_device_that_is_not_known_is_one_line(tmp_path: Path, content: str | N
     file = tmp_path / "bench.json"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(TargetError, match=said) as refused:
+    with pytest.raises(Int8Error, match=said) as refused:
         read_target(str(file))
     assert "\n" not in str(refused.value)
 
@@ -123,10 +124,10 @@ def slow(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dic
     here = Timed(bundle.file(INT8_IR), bundle.manifest.input, bundle.file(bundle.manifest.references[0].file))
     own = measure([here], None)[1][0]
     (folder / "bench.json").write_text(report(bundle.digest, 1000 * own.infer_ms))
-    recipe = Recipe(side=64, bank=50, candidates=1000, backbone="tf_efficientnet_lite0")
-    with pytest.raises(BudgetError) as refused:
-        budget(data, recipe, 50.0, str(folder / "bench.json"), Work(folder / "run"))
-    return str(refused.value), Work(folder / "run").read_report("budget.json", "budget"), own.infer_ms
+    recipe = TrainConfig(side=64, bank=50, candidates=1000, backbone="tf_efficientnet_lite0")
+    with pytest.raises(StageError) as refused:
+        budget(data, recipe, 50.0, str(folder / "bench.json"), Run(folder / "run"))
+    return str(refused.value), Run(folder / "run").read_report("budget.json", "budget"), own.infer_ms
 
 
 def test_nothing_inside_the_budget_is_one_line_with_the_fastest(slow: tuple[str, dict[str, Any], float]) -> None:

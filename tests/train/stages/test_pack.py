@@ -7,17 +7,18 @@ from hypothesis import strategies as st
 
 from edge.core.types import EdgeError
 from edge.inference.bundle import INT8_ONNX, open_bundle
-from train.run import Work
-from train.stages.calibrate import set_threshold
+from train.measure.threshold import set_threshold
+from train.run import Run
+from train.stages import StageError
 from train.stages.evaluate import evaluate_work
-from train.stages.pack import PackError, check_promise, main, pack
+from train.stages.pack import check_promise, main, pack
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_packing_again_leaves_the_old_bundle_whole(tiny_run: Work, tmp_path: Path) -> None:
+def test_packing_again_leaves_the_old_bundle_whole(tiny_run: Run, tmp_path: Path) -> None:
     first = pack(tiny_run, tmp_path / "models/tiny")
     second = pack(tiny_run, tmp_path / "models/tiny")
     assert open_bundle(tmp_path / f"models/tiny-{first.manifest.version}").digest == first.digest
@@ -25,19 +26,19 @@ def test_packing_again_leaves_the_old_bundle_whole(tiny_run: Work, tmp_path: Pat
     assert len(names(tmp_path / "models")) == 2
 
 
-def test_a_bundle_that_must_not_ship_leaves_the_old_one_where_it_was(tiny_run: Work, tmp_path: Path) -> None:
+def test_a_bundle_that_must_not_ship_leaves_the_old_one_where_it_was(tiny_run: Run, tmp_path: Path) -> None:
     first = pack(tiny_run, tmp_path / "models/tiny")
     model = onnx.load(tiny_run.file(INT8_ONNX))
     (mid,) = (t for t in model.graph.initializer if t.name == "mid")
     mid.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(mid) + 50, "mid"))
     onnx.save(model, tiny_run.file(INT8_ONNX))
-    with pytest.raises(PackError, match=r"onnxruntime scores .* do not ship"):
+    with pytest.raises(StageError, match=r"onnxruntime scores .* do not ship"):
         pack(tiny_run, tmp_path / "models/tiny")
     assert open_bundle(tmp_path / "models/tiny").digest == first.digest
     assert names(tmp_path / "models") == ["tiny"]
 
 
-def test_a_folder_that_is_no_bundle_is_not_moved(tiny_run: Work, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_bundle_is_not_moved(tiny_run: Run, tmp_path: Path) -> None:
     (tmp_path / "models/tiny").mkdir(parents=True)
     (tmp_path / "models/tiny/notes.txt").write_text("mine")
     with pytest.raises(EdgeError, match=r"manifest\.json is missing"):
@@ -46,26 +47,28 @@ def test_a_folder_that_is_no_bundle_is_not_moved(tiny_run: Work, tmp_path: Path)
     assert names(tmp_path / "models/tiny") == ["notes.txt"]
 
 
-def test_figures_of_another_threshold_are_not_packed(tiny_run: Work, tmp_path: Path) -> None:
+def test_figures_of_another_threshold_are_not_packed(tiny_run: Run, tmp_path: Path) -> None:
     evaluate_work(tiny_run)
     assert pack(tiny_run, tmp_path / "models/tiny").manifest.metrics["n_good"] == 8
     facts = tiny_run.read_report("evaluate.json", "evaluate")
     tiny_run.write_report("evaluate.json", facts | {"threshold": 999.0})
-    with pytest.raises(PackError, match="another threshold than the one to ship; run `python -m train evaluate` again"):
+    with pytest.raises(
+        StageError, match="another threshold than the one to ship; run `python -m train evaluate` again"
+    ):
         pack(tiny_run, tmp_path / "models/other")
 
 
-def test_a_promise_the_goods_support_is_packed_with_its_confidence(tiny_run: Work, tmp_path: Path) -> None:
+def test_a_promise_the_goods_support_is_packed_with_its_confidence(tiny_run: Run, tmp_path: Path) -> None:
     """Ten held-out goods, one of them allowed above: 1/11 on average, and 26 % in the worst twentieth."""
     threshold = pack(tiny_run, tmp_path / "models/tiny", promise=0.1).manifest.threshold
     assert threshold.bound == pytest.approx(1 / 11)
     assert threshold.upper_95 == pytest.approx(1 - 0.05 ** (1 / 10))
 
 
-def test_a_promise_without_the_goods_for_it_is_refused_with_their_number(tiny_run: Work, tmp_path: Path) -> None:
+def test_a_promise_without_the_goods_for_it_is_refused_with_their_number(tiny_run: Run, tmp_path: Path) -> None:
     out = tmp_path / "models/tiny"
     with pytest.raises(
-        PackError, match=r"10 held-out good parts cannot guarantee .* 1\.00% .*: 99 are needed"
+        StageError, match=r"10 held-out good parts cannot guarantee .* 1\.00% .*: 99 are needed"
     ) as found:
         main(["--work", str(tiny_run.folder), "--out", str(out), "--promise", "0.01"])
     assert "\n" not in str(found.value)
@@ -87,11 +90,13 @@ def test_a_promise_is_made_only_where_the_threshold_guarantees_it(n: int, alpha:
     if threshold.bound is not None and threshold.bound <= promise:
         check_promise(threshold, promise)
     else:
-        with pytest.raises(PackError, match=r"are needed; add good parts|train with --alpha"):
+        with pytest.raises(StageError, match=r"are needed; add good parts|train with --alpha"):
             check_promise(threshold, promise)
 
 
 def test_enough_goods_but_a_threshold_for_another_share_says_what_to_change() -> None:
     threshold = set_threshold([1.0 + index for index in range(120)], 0.05)
-    with pytest.raises(PackError, match=r"was set for 5\.00% .* not for the promised 1\.00%; train with --alpha 0\.01"):
+    with pytest.raises(
+        StageError, match=r"was set for 5\.00% .* not for the promised 1\.00%; train with --alpha 0\.01"
+    ):
         check_promise(threshold, 0.01)

@@ -5,15 +5,18 @@ import timm
 import torch
 
 from tests.train.data.pictures import write_product
-from train.config import Recipe
+from train.config import TrainConfig
 from train.data.dataset import read_dataset
 from train.data.split import split
+from train.network import NetworkError
 from train.network.backbones import Backbone
-from train.run import Work
-from train.stages.pretrain import COLLAPSED, PretrainError, SimSiam, pretrain
+from train.network.pretraining import COLLAPSED, SimSiam
+from train.run import Run
+from train.stages import StageError
+from train.stages.pretrain import pretrain
 
 LITE0 = "tf_efficientnet_lite0"
-SMALL = Recipe(side=64, epochs=2, steps=2, batch=4)
+SMALL = TrainConfig(side=64, epochs=2, steps=2, batch=4)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for sample in data.samples:
         if sample not in used:
             sample.path.write_bytes(b"not for the eyes of pretraining")
-    return pretrain(folder / "data", SMALL, Work(folder / "run"))
+    return pretrain(folder / "data", SMALL, Run(folder / "run"))
 
 
 def test_the_file_is_weights_that_differ_in_the_upper_blocks_alone(made: Path) -> None:
@@ -40,7 +43,7 @@ def test_the_file_is_of_the_whole_network(made: Path) -> None:
 
 
 def test_the_report_names_what_was_seen(made: Path) -> None:
-    facts = Work(made.parent).read_report("pretrain.json", "pretrain")
+    facts = Run(made.parent).read_report("pretrain.json", "pretrain")
     assert facts["images"]
     assert all(name.startswith("train/good/") for name in facts["images"])
     assert len(facts["epochs"]) == 2
@@ -63,14 +66,12 @@ def test_the_spread_tells_a_collapse() -> None:
 def test_a_collapse_is_one_line_and_leaves_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two views of the very same part, over and over."""
     data = write_product(tmp_path / "data", goods=4, defects=0)
-    monkeypatch.setattr("train.stages.pretrain.COLLAPSED", 2.0)  # more than any network reaches
-    with pytest.raises(
-        PretrainError, match=r"have collapsed .* lower `rate` \(now 0\.002\) or raise --batch \(now 4\)"
-    ):
-        pretrain(data, SMALL, Work(tmp_path / "run"))
+    monkeypatch.setattr("train.network.pretraining.COLLAPSED", 2.0)  # more than any network reaches
+    with pytest.raises(NetworkError, match=r"have collapsed .* lower `rate` \(now 0\.002\) or raise --batch \(now 4\)"):
+        pretrain(data, SMALL, Run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
 def test_a_backbone_that_may_not_learn_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PretrainError, match="the backbone would learn nothing; give --unfreeze upper"):
-        pretrain(tmp_path, Recipe(unfreeze="none"), Work(tmp_path / "run"))
+    with pytest.raises(StageError, match="the backbone would learn nothing; give --unfreeze upper"):
+        pretrain(tmp_path, TrainConfig(unfreeze="none"), Run(tmp_path / "run"))

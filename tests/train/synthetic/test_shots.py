@@ -8,9 +8,11 @@ import pytest
 from edge.inference.preprocess import image_files, load_image
 from train.data.check import check_dataset
 from train.data.dataset import dataset_sha256, read_dataset
-from train.stages.synth import KINDS, STORY, Shot, SynthError, main, plan_dataset, plan_frames, stage_shot, take
+from train.stages import StageError
+from train.stages.synth import main
 from train.synthetic.defects import PAINTERS, defect_mask
 from train.synthetic.flange import render
+from train.synthetic.shots import KINDS, STORY, Shot, plan_dataset, plan_frames, stage_shot, take
 
 SIDE = 160
 
@@ -115,14 +117,14 @@ def test_the_shipped_frames_are_what_the_command_writes() -> None:
 
 def test_foreign_files_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(SynthError, match=r"did not write \(no synth.json\)"):
+    with pytest.raises(StageError, match=r"did not write \(no synth.json\)"):
         synth(tmp_path, "--force")
     assert (tmp_path / "mine.txt").read_text() == "precious"
 
 
 def test_an_earlier_set_is_replaced_only_with_force(made: Path, tmp_path: Path) -> None:
     folder = synth(tmp_path / "set", "--seed", "9")
-    with pytest.raises(SynthError, match="add --force"):
+    with pytest.raises(StageError, match="add --force"):
         synth(folder)
     synth(folder, "--force")
     assert dataset_sha256(read_dataset(folder)) == dataset_sha256(read_dataset(made))
@@ -130,12 +132,12 @@ def test_an_earlier_set_is_replaced_only_with_force(made: Path, tmp_path: Path) 
 
 def test_a_file_is_refused_as_output(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SynthError, match="is a file"):
+    with pytest.raises(StageError, match="is a file"):
         synth(tmp_path / "file")
 
 
 def test_an_order_for_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SynthError, match="no image was asked for"):
+    with pytest.raises(StageError, match="no image was asked for"):
         synth(tmp_path / "set", "--train-good", "0", "--test-good", "0", "--test-bad-per-type", "0")
 
 

@@ -1,0 +1,111 @@
+"""A trained network quantised in one way, through Neural Compressor: the INT8 ONNX file and the OpenVINO IR."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx
+import openvino
+import torch
+from torch import nn
+from torch.fx import GraphModule
+
+from edge.inference import runtimes
+from edge.inference.bundle import INT8_IR, INT8_ONNX
+from edge.inference.preprocess import InputSpec, load_image, prepare
+from train.int8.aware import adapt
+from train.int8.graph import finish, fold_weights, operators
+from train.int8.onnx_export import example, outputs, quiet, to_onnx
+from train.int8.ranges import Observer, observe
+from train.int8.sensitivity import input_means
+from train.int8.trials import Settings
+from train.network.bank import collect_patches, image_tensor, statistics
+from train.network.model import InspectionNet, NormalityHead, PatchFeatures
+from train.network.saved import chosen_patches, load_network
+from train.run import FitReport, Run, progress
+
+BIAS_IMAGES = 16
+
+
+def build(work: Run, report: FitReport, settings: Settings, folder: Path) -> None:
+    """Quantise a run's network in one way: INT8_ONNX and INT8_IR, in the folder."""
+    network = load_network(work)
+    if settings.aware:
+        files = [report.data / name for name in (*report.fit_images, *report.defect_images)]
+        network = adapt(network, files, report.input, report.recipe.seed)
+    network.head = int8_head(network.features, chosen_patches(work), report, settings)
+    _write_int8(network, report, settings, outputs(report), folder / INT8_ONNX)
+
+
+def write_untrained(network: InspectionNet, report: FitReport, folder: Path) -> Path:
+    """The INT8 IR of a network whose weights may be anything: its latency is that of a trained one of its shape."""
+    _write_int8(network, report, Settings("untrained", images=1), outputs(report), folder / INT8_ONNX)
+    return folder / INT8_IR
+
+
+def int8_head(features: PatchFeatures, chosen: torch.Tensor, report: FitReport, settings: Settings) -> NormalityHead:
+    """The memory bank again, from the same patches, but as the INT8 features see them.
+
+    A bank of float features would measure rounding as if it were wear: on parts that hardly vary, that costs more
+    than the rounding itself (docs/decisions/0003).
+    """
+    files = [report.data / name for name in report.fit_images]
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "features.onnx"
+        _write_int8(features, report, settings, ["features"], path)
+        patches = collect_patches(_extractor(path.with_suffix(".xml"), report.input), files, report.recipe)
+    mean, std = statistics(patches, features.fine_channels, report.recipe)
+    return NormalityHead(mean, std, (patches[chosen] - mean) / std)
+
+
+def _extractor(ir: Path, spec: InputSpec) -> Callable[[Path], torch.Tensor]:
+    """Return a function from an image file to its (C, h, w) features, computed by OpenVINO as on the device."""
+    run = runtimes.load(ir, "openvino", runtimes.Settings()).run
+    return lambda path: torch.from_numpy(run(prepare(load_image(path), spec))["features"][0])
+
+
+def _write_int8(
+    network: nn.Module, report: FitReport, settings: Settings, names: Sequence[str], onnx_file: Path
+) -> None:
+    """Quantise a network, store its weights as int8 and write it as ONNX and, beside it, as OpenVINO IR."""
+    model = exported(network, report, settings, names)
+    files = calibration_files(report, settings)[:BIAS_IMAGES]
+    tensors = [prepare(load_image(path), report.input) for path in files]
+    means = input_means(model, tensors, report.input) if settings.correct_bias else None
+    fold_weights(model, set(settings.float_operators) & set(operators(model)), means)
+    finish(model, report.input.height, report.input.width)
+    onnx.save(model, onnx_file)
+    openvino.save_model(openvino.convert_model(onnx_file), onnx_file.with_suffix(".xml"), compress_to_fp16=False)
+
+
+def exported(network: nn.Module, report: FitReport, settings: Settings, names: Sequence[str]) -> onnx.ModelProto:
+    """The network's ONNX graph with Q/DQ pairs and float weights."""
+    spec = report.input
+    with quiet():
+        quantised = _quantised(network, calibration_files(report, settings), spec, settings.observer)
+        return to_onnx(torch.export.export(quantised, (example(spec),)), spec, names)
+
+
+def calibration_files(report: FitReport, settings: Settings) -> list[Path]:
+    """Good images the ranges are measured on, spread evenly over those the model was fitted to."""
+    files = [report.data / name for name in report.fit_images]
+    step = max(1, len(files) // settings.images)
+    return files[::step][: settings.images]
+
+
+def _quantised(network: nn.Module, files: Sequence[Path], spec: InputSpec, observer: Observer) -> GraphModule:
+    """Neural Compressor's post-training static quantisation on the exported graph (PT2E)."""
+    # Imported here, inside quiet(): the packages write to the log while they are imported.
+    from neural_compressor.torch.export import export as export_graph
+    from neural_compressor.torch.quantization import INT8StaticQuantConfig, convert
+    from neural_compressor.torch.quantization import prepare as prepare_graph
+
+    exported = export_graph(network, (example(spec),))
+    prepared = prepare_graph(exported, INT8StaticQuantConfig(act_algo="kl" if observer == "kl" else "minmax"))
+    observe(prepared, observer)
+    with torch.no_grad():
+        for path in progress(files, "INT8 ranges"):
+            prepared(image_tensor(path, spec))
+    return convert(prepared)

@@ -1,0 +1,51 @@
+"""A network as an ONNX graph."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+
+import onnx
+import torch
+from torch import nn
+
+from edge.inference.preprocess import InputSpec
+from train.int8.graph import OPSET
+from train.run import FitReport
+
+
+def outputs(report: FitReport) -> tuple[str, ...]:
+    """The names of the graph's outputs: docs/bundle.md."""
+    return ("score", "anomaly_map", *(("defect_types",) if report.types else ()))
+
+
+def to_onnx(
+    network: nn.Module | torch.export.ExportedProgram, spec: InputSpec, names: Sequence[str]
+) -> onnx.ModelProto:
+    """The ONNX graph of a network that takes (1, 3, height, width) float, with every shape fixed."""
+    arguments = () if isinstance(network, torch.export.ExportedProgram) else (example(spec),)
+    with quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            network, arguments, input_names=["image"], output_names=list(names), opset_version=OPSET, dynamo=True
+        )
+    return program.model_proto
+
+
+def example(spec: InputSpec) -> torch.Tensor:
+    return torch.zeros(1, 3, spec.height, spec.width)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The exporter and the quantiser talk to stdout and to the log of every step; only errors are of interest."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

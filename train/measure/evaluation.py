@@ -1,0 +1,122 @@
+"""A model, measured on test images that it has never seen."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.inference.bundle import Calibration
+from edge.inference.cpu import cpu_tier
+from edge.inference.detector import Detector, probability
+from edge.inference.preprocess import inspected_box, load_image
+from train.data.check import mask_problems
+from train.data.dataset import GOOD, Dataset, Sample
+from train.data.parts import PartError, part_names
+from train.data.unseen import both_kinds, check_masks, unseen
+from train.measure import MeasureError
+from train.measure.metrics import Resample, reliability
+from train.measure.results import Result, measures, table
+from train.measure.threshold import at_share
+from train.run import progress
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured: the model in both precisions, as it ships, and what it has seen."""
+
+    detectors: dict[str, Detector]
+    threshold: float
+    calibration: Calibration
+    seen: Collection[str]  # first hex digits of the sha256 of images
+    rule: tuple[str | None, int]  # group_regex and group_gap of the recipe
+
+
+def evaluate(subject: Subject, dataset: Dataset, json_path: Path | None) -> dict[str, Any]:
+    if problems := mask_problems(dataset.root):
+        raise MeasureError("\n".join(problems))
+    samples, left_out = unseen(dataset, subject.seen)
+    if not both_kinds(samples):
+        raise MeasureError(_one_kind(dataset, samples, left_out))
+    empty = check_masks(samples)
+    parts = _parts(samples, subject.rule)
+    results = {name: _run(detector, samples, parts, name) for name, detector in subject.detectors.items()}
+    defective = [sample.label != GOOD for sample in samples]
+    draws = Resample(defective, parts)
+    images = [_image(result, dataset, subject.calibration) for result in results["int8"]]
+    stated = [at_share(image["probability"], subject.calibration, float(np.mean(defective))) for image in images]
+    facts: dict[str, Any] = {
+        "data": dataset.root.resolve().name,
+        "cpu_tier": cpu_tier(),
+        "n_good": len(samples) - sum(defective),
+        "n_defective": sum(defective),
+        "parts_good": draws.good_parts,
+        "parts_defective": draws.bad_parts,
+        "left_out": [_name(sample, dataset) for sample in left_out],
+        "empty_masks": [_name(sample, dataset) for sample in empty],
+        "threshold": subject.threshold,
+        **{name: measures(found, subject.threshold) for name, found in results.items()},
+        "reliability": asdict(reliability(stated, defective)),
+        "images": images,
+    }
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    print(table(facts))
+    return facts
+
+
+def _one_kind(dataset: Dataset, samples: Sequence[Sample], left_out: Sequence[Sample]) -> str:
+    n_good = sum(sample.label == GOOD for sample in samples)
+    trained = f", after {len(left_out)} that the model was trained on" if left_out else ""
+    return (
+        f"{dataset.root / 'test'}: {n_good} good and {len(samples) - n_good} defective images to measure on{trained}; "
+        f"measuring needs good images and at least one type of defect, in test/{GOOD} and test/<type>"
+    )
+
+
+def _name(sample: Sample, dataset: Dataset) -> str:
+    return sample.path.relative_to(dataset.root).as_posix()
+
+
+def _image(result: Result, dataset: Dataset, calibration: Calibration) -> dict[str, Any]:
+    return {
+        "file": _name(result.sample, dataset),
+        "label": result.sample.label,
+        "score": result.score,
+        "named": result.defect_type,
+        "probability": probability(result.score, calibration),
+    }
+
+
+def _parts(samples: Sequence[Sample], rule: tuple[str | None, int]) -> list[str]:
+    """The part each image shows; a rule beside groups.csv, or that fits not every name, is another data set's."""
+    try:
+        return part_names(samples, *rule)
+    except PartError:
+        return part_names(samples)
+
+
+def _run(detector: Detector, samples: Sequence[Sample], parts: Sequence[str], name: str) -> list[Result]:
+    results = []
+    for sample, part in zip(progress(samples, f"test images, {name}"), parts, strict=True):
+        image = load_image(sample.path)
+        box = inspected_box(image.shape, detector.spec)
+        found = detector.predict(image)
+        if not (math.isfinite(found.score) and np.isfinite(found.anomaly_map).all()):
+            raise MeasureError(
+                f"{sample.path}: the {name} model answers {found.score}, or a map that is not finite; "
+                "do not ship it, train it again"
+            )
+        height, width = image.shape[:2]
+        results.append(
+            Result(
+                sample, part, (height, width), box, found.score, found.anomaly_map, found.infer_ms, found.defect_type
+            )
+        )
+    return results
