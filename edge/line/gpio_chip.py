@@ -32,7 +32,7 @@ class Watched(Protocol):
     """One input line."""
 
     def wait(self, timeout_s: float) -> list[float]:
-        """Return the monotonic seconds of the edges since the last call; empty without one in time. Raises LineError."""
+        """Return the monotonic seconds of the edges since the last call, if one came in time. Raises LineError."""
 
     def close(self) -> None:
         """Let go of the line."""
