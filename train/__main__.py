@@ -15,7 +15,7 @@ STAGES = {
     "synth": ("train.stages.synth", "make the synthetic product's pictures"),
     "check": ("train.stages.check", "is this folder of pictures fit to be trained on?"),
     "pretrain": ("train.stages.pretrain", "good images -> weights for fit that have seen the product (optional)"),
-    "budget": ("train.stages.budget", "input size, backbone and bank that fit a latency budget (optional)"),
+    "budget": ("train.stages.budget", "the largest input that a latency budget allows (optional)"),
     "fit": ("train.stages.fit", "good images -> network with memory bank"),
     "export": ("train.stages.export", "network -> ONNX (and TorchScript on request)"),
     "quantize": ("train.stages.quantize", "network -> INT8 ONNX and OpenVINO IR, parity proven"),

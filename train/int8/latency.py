@@ -1,6 +1,7 @@
-"""The latency of model files through edge.inference.detector, in turns; also standing in for a lesser CPU.
+"""The p50 of a model file on the CPU that a latency budget is for.
 
-It is measured in a process of its own (`python -m train.int8.latency PLAN`), since oneDNN reads its cap once.
+A target is a tier that this CPU stands in for, or a device that reports its own speed. The measurement runs in a
+process of its own (`python -m train.int8.latency`, models on stdin), since oneDNN reads its cap once.
 """
 
 from __future__ import annotations
@@ -9,77 +10,101 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edge.core.types import EdgeError
-from edge.inference.cpu import ISA_CAP, cpu_tier
+from edge.inference.bundle import INT8_IR, Bundle, open_bundle
+from edge.inference.cpu import ISA_CAP, TIER_CAPS, TIERS, cpu_tier, read_cpu
 from edge.inference.detector import Detector
 from edge.inference.preprocess import InputSpec, load_image
 from train.int8 import Int8Error
 from train.run import progress
 
 TURNS, SETTLE, BLOCK = 10, 2, 5  # in each turn a model judges so many images uncounted, then so many counted ones
+REFERENCE = Path(__file__).parents[2] / "models" / "default"  # the bundle that the device's report and this CPU measure
+REMEDY = "run `python -m edge bench --bundle models/default --json FILE` on the device, with this models/default"
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """A model file, and the photograph it is shown."""
+@dataclass(frozen=True)
+class Target:
+    """The CPU that will judge parts."""
 
-    model: Path
-    spec: InputSpec
-    image: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """p50 of the inference alone, and with the preparation of the photograph."""
-
-    infer_ms: float
-    total_ms: float
+    name: str
+    cap: str | None = None  # ONEDNN_MAX_CPU_ISA, where this CPU stands in for a lesser one
+    reference: Bundle | None = None  # the bundle that a device's report measured
+    infer_ms: float = 0.0  # the p50 of the reference on that device
 
 
-def measure(models: Sequence[Timed], cap: str | None) -> tuple[str, list[Latency]]:
-    """The tier that was measured on, and the latency of each model there.
+def read_target(text: str | None) -> Target:
+    """Return the target of a tier's name or of a file that `edge bench --json` wrote; None means this CPU.
 
-    cap: a value of oneDNN's ONEDNN_MAX_CPU_ISA; None for all that this CPU can. Raises Int8Error.
+    Raises Int8Error.
     """
+    cpu = read_cpu()
+    if text is None or text == cpu.native_tier:
+        return Target(cpu.native_tier)
+    if text in TIERS and text not in cpu.tiers:
+        raise Int8Error(f"--target {text}: this CPU is only {cpu.native_tier}; {REMEDY} and give --target FILE")
+    return Target(text, TIER_CAPS[text]) if text in TIERS else _device(text)
+
+
+def _device(text: str) -> Target:
+    try:
+        report = json.loads(Path(text).read_bytes())
+        shipped = next(row for row in report["results"] if (row["runtime"], row["precision"]) == ("openvino", "int8"))
+        digest, infer_ms = report["bundle"]["digest"], float(shipped["stages"]["infer_ms"]["p50"])
+        name = f"{report['cpu']['model']}, {shipped['tier']}"
+    except OSError as error:
+        raise Int8Error(f"--target {text}: no tier ({', '.join(TIERS)}), and no file ({error.strerror})") from None
+    except (ValueError, KeyError, StopIteration, TypeError):
+        raise Int8Error(f"--target {text}: is no report of the benchmark; {REMEDY}") from None
+    reference = open_bundle(REFERENCE)
+    if digest != reference.digest:
+        raise Int8Error(f"--target {text}: measured another bundle than this models/default; {REMEDY}")
+    return Target(name, None, reference, infer_ms)
+
+
+def measure(model: Path, spec: InputSpec, image: Path, target: Target) -> tuple[str, float]:
+    """Return the tier that was measured on, and the p50 in ms of preparing and judging the photograph on the target.
+
+    For a device the time here is multiplied by what the reference bundle takes there over what it takes here.
+    Raises Int8Error.
+    """
+    rows = [[str(model.resolve()), spec.model_dump(), str(image.resolve())]]
+    if target.reference is not None:
+        manifest = target.reference.manifest
+        shown = target.reference.file(manifest.references[0].file)
+        rows.append([str(target.reference.file(INT8_IR)), manifest.input.model_dump(), str(shown)])
     environment = {name: value for name, value in os.environ.items() if name != ISA_CAP}
-    if cap is not None:
-        environment[ISA_CAP] = cap
-    with tempfile.TemporaryDirectory() as folder:
-        plan = Path(folder) / "plan.json"
-        rows = [[str(one.model.resolve()), one.spec.model_dump(), str(one.image.resolve())] for one in models]
-        plan.write_text(json.dumps(rows), encoding="utf-8")
-        command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "train.int8.latency", str(plan)]
-        done = subprocess.run(command, env=environment)
-        if done.returncode:
-            raise Int8Error(f"measuring {len(models)} models failed (exit status {done.returncode}); see above")
-        answer = json.loads(plan.read_bytes())
-        return answer["tier"], [Latency(**row) for row in answer["latencies"]]
+    if target.cap is not None:
+        environment[ISA_CAP] = target.cap
+    command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "train.int8.latency"]
+    done = subprocess.run(command, env=environment, input=json.dumps(rows), stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise Int8Error(f"measuring the latency failed (exit status {done.returncode}); see above")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    total_ms: float = answer["total_ms"][0]
+    return answer["tier"], total_ms if target.reference is None else total_ms * target.infer_ms / answer["infer_ms"][1]
 
 
-def _run(plan: Path) -> None:
-    """Take the plan's place with what was measured."""
-    rows = [(Path(model), InputSpec(**spec), Path(image)) for model, spec, image in json.loads(plan.read_bytes())]
-    images = {path: load_image(path) for path in {image for _, _, image in rows}}
-    ready = [(Detector(model, spec), images[image]) for model, spec, image in progress(rows, "compiling")]
+def _answer(rows: list[list[Any]]) -> dict[str, Any]:
+    """Measure the models in turns; return the tier and the p50 of each model, with and without preparation."""
+    ready = [(Detector(Path(model), InputSpec(**spec)), load_image(Path(image))) for model, spec, image in rows]
     counted: list[list[tuple[float, float]]] = [[] for _ in ready]
     for _ in progress(range(TURNS), "latency"):
         for (detector, image), times in zip(ready, counted, strict=True):
             found = [detector.predict(image) for _ in range(SETTLE + BLOCK)][SETTLE:]
             times += [(one.infer_ms, one.prepare_ms + one.infer_ms) for one in found]
-    medians = [Latency(*(float(value) for value in np.median(times, axis=0))) for times in counted]
-    answer = {"tier": cpu_tier(), "latencies": [asdict(latency) for latency in medians]}
-    plan.write_text(json.dumps(answer), encoding="utf-8")
+    infer_ms, total_ms = np.median(counted, axis=1).T.tolist()
+    return {"tier": cpu_tier(), "infer_ms": infer_ms, "total_ms": total_ms}
 
 
 if __name__ == "__main__":
     try:
-        _run(Path(sys.argv[1]))
+        print(json.dumps(_answer(json.load(sys.stdin))))
     except EdgeError as error:
         sys.exit(f"linewatch: {error}")

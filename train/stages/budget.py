@@ -1,7 +1,8 @@
-"""Stage budget: which input size, backbone and memory bank find defects best within the time the station has.
+"""Stage budget: the largest input that the latency budget allows.
 
-The latency of every candidate's INT8 graph is measured, since it does not depend on what a network has learned. Of
-those inside the budget the most costly are trained on the good images alone and compared on images kept back.
+The latency does not depend on what a network has learned, so that an untrained network of each size is quantised and
+measured. The multiply-accumulates of one network grow with the pixels of its input: one measurement predicts the size
+that fits, and the prediction is verified on the quantised network of that size.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,40 +18,46 @@ from typing import Any
 import torch
 
 from edge.core.cli import OneLineParser
-from edge.inference.bundle import INT8_IR
-from edge.inference.cpu import read_cpu
 from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.dataset import read_dataset
-from train.data.input_spec import input_spec
+from train.data.input_spec import own_size, spec_of
 from train.data.split import Split, split
 from train.int8.build import write_untrained
-from train.int8.contest import contest
-from train.int8.latency import Timed, measure
-from train.int8.target import Target, read_target
+from train.int8.latency import Target, measure, read_target
 from train.network.backbones import Backbone
 from train.network.fusion import Fusion
 from train.network.heads import DefectHeads
 from train.network.model import InspectionNet, NormalityHead, PatchFeatures
-from train.run import FitReport, Run, git_commit, progress, versions
+from train.run import FitReport, Run, git_commit, versions
 from train.stages import StageError
 
-SIDES = (256, 320, 384, 512)
-BACKBONES = tuple(f"tf_efficientnet_lite{size}" for size in range(3))
-BANKS = (1000, 4000)
-FINALISTS = 4  # candidates that are trained: the most costly inside the budget
+SMALLEST, DEFAULT, LARGEST, STEP = 64, 320, 2048, 32  # sides
 
 
-@dataclass
-class Candidate:
-    """A recipe, and what was found out about it."""
+@dataclass(frozen=True)
+class Size:
+    """One input size; the width times the height is about side^2."""
 
-    recipe: TrainConfig
+    side: int | None  # None: native
     spec: InputSpec
-    ms: float = float("nan")  # p50 on the target, preparation and inference
-    inside: bool = False
-    auroc: float | None = None  # None: not trained
-    chosen: bool = False
+
+    @property
+    def pixels(self) -> int:
+        return self.spec.width * self.spec.height
+
+    @property
+    def words(self) -> str:
+        return f"{self.spec.width}x{self.spec.height}"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An input size and its measured latency."""
+
+    size: Size
+    ms: float  # p50 on the target, preparation and inference
+    predicted_ms: float | None  # None: the first measurement
 
 
 def main(argv: list[str]) -> None:
@@ -66,101 +73,121 @@ def main(argv: list[str]) -> None:
 
 
 def add_budget_options(parser: argparse.ArgumentParser) -> None:
-    what = "choose side, backbone and bank by measurement, so that the p50 of a part is no longer"
+    what = "choose the largest input whose p50 of a part is no longer, by measurement"
     parser.add_argument("--latency-budget-ms", type=float, metavar="MS", help=what)
     parser.add_argument("--target", metavar="TIER|FILE", help="a tier, or the device's bench JSON; default this CPU")
 
 
-def budget(data: Path, recipe: TrainConfig, limit_ms: float, target: str | None, work: Run) -> TrainConfig:
-    """The recipe with the side, backbone and bank to use; writes budget.json. What the recipe names stays as it is.
+def budget(data: Path, config: TrainConfig, limit_ms: float, target: str | None, run: Run) -> TrainConfig:
+    """Return the config with the largest side whose p50 is within the limit; write budget.json.
 
-    Raises StageError when nothing is inside the budget, Int8Error when the target's speed cannot be told.
+    A size that the config names (side, native) is only verified. Raises StageError when no size is within the limit,
+    Int8Error when the target's speed cannot be told.
     """
     start = time.monotonic()
-    station = read_target(target or read_cpu().native_tier)
+    station = read_target(target)
     dataset = read_dataset(data)
-    candidates = grid(recipe, split(dataset, recipe))
-    tier = _measure(candidates, split(dataset, recipe), dataset.root, station)
-    for one in candidates:
-        one.inside = one.ms <= limit_ms
-    facts: dict[str, Any] = {"budget_ms": limit_ms, "target": station.name, "measured_on": tier}
-    finalists = _finalists(candidates)
-    if finalists:
-        judged = split(dataset, recipe.model_copy(update={"artificial": True}))  # keeps goods back in any case
-        aurocs, facts["validation"] = contest([(one.recipe, one.spec) for one in finalists], judged)
-        for one, auroc in zip(finalists, aurocs, strict=True):
-            one.auroc = auroc
-        max(finalists, key=lambda one: (one.auroc, -one.ms)).chosen = True
-    facts["candidates"] = [_facts(one) for one in candidates]
-    facts |= {"seconds": round(time.monotonic() - start, 1), "git_commit": git_commit(), "versions": versions()}
-    work.folder.mkdir(parents=True, exist_ok=True)
-    work.write_report("budget.json", facts)
-    print(table(facts))
-    if not finalists:
-        fastest = min(candidates, key=lambda one: one.ms)
+    roles = split(dataset, config)
+    tier, tried = _search(
+        _sizes(config, roles), limit_ms, lambda size: _measured(size, config, roles, dataset.root, station)
+    )
+    chosen = max((one for one in tried if one.ms <= limit_ms), key=lambda one: one.size.pixels, default=None)
+    facts = {
+        "budget_ms": limit_ms,
+        "target": station.name,
+        "measured_on": tier,
+        "sizes": [_facts(one, one is chosen) for one in sorted(tried, key=lambda one: one.size.pixels)],
+        "seconds": round(time.monotonic() - start, 1),
+        "git_commit": git_commit(),
+        "versions": versions(),
+    }
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.write_report("budget.json", facts)
+    if chosen is None:
+        fastest = min(tried, key=lambda one: one.size.pixels)
         raise StageError(
-            f"no candidate takes {limit_ms:g} ms or less on {station.name}: the fastest, {fastest.recipe.backbone} at "
-            f"{fastest.spec.width}x{fastest.spec.height} with a bank of {fastest.recipe.bank}, takes {fastest.ms:.2f} "
-            f"ms; allow that much or use a faster CPU"
+            f"no input takes {limit_ms:g} ms or less on {station.name}: {config.backbone} at {fastest.size.words} with "
+            f"a bank of {config.bank} takes {fastest.ms:.2f} ms; allow that much or use a faster CPU"
         )
-    return next(one.recipe for one in candidates if one.chosen)
+    print(
+        f"budget: input {chosen.size.words} takes {chosen.ms:.2f} ms of {limit_ms:g} ms on {station.name} "
+        f"({len(tried)} sizes measured)"
+    )
+    return config.model_copy(update={"side": chosen.size.side})
 
 
-def grid(recipe: TrainConfig, roles: Split) -> list[Candidate]:
-    """Every combination of what the recipe leaves open, as far as the good images fill the bank."""
-    named = recipe.model_fields_set
-    backbones = (recipe.backbone,) if named & {"backbone", "weights"} else BACKBONES
-    banks = (recipe.bank,) if "bank" in named else BANKS
-    found = []
-    for side in (recipe.side,) if recipe.native or recipe.side is not None else SIDES:
-        spec = input_spec(list(roles.fit), recipe.model_copy(update={"side": side}))
-        patches = len(roles.fit) * spec.width * spec.height // recipe.patch_stride**2
-        for bank in (bank for bank in banks if bank < patches):
-            options = [{"side": side, "backbone": backbone, "bank": bank} for backbone in backbones]
-            found += [Candidate(recipe.model_copy(update=chosen), spec) for chosen in options]
-    if not found:
-        raise StageError(f"{len(roles.fit)} good images fill no bank; add good images or ask for a smaller --bank")
-    return found
+def _sizes(config: TrainConfig, roles: Split) -> list[Size]:
+    """Return the sizes to choose from, the smallest first: no photo is enlarged beyond the default side.
+
+    Raises StageError when the good images fill the bank at none of them.
+    """
+    own = own_size(roles.fit, config)
+    largest = min(LARGEST, max(DEFAULT, round((own[0] * own[1]) ** 0.5)))
+    named = config.native or config.side is not None
+    sides = [config.side] if named else list(range(SMALLEST, largest + 1, STEP))
+    sizes = [Size(side, spec_of(own, config.model_copy(update={"side": side}))) for side in sides]
+    filled = [size for size in sizes if len(roles.fit) * size.pixels // config.patch_stride**2 > config.bank]
+    if not filled:
+        raise StageError(
+            f"{len(roles.fit)} good images do not fill a bank of {config.bank}; add good images or ask for a smaller "
+            f"--bank"
+        )
+    return filled
 
 
-def _measure(candidates: Sequence[Candidate], roles: Split, data: Path, station: Target) -> str:
-    """Give each candidate its p50 on the target; returns the tier that was measured on."""
+def _search(
+    sizes: Sequence[Size], limit_ms: float, measured: Callable[[Size], tuple[str, float]]
+) -> tuple[str, list[Tried]]:
+    """Return the tier that was measured on and every size that was tried.
+
+    Each measurement bounds the sizes that are left and predicts the largest that fits; the search ends when none is
+    left. Two measurements tell the time that does not grow with the input, that of the photo's preparation.
+    """
+    left = list(sizes)
+    size = min(sizes, key=lambda size: abs((size.side or 0) - DEFAULT))
+    tried: list[Tried] = []
+    predicted_ms = None
+    while True:
+        tier, ms = measured(size)
+        per_pixel = ms / size.pixels
+        if tried:
+            per_pixel = max(0.0, (ms - tried[-1].ms) / (size.pixels - tried[-1].size.pixels))
+        tried.append(Tried(size, ms, predicted_ms))
+        left = [one for one in left if one.pixels != size.pixels and (one.pixels > size.pixels) == (ms <= limit_ms)]
+        fitting = [one for one in left if ms + per_pixel * (one.pixels - size.pixels) <= limit_ms]
+        if not left or (not fitting and any(one.ms <= limit_ms for one in tried)):
+            return tier, tried
+        following = fitting[-1] if fitting else left[0]
+        predicted_ms = ms + per_pixel * (following.pixels - size.pixels)
+        size = following
+
+
+def _measured(size: Size, config: TrainConfig, roles: Split, data: Path, station: Target) -> tuple[str, float]:
+    """Quantise an untrained network of a size; return the tier that was measured on and the p50 on the target in ms."""
     with tempfile.TemporaryDirectory() as folder:
-        models = []
-        for i, one in enumerate(progress(candidates, "INT8 candidates")):
-            place = Path(folder) / str(i)
-            place.mkdir()
-            models.append(Timed(write_untrained(*_untrained(one, roles, data), place), one.spec, roles.fit[0].path))
-        if station.reference is not None:
-            bundle = station.reference
-            shown = bundle.file(bundle.manifest.references[0].file)
-            models.append(Timed(bundle.file(INT8_IR), bundle.manifest.input, shown))
-        tier, found = measure(models, station.cap)
-    ratio = station.infer_ms / found[-1].infer_ms if station.reference is not None else 1.0
-    for one, latency in zip(candidates, found, strict=False):  # the reference comes last
-        one.ms = latency.total_ms * ratio
-    return tier
+        model = write_untrained(*_untrained(size.spec, config, roles, data), Path(folder))
+        return measure(model, size.spec, roles.fit[0].path, station)
 
 
-def _untrained(one: Candidate, roles: Split, data: Path) -> tuple[InspectionNet, FitReport]:
-    """A network of the candidate's shape, and what the quantiser wants to know of it."""
-    recipe, types = one.recipe, roles.defect_types
-    features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights), recipe.patch_stride)
+def _untrained(spec: InputSpec, config: TrainConfig, roles: Split, data: Path) -> tuple[InspectionNet, FitReport]:
+    """Return a network of the config's shape, and the facts that the quantiser reads."""
+    types = roles.defect_types
+    features = PatchFeatures(Backbone.pretrained(config.backbone, config.weights), config.patch_stride)
     channels = sum(features.backbone.channels[-2:])
-    bank = torch.randn(recipe.bank, channels, generator=torch.Generator().manual_seed(recipe.seed))
+    bank = torch.randn(config.bank, channels, generator=torch.Generator().manual_seed(config.seed))
     head = NormalityHead(torch.zeros(channels), torch.ones(channels), bank)
     learned = (DefectHeads(features.backbone.channels, len(types)), Fusion(0.0, 1.0, 1.0, 1.0))
-    network = InspectionNet(features, head, recipe.top_k, *(learned if roles.has_heads(recipe) else ())).eval()
+    network = InspectionNet(features, head, config.top_k, *(learned if roles.has_heads(config) else ())).eval()
     report = FitReport(
-        recipe=recipe,
+        recipe=config,
         data=data,
         dataset_sha256="",
-        input=one.spec,
+        input=spec,
         fit_images=(roles.fit[0].path.relative_to(data).as_posix(),),
         holdout_images=(),
         types=types,
         feature_channels=channels,
-        bank_rows=recipe.bank,
+        bank_rows=config.bank,
         seconds=0.0,
         git_commit="",
         versions={},
@@ -168,30 +195,7 @@ def _untrained(one: Candidate, roles: Split, data: Path) -> tuple[InspectionNet,
     return network, report
 
 
-def _finalists(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Inside the budget, the most costly first; of each backbone and side one, as a rule that of the largest bank."""
-    found: dict[tuple[str, int | None], Candidate] = {}
-    for one in sorted((one for one in candidates if one.inside), key=lambda one: -one.ms):
-        found.setdefault((one.recipe.backbone, one.recipe.side), one)
-    return list(found.values())[:FINALISTS]
-
-
-def _facts(one: Candidate) -> dict[str, Any]:
-    named = {"backbone": one.recipe.backbone, "side": one.recipe.side, "input": f"{one.spec.width}x{one.spec.height}"}
-    measured = {"ms": round(one.ms, 3), "inside": one.inside, "validation_auroc": one.auroc, "chosen": one.chosen}
-    return {**named, "bank": one.recipe.bank, **measured}
-
-
-def table(facts: dict[str, Any]) -> str:
-    """Every candidate, the fastest first; a star marks the chosen one."""
-    lines = [f"budget: {facts['budget_ms']:g} ms on {facts['target']}, {len(facts['candidates'])} candidates"]
-    if "validation" in facts:
-        on = facts["validation"]
-        lines[0] += f", AUROC on {on['good']} good and {on['defective']} {on['defects']} defective images"
-    lines.append(f"  {'backbone':24}{'input':>10}{'bank':>7}{'p50 ms':>9}  inside   AUROC")
-    for row in sorted(facts["candidates"], key=lambda row: row["ms"]):
-        auroc = "-" if row["validation_auroc"] is None else f"{row['validation_auroc']:.3f}"
-        star, inside = "*" if row["chosen"] else " ", "yes" if row["inside"] else "no"
-        words = f"{star} {row['backbone']:24}{row['input']:>10}{row['bank']:>7}{row['ms']:>9.2f}"
-        lines.append(f"{words}  {inside:6} {auroc:>7}")
-    return "\n".join(lines)
+def _facts(one: Tried, chosen: bool) -> dict[str, Any]:
+    predicted = None if one.predicted_ms is None else round(one.predicted_ms, 3)
+    measured = {"predicted_ms": predicted, "ms": round(one.ms, 3), "chosen": chosen}
+    return {"side": one.size.side, "input": one.size.words, **measured}

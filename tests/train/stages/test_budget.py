@@ -1,29 +1,24 @@
-import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge.inference.bundle import INT8_IR, Bundle, open_bundle
-from edge.inference.cpu import read_cpu
+from edge.inference.bundle import INT8_IR, open_bundle
 from edge.inference.preprocess import InputSpec
-from tests.tiny import SIZE
-from tests.train.data.pictures import good, write, write_product
+from tests.train.data.pictures import write_product
+from tests.train.int8.test_latency import report
 from train.config import TrainConfig
 from train.data.dataset import read_dataset
 from train.data.split import split
-from train.int8 import Int8Error, target
-from train.int8.contest import contest, validation_pictures
-from train.int8.latency import Timed, measure
-from train.int8.target import read_target
+from train.int8 import latency
+from train.int8.latency import Target, measure
 from train.run import Run
 from train.stages import StageError
-from train.stages import budget as stage
-from train.stages.budget import Candidate, budget, grid
+from train.stages.budget import Size, _search, _sizes, budget
 
-AVX2 = "processor : 0\nmodel name : Old\nflags : avx2\n"
-TINY = TrainConfig(side=64, bank=50, candidates=1000)
+TINY = TrainConfig(bank=50, candidates=1000)
 
 
 @pytest.fixture(scope="module")
@@ -31,128 +26,92 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_product(tmp_path_factory.mktemp("product"), defects=0)
 
 
-def test_the_best_of_those_inside_is_chosen_and_all_are_listed(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def sizes(*sides: int) -> list[Size]:
+    return [Size(side, InputSpec(width=side, height=side)) for side in sides]
+
+
+def searched(sides: list[Size], limit_ms: float, ms: Callable[[int], float]) -> list[int]:
+    """The sides that the search measures on a CPU that takes ms(pixels)."""
+    tier, tried = _search(sides, limit_ms, lambda size: ("AVX2", ms(size.pixels)))
+    assert tier == "AVX2"
+    return [one.size.side or 0 for one in tried]
+
+
+def test_the_largest_side_inside_is_chosen_and_all_that_were_measured_are_listed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two candidates, really quantised, measured and trained."""
-    monkeypatch.setattr(stage, "BACKBONES", ("tf_efficientnet_lite0", "tf_efficientnet_lite1"))
-    chosen = budget(data, TrainConfig(side=64, bank=50, candidates=1000), 1e6, None, Run(tmp_path / "run"))
+    """Networks of two sizes, really quantised and measured: the default first, which no photo is enlarged beyond."""
+    chosen = budget(data, TINY, 1e6, None, Run(tmp_path / "run"))
     facts = Run(tmp_path / "run").read_report("budget.json", "budget")
-    assert [row["backbone"] for row in facts["candidates"]] == list(stage.BACKBONES)
-    assert all(row["ms"] > 0 and row["inside"] for row in facts["candidates"])
-    best = max(facts["candidates"], key=lambda row: (row["validation_auroc"], -row["ms"]))
-    assert [row["chosen"] for row in facts["candidates"]] == [row is best for row in facts["candidates"]]
-    assert (chosen.backbone, chosen.side, chosen.bank) == (best["backbone"], 64, 50)
-    assert facts["validation"]["defects"] == "artificial"
-    rows = capsys.readouterr().out.splitlines()[2:]
-    assert [row.startswith("*") for row in rows].count(True) == 1
-    assert len(rows) == 2
+    assert chosen == TINY.model_copy(update={"side": 320})
+    assert [(row["side"], row["predicted_ms"], row["chosen"]) for row in facts["sizes"]] == [(320, None, True)]
+    assert facts["sizes"][0]["ms"] > 0
+    said = capsys.readouterr().out
+    assert re.fullmatch(r"budget: input 384x256 takes \d+\.\d\d ms of 1e\+06 ms on .+ \(1 sizes measured\)\n", said)
 
 
-def test_what_the_recipe_names_is_not_varied(data: Path) -> None:
+@pytest.mark.parametrize("limit_ms", [1.0, 2.5, 4.0, 9.0])
+@pytest.mark.parametrize("fixed_ms", [0.0, 0.9])
+def test_the_search_finds_the_largest_that_fits(limit_ms: float, fixed_ms: float) -> None:
+    """Also where a part of the time, that of the preparation, does not grow with the input."""
+    tried = searched(sizes(*range(64, 1025, 32)), limit_ms, lambda pixels: fixed_ms + pixels / 1e5)
+    fits = [side for side in range(64, 1025, 32) if fixed_ms + side * side / 1e5 <= limit_ms]
+    assert max(side for side in tried if side in fits) == max(fits)
+    assert len(tried) <= 6
+
+
+def test_a_measurement_in_proportion_to_the_pixels_is_verified_once() -> None:
+    assert searched(sizes(*range(64, 1025, 32)), 4.1, lambda pixels: pixels / 1e5) == [320, 640]
+
+
+def test_nothing_inside_ends_at_the_smallest() -> None:
+    assert searched(sizes(64, 96, 320, 640), 1.0, lambda pixels: 50.0)[-1] == 64
+
+
+def test_a_size_that_the_config_names_is_the_only_one(data: Path) -> None:
     roles = split(read_dataset(data), TINY)
-    named = grid(TrainConfig(backbone="tf_efficientnet_lite1", side=64, bank=50), roles)
-    assert [(one.recipe.backbone, one.recipe.side, one.recipe.bank) for one in named] == [
-        ("tf_efficientnet_lite1", 64, 50)
-    ]
-    free = {(one.recipe.backbone, one.recipe.side, one.recipe.bank) for one in grid(TrainConfig(), roles)}
-    assert free >= {(backbone, side, 1000) for backbone in stage.BACKBONES for side in stage.SIDES}
+    for named, size in (({"side": 96}, "112x80"), ({"native": True}, "96x64")):
+        assert [one.words for one in _sizes(TINY.model_copy(update=named), roles)] == [size]
 
 
-def test_a_bank_that_the_goods_do_not_fill_is_no_candidate(data: Path) -> None:
+def test_no_photo_is_enlarged_beyond_the_default(data: Path) -> None:
+    found = _sizes(TINY, split(read_dataset(data), TINY))
+    assert [one.side for one in found] == list(range(64, 321, 32))
+
+
+def test_a_size_at_which_the_goods_do_not_fill_the_bank_is_left_out(data: Path) -> None:
     roles = split(read_dataset(data), TINY)
-    assert len(roles.fit) * 20 < 1000  # 5 x 4 patches an image
-    with pytest.raises(StageError, match="good images fill no bank"):
-        grid(TrainConfig(side=64), roles)
-    assert len(grid(TrainConfig(side=64, patch_stride=8, bank=1000), roles)) == len(stage.BACKBONES)
-
-
-def test_finalists_are_the_most_costly_inside_one_for_each_backbone_and_side() -> None:
-    spec = InputSpec(width=64, height=64)
-    names = [(256, 1000, 1.0), (256, 4000, 2.0), (320, 1000, 3.0), (320, 4000, 4.0), (384, 1000, 5.0)]
-    found = [Candidate(TrainConfig(side=side, bank=bank), spec, ms, ms < 5) for side, bank, ms in names]
-    assert stage._finalists(found) == [found[3], found[1]]
-
-
-def test_a_tier_is_measured_under_its_cap(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    if read_cpu().native_tier not in ("AMX", "AVX512_VNNI", "AVX2_VNNI"):
-        pytest.skip(f"this CPU is {read_cpu().native_tier}: there is no lesser tier to stand in for")
-    write(tmp_path / "part.png", good(0))
-    timed = Timed(tiny_bundle.file(INT8_IR), InputSpec(width=SIZE, height=SIZE), tmp_path / "part.png")
-    tier, found = measure([timed, timed], read_target("AVX2").cap)
-    assert tier == "AVX2 (capped)"
-    assert len(found) == 2
-    assert all(0 < one.infer_ms < one.total_ms for one in found)
-
-
-def test_a_tier_above_this_cpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "cpuinfo").write_text(AVX2)
-    monkeypatch.setattr(target, "read_cpu", lambda: read_cpu(tmp_path / "cpuinfo"))
-    assert read_target("AVX2") == target.Target("AVX2")
-    with pytest.raises(Int8Error, match="--target AMX: this CPU is only AVX2; run `python -m edge bench"):
-        read_target("AMX")
-
-
-def report(digest: str, infer_ms: float) -> str:
-    shipped = {"runtime": "openvino", "precision": "int8", "tier": "AVX2", "stages": {"infer_ms": {"p50": infer_ms}}}
-    return json.dumps({"bundle": {"digest": digest}, "cpu": {"model": "Atom"}, "results": [shipped]})
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, r"no tier \(AMX, AVX512_VNNI, AVX2_VNNI, AVX2\), and no file"),
-        ("not JSON", "is no report of the benchmark; run `python -m edge bench --bundle models/default"),
-        ('{"results": []}', "is no report of the benchmark"),
-        (report("0" * 64, 9.0), "measured another bundle than this models/default; run `python -m edge bench"),
-    ],
-)
-def test_a_device_that_is_not_known_is_one_line(tmp_path: Path, content: str | None, said: str) -> None:
-    file = tmp_path / "bench.json"
-    if content is not None:
-        file.write_text(content)
-    with pytest.raises(Int8Error, match=said) as refused:
-        read_target(str(file))
-    assert "\n" not in str(refused.value)
+    patches = len(roles.fit) * 5 * 4  # an image at side 64
+    assert _sizes(TINY.model_copy(update={"bank": patches - 1}), roles)[0].side == 64
+    assert _sizes(TINY.model_copy(update={"bank": patches}), roles)[0].side == 96
+    with pytest.raises(StageError, match=r"good images do not fill a bank of 20000; add good images or ask"):
+        _sizes(TINY.model_copy(update={"bank": 20_000}), roles)
 
 
 @pytest.fixture(scope="module")
 def slow(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], float]:
     """What is said and reported of 50 ms on a device 1000 times slower than this CPU, and that CPU's own time."""
     folder = tmp_path_factory.mktemp("slow")
-    bundle = open_bundle(target.REFERENCE)
-    here = Timed(bundle.file(INT8_IR), bundle.manifest.input, bundle.file(bundle.manifest.references[0].file))
-    own = measure([here], None)[1][0]
-    (folder / "bench.json").write_text(report(bundle.digest, 1000 * own.infer_ms))
-    recipe = TrainConfig(side=64, bank=50, candidates=1000, backbone="tf_efficientnet_lite0")
+    bundle = open_bundle(latency.REFERENCE)
+    shown = bundle.file(bundle.manifest.references[0].file)
+    own_ms = measure(bundle.file(INT8_IR), bundle.manifest.input, shown, Target("this CPU"))[1]
+    (folder / "bench.json").write_text(report(bundle.digest, 1000 * own_ms))
     with pytest.raises(StageError) as refused:
-        budget(data, recipe, 50.0, str(folder / "bench.json"), Run(folder / "run"))
-    return str(refused.value), Run(folder / "run").read_report("budget.json", "budget"), own.infer_ms
+        budget(data, TINY.model_copy(update={"side": 64}), 50.0, str(folder / "bench.json"), Run(folder / "run"))
+    return str(refused.value), Run(folder / "run").read_report("budget.json", "budget"), own_ms
 
 
 def test_nothing_inside_the_budget_is_one_line_with_the_fastest(slow: tuple[str, dict[str, Any], float]) -> None:
     said, facts, _ = slow
     assert re.fullmatch(
-        r"no candidate takes 50 ms or less on Atom, AVX2: the fastest, tf_efficientnet_lite0 at 80x64 with a bank of "
-        r"50, takes \d+\.\d\d ms; allow that much or use a faster CPU",
+        r"no input takes 50 ms or less on Atom, AVX2: tf_efficientnet_lite0 at 80x64 with a bank of 50 takes "
+        r"\d+\.\d\d ms; allow that much or use a faster CPU",
         said,
     )
-    assert [(row["inside"], row["validation_auroc"], row["chosen"]) for row in facts["candidates"]] == [
-        (False, None, False)
-    ]
+    assert [(row["input"], row["chosen"]) for row in facts["sizes"]] == [("80x64", False)]
 
 
 def test_a_device_is_as_much_slower_as_it_was_on_the_same_bundle(slow: tuple[str, dict[str, Any], float]) -> None:
     """The smaller network takes less than the reference, but by far not a thousandth of it."""
     _, facts, own_ms = slow
-    assert facts["candidates"][0]["ms"] > 10 * own_ms
-
-
-def test_labelled_defects_judge_where_there_are_any(tmp_path: Path) -> None:
-    roles = split(read_dataset(write_product(tmp_path, goods=40)), TINY)
-    spec = InputSpec(width=80, height=64)
-    _, defective, kind = validation_pictures(spec, roles, 0)
-    assert (kind, defective.count(True)) == ("labelled", 12)
-    aurocs, facts = contest([(TINY, spec)], roles)
-    assert facts == {"good": defective.count(False), "defective": 12, "defects": "labelled"}
-    assert aurocs[0] > 0.9  # squares and bars that nobody could miss
+    assert facts["sizes"][0]["ms"] > 10 * own_ms
