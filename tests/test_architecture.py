@@ -122,7 +122,7 @@ def test_failures_are_swallowed_in_two_places_only() -> None:
         and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"}))
         and not any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))
     ]
-    assert sorted(broad) == ["edge/core/worker.py", "edge/engine/inspector.py"]
+    assert sorted(broad) == ["edge/core/worker.py", "edge/engine/judge.py"]
 
 
 @pytest.mark.parametrize("name", ["pickle", "marshal", "shelve", "dill", "joblib"])

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 
 from edge.core.types import EdgeError, Image, Reason, Verdict
-from edge.engine.inspector import Judgement, judge
+from edge.engine.judge import Judgement, judge
 from edge.inference.bundle import Bundle
 from edge.inference.decision import Decision, overlay
 from edge.inference.detector import Detector

@@ -6,75 +6,18 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol, TypeVar
 
 from edge.cameras.capture import FrameSlot
-from edge.cameras.quality import Gate, unusable
-from edge.config.station import QualityConfig
-from edge.core.types import Frame, Image, Inspection, Prediction, Reason, Timings, Verdict, finite, one_line
-from edge.inference.decision import Decision, decide
-from edge.inference.preprocess import ImageError, InputSpec, inspected_box
+from edge.core.types import Frame, Inspection, Reason, Timings, Verdict
+from edge.engine.judge import Judgement, attempt, judge, no_verdict, words
+from edge.engine.recipes import Recipe
 from edge.line.outputs import Output
 from edge.line.triggers import TriggerEvent
 
-T = TypeVar("T")
-
-_words = partial(one_line, longest=300)  # a detail is stored with its row
 log = logging.getLogger(__name__)
-
-
-class Model(Protocol):
-    """What judging needs of edge.inference.detector.Detector."""
-
-    spec: InputSpec
-
-    def predict(self, image: Image) -> Prediction:
-        """Judge an (H, W, 3) uint8 BGR frame."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A decision on one image, and the numbers it rests on; numbers that are not finite are None."""
-
-    decision: Decision
-    prediction: Prediction | None = None
-    decide_ms: float = 0.0
-    box: tuple[int, int, int, int] | None = None  # x, y, width, height that were inspected, frame pixels
-
-    @property
-    def score(self) -> float | None:
-        return finite(self.prediction.score if self.prediction else None)
-
-    @property
-    def defect_probability(self) -> float | None:
-        return finite(self.prediction.defect_probability if self.prediction else None)
-
-
-def judge(model: Model, threshold: float, image: Image, refusal: Callable[[Image], str | None] = unusable) -> Judgement:
-    """Quality, inference, decision for an (H, W, 3) uint8 BGR image. Never raises: a failure is an ERROR verdict.
-
-    refusal: why an image must not be judged, None when it may be.
-    """
-
-    def decided() -> Judgement:
-        fault = refusal(image)
-        if fault is not None:
-            return Judgement(_error(Reason.BAD_FRAME, fault))
-        box = inspected_box(image.shape, model.spec)
-        prediction = model.predict(image)
-        start = time.perf_counter()
-        decision = decide(prediction, threshold, box)
-        return Judgement(decision, prediction, (time.perf_counter() - start) * 1e3, box)
-
-    judged = _attempt(decided)
-    if isinstance(judged, ImageError):
-        return Judgement(_error(Reason.BAD_FRAME, _words(judged)))
-    if isinstance(judged, Exception):
-        return Judgement(_error(Reason.INFERENCE_FAILED, _words(judged)))
-    return judged
 
 
 class Inspector:
@@ -83,34 +26,28 @@ class Inspector:
     def __init__(
         self,
         slot: FrameSlot,
-        model: Model,
+        recipe: Recipe,
         outputs: Sequence[Output],
-        threshold: float,
         deadline_ms: float,
-        bundle: str,
         next_id: Callable[[], int],
     ) -> None:
-        """bundle: the title that every row carries; next_id: gives out each id once."""
+        """Set every output to reject. next_id gives out each id once."""
         self._slot = slot
-        self._model = model
+        self._recipe = recipe
         self._line = [output for output in outputs if not output.reports]
         self._reports = [output for output in outputs if output.reports]
-        self._threshold = threshold
         self._deadline_ms = deadline_ms
-        self._bundle = bundle
         self._next_id = next_id
         self._outputs_failed = False
-        self._gate = Gate(None, QualityConfig())
         self._self_test_failed: str | None = None
         self.safe()
 
-    def use(self, model: Model, threshold: float, bundle: str, gate: Gate) -> None:
-        """From the next part on judge with this; call it between two parts."""
-        self._model, self._threshold, self._bundle, self._gate = model, threshold, bundle, gate
-        self._self_test_failed = None
+    def use(self, recipe: Recipe) -> None:
+        """Judge with this recipe from the next part on; call it between two parts."""
+        self._recipe, self._self_test_failed = recipe, None
 
     def refuse(self, self_test_failed: str) -> None:
-        """From the next part on every verdict is ERROR/self_test_failed, until use() is called."""
+        """Give every part ERROR/self_test_failed from the next one on, until use() is called."""
         self._self_test_failed = self_test_failed
 
     def inspect(self, event: TriggerEvent) -> Inspection:
@@ -120,19 +57,20 @@ class Inspector:
         frame = self._slot.newer_than(event.at, self._deadline_ms / 1e3 - (time.monotonic() - event.at))
         grab_ms = _ms_since(event.at)
         if self._self_test_failed is not None:
-            judgement = Judgement(_error(Reason.SELF_TEST_FAILED, self._self_test_failed))
+            judgement = no_verdict(Reason.SELF_TEST_FAILED, self._self_test_failed)
         elif frame is None:
             detail = f"no frame within {self._deadline_ms:g} ms of the trigger"
-            judgement = Judgement(_error(Reason.NO_FRAME, detail))
+            judgement = no_verdict(Reason.NO_FRAME, detail)
         else:
-            judgement = judge(self._model, self._threshold, frame.image, lambda _: self._gate.refusal(frame))
+            recipe = self._recipe
+            judgement = judge(recipe.detector, recipe.threshold, frame.image, lambda _: recipe.gate.refusal(frame))
         judged = self._in_time(self._inspection(event, at, frame, judgement, grab_ms), _ms_since(event.at))
         return self._tell(judged, event, hindered)
 
     def ready(self) -> None:
         """Tell the line that the next trigger is accepted; an output that cannot be told fails at the next part."""
         for output in self._outputs():
-            _attempt(partial(output.ready, True))
+            attempt(partial(output.ready, True))
 
     def beat(self, overruns: int) -> None:
         """Tell the line that the loop goes round, and how many triggers were refused so far."""
@@ -140,11 +78,11 @@ class Inspector:
             output.beat(overruns)
 
     def safe(self) -> None:
-        """Every output to reject; one that fails does not keep the others from it."""
+        """Set every output to reject; one that fails does not keep the others from it."""
         for output in self._outputs():
-            failure = _attempt(output.safe)
+            failure = attempt(output.safe)
             if isinstance(failure, Exception):
-                log.error("an output cannot be made safe: %s", _words(failure))
+                log.error("an output cannot be made safe: %s", words(failure))
 
     def _inspection(
         self, event: TriggerEvent, at: datetime, frame: Frame | None, judgement: Judgement, grab_ms: float
@@ -158,10 +96,11 @@ class Inspector:
             reason=judgement.decision.reason,
             detail=judgement.decision.detail,
             score=judgement.score,
-            threshold=self._threshold,
+            threshold=self._recipe.threshold,
             defect_probability=judgement.defect_probability,
             regions=judgement.decision.regions,
-            bundle=self._bundle,
+            bundle=self._recipe.title,
+            bundle_digest=self._recipe.bundle.digest,
             timings=Timings(
                 grab_ms=grab_ms,
                 prepare_ms=prediction.prepare_ms if prediction else 0.0,
@@ -174,7 +113,7 @@ class Inspector:
         )
 
     def _in_time(self, inspection: Inspection, taken_ms: float) -> Inspection:
-        """A verdict after the deadline is an ERROR: the part may have passed the ejector already."""
+        """Return the inspection, or an ERROR after the deadline: the part may have passed the ejector already."""
         if taken_ms <= self._deadline_ms or inspection.verdict is Verdict.ERROR:
             return inspection
         detail = f"{inspection.verdict} was found after {taken_ms:.0f} ms, the deadline is {self._deadline_ms:g} ms"
@@ -187,7 +126,7 @@ class Inspector:
         """Tell the line that a part is being judged; returns why its verdict could not be told, if so."""
         for output in self._outputs():
             for step in (partial(output.ready, False), output.able):
-                hindered = _attempt(step)
+                hindered = attempt(step)
                 if hindered is not None:
                     return hindered
         return None
@@ -202,7 +141,7 @@ class Inspector:
         judged, failure = inspection, hindered
         for output in self._line:
             inspection = inspection if failure is None else _untold(judged, failure)
-            told_at = _attempt(partial(output.show, inspection, until))
+            told_at = attempt(partial(output.show, inspection, until))
             failure, last = (told_at, last) if isinstance(told_at, Exception) else (failure, told_at)
         taken_ms = max(0.0, (last - event.at) * 1e3)
         inspection = judged if failure is None else _untold(judged, failure)
@@ -217,7 +156,7 @@ class Inspector:
     def _report(self, inspection: Inspection, failure: Exception | None) -> Inspection:
         reported = inspection
         for output in self._reports:
-            failed = _attempt(partial(output.show, inspection))
+            failed = attempt(partial(output.show, inspection))
             if isinstance(failed, Exception):
                 failure = failure or failed
                 reported = _untold(inspection, failed)
@@ -226,30 +165,18 @@ class Inspector:
         return reported
 
     def _note_outputs(self, told: Exception | None) -> None:
-        """One log line per change, not per part."""
+        """Log one line per change, not per part."""
         if isinstance(told, Exception) and not self._outputs_failed:
-            log.error("outputs failed: %s", _words(told))
+            log.error("outputs failed: %s", words(told))
         elif told is None and self._outputs_failed:
             log.info("outputs work again")
         self._outputs_failed = told is not None
 
 
-def _attempt(step: Callable[[], T]) -> T | Exception:
-    """The one place where any failure at all is caught, to become an ERROR verdict and never a missing one."""
-    try:
-        return step()
-    except Exception as error:  # noqa: BLE001 - see above
-        return error
-
-
 def _untold(judged: Inspection, failure: Exception) -> Inspection:
-    """The verdict on a part of which the line could not be told."""
-    detail = f"{_words(failure)} (the verdict was {judged.verdict}/{judged.reason})"
+    """Return the ERROR of a part of which the line could not be told."""
+    detail = f"{words(failure)} (the verdict was {judged.verdict}/{judged.reason})"
     return replace(judged, verdict=Verdict.ERROR, reason=Reason.OUTPUT_FAILED, detail=detail)
-
-
-def _error(reason: Reason, detail: str) -> Decision:
-    return Decision(Verdict.ERROR, reason, detail, ())
 
 
 def _ms_since(start: float) -> float:

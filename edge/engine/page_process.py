@@ -12,17 +12,13 @@ import time
 from pathlib import Path
 
 from edge.config.station import PageConfig
-from edge.core.types import EdgeError
+from edge.engine import EngineError
 
 BACKOFF_S = (1.0, 30.0)
 STARTS_WITHIN_S = 30.0
 PORT_FREE_WITHIN_S = 2.0  # the page of an engine that was killed goes within a second
 
 log = logging.getLogger(__name__)
-
-
-class PageError(EdgeError):
-    """The page cannot be started."""
 
 
 class PageProcess:
@@ -38,11 +34,12 @@ class PageProcess:
 
     @property
     def url(self) -> str:
+        """The page's address in a browser."""
         host = f"[{self._page.host}]" if ":" in self._page.host else self._page.host
         return f"http://{host}:{self._page.port}"
 
     def start(self) -> None:
-        """Start the child; raises PageError when its port is taken, before anything is started."""
+        """Start the child; raises EngineError when its port is taken, before anything is started."""
         self._check_port()
         self._spawn()
 
@@ -51,7 +48,7 @@ class PageProcess:
         while (problem := _cannot_bind(self._page)) is not None:
             if time.monotonic() > give_up:
                 address = f"{self._page.host}:{self._page.port}"
-                raise PageError(f"the page cannot use {address} ({problem}); set another page.port or page.host")
+                raise EngineError(f"the page cannot use {address} ({problem}); set another page.port or page.host")
             time.sleep(0.1)
 
     def _spawn(self) -> None:
@@ -62,11 +59,11 @@ class PageProcess:
         self._restart_at = None
 
     def answers(self) -> bool:
-        """True when /healthz answers; raises PageError when the page died or takes too long to start."""
+        """True when /healthz answers; raises EngineError when the page died or takes too long to start."""
         if self._child is None or self._child.poll() is not None:
-            raise PageError("the page stopped while starting; its message is above")
+            raise EngineError("the page stopped while starting; its message is above")
         if time.monotonic() - self._started_at > STARTS_WITHIN_S:
-            raise PageError(f"the page did not answer within {STARTS_WITHIN_S:g} s; start it alone to see why")
+            raise EngineError(f"the page did not answer within {STARTS_WITHIN_S:g} s; start it alone to see why")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._page.host, self._page.host)  # noqa: S104
         connection = http.client.HTTPConnection(host, self._page.port, timeout=2.0)
         try:
@@ -91,6 +88,7 @@ class PageProcess:
             self._spawn()
 
     def stop(self) -> None:
+        """End the child, if there is one."""
         if self._child is None:
             return
         self._child.terminate()
@@ -103,7 +101,7 @@ class PageProcess:
 
 
 def _cannot_bind(page: PageConfig) -> str | None:
-    """Why the page's address cannot be used; None when it can."""
+    """Return why the page's address cannot be used; None when it can."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(page.host, page.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from edge.cameras.quality import Gate, read_baseline
 from edge.config.station import DEFAULT_RECIPE, StationConfig
 from edge.core.files import write_atomically
-from edge.core.types import EdgeError
+from edge.core.types import EdgeError, Image, Prediction
 from edge.core.worker import Worker
+from edge.engine import EngineError
 from edge.exchange.health import SelfTest
 from edge.inference.bundle import Bundle, open_bundle
 from edge.inference.detector import Detector, ReferenceCheck, check_references
@@ -26,10 +27,6 @@ BESIDE_ROUNDS = 20  # beside an engine that goes on judging, many a round is slo
 log = logging.getLogger(__name__)
 
 
-class RecipeError(EdgeError):
-    """A recipe that is unknown, or whose bundle must not judge."""
-
-
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A bundle that passed its self-test on this CPU, ready to judge."""
@@ -38,6 +35,20 @@ class Recipe:
     bundle: Bundle
     detector: Detector
     gate: Gate
+
+    @property
+    def title(self) -> str:
+        """The bundle's title, which every row carries."""
+        return self.bundle.title
+
+    @property
+    def threshold(self) -> float:
+        """The score from which a part is NG."""
+        return self.bundle.manifest.threshold.value
+
+    def predict_prepared(self, tensor: Image) -> Prediction:
+        """Judge a tensor that `prepare` made, (1, height, width, 3) uint8 RGB."""
+        return self.detector.predict_prepared(tensor)
 
 
 def load_recipe(config: StationConfig, name: str, rounds: int = START_ROUNDS) -> Recipe:
@@ -52,7 +63,7 @@ def load_recipe(config: StationConfig, name: str, rounds: int = START_ROUNDS) ->
         slowest_ms = _slowest_ms(bundle, check_references(detector, bundle))
         if slowest_ms <= settings.deadline_ms:
             return Recipe(name, bundle, detector, gate)
-    raise RecipeError(
+    raise EngineError(
         f"{bundle.path}: an inspection takes {slowest_ms:.0f} ms on this CPU, inspection.deadline_ms is "
         f"{settings.deadline_ms:g}; use a smaller input, a faster CPU or a longer deadline"
     )
@@ -61,7 +72,7 @@ def load_recipe(config: StationConfig, name: str, rounds: int = START_ROUNDS) ->
 def _slowest_ms(bundle: Bundle, checks: list[ReferenceCheck]) -> float:
     for check in checks:
         if not check.passed:
-            raise RecipeError(
+            raise EngineError(
                 f"{bundle.path}: {check.file} scores {check.score:g} on this CPU, expected {check.expected:g} "
                 f"within {check.tolerance:g}; try inspection.runtime, or pack a bundle for this CPU"
             )
@@ -69,7 +80,9 @@ def _slowest_ms(bundle: Bundle, checks: list[ReferenceCheck]) -> float:
 
 
 class Recipes:
-    """Which recipe judges. Used by the main loop; the thread lives only while a candidate is verified."""
+    """The recipe that judges, and the one that may. Used by the main loop; the thread lives only while a candidate is
+    verified.
+    """
 
     def __init__(self, config: StationConfig) -> None:
         """Load the recipe that was in use last, or the default; raises EdgeError when it must not judge."""
@@ -89,38 +102,38 @@ class Recipes:
             return DEFAULT_RECIPE
         name = path.read_text(encoding="utf-8", errors="replace").strip()
         if name not in self._config.bundles:
-            raise RecipeError(f"{path}: the recipe in use was {name!r}; put it back in [recipes], or remove this file")
+            raise EngineError(f"{path}: the recipe in use was {name!r}; put it back in [recipes], or remove this file")
         return name
 
     @property
     def bundles(self) -> Mapping[str, object]:
-        """The names there are to choose from, the default first."""
+        """The recipes to choose from, by name; the default comes first."""
         return self._config.bundles
 
     def select(self, name: str) -> None:
-        """Begin to verify a recipe; it takes over when settle() finds it good. Raises RecipeError."""
+        """Begin to verify a recipe; it takes over when settle() finds it good. Raises EngineError."""
         if name not in self._config.bundles:
-            raise RecipeError(f"no recipe {name!r}; station.toml has {', '.join(self._config.bundles)}")
+            raise EngineError(f"no recipe {name!r}; station.toml has {', '.join(self._config.bundles)}")
         if self.pending is not None:
-            raise RecipeError(f"recipe {self.pending!r} is being verified; ask again when it is done")
+            raise EngineError(f"recipe {self.pending!r} is being verified; ask again when it is done")
         self.pending, self.fault, self._testing = name, None, False
         self._worker = Worker(THREAD, lambda: self._outcome.put(self._verified(name)))
         self._worker.start()
 
     def retest(self) -> None:
-        """Begin to verify the recipe in use afresh, from its files; raises RecipeError."""
+        """Begin to verify the recipe in use afresh, from its files; raises EngineError."""
         self.select(self.active.name)
         self._testing = True
 
     def _verified(self, name: str) -> Recipe | EdgeError:
-        """In the thread. The choice is stored here, so that the main loop never waits for the disk."""
+        """Verify a candidate, in the thread. The choice is stored here: the main loop never waits for the disk."""
         try:
             recipe = load_recipe(self._config, name, BESIDE_ROUNDS)
             write_atomically(self._config.state_dir / CHOICE, f"{name}\n".encode())
         except EdgeError as error:
             return error
         except OSError as error:
-            return RecipeError(f"{error.filename}: the choice of recipe cannot be stored ({error.strerror})")
+            return EngineError(f"{error.filename}: the choice of recipe cannot be stored ({error.strerror})")
         return recipe
 
     def settle(self) -> bool:
@@ -142,13 +155,13 @@ class Recipes:
         return True
 
     def _take(self, recipe: Recipe) -> None:
-        """The old detector goes with the last reference to it."""
+        """Judge with this recipe; the old detector goes with the last reference to it."""
         log.info("recipe %s: %s judges now", recipe.name, recipe.bundle.title)
         self.active, self.refusal = recipe, None
         self.self_test = SelfTest(at=datetime.now(UTC), passed=True, detail=recipe.bundle.title)
 
     def _keep(self, name: str, why: str) -> None:
-        """A candidate that fails changes nothing; a self-test that fails ends the judging."""
+        """Note why a candidate failed, which changes nothing; a self-test that fails ends the judging."""
         if self._testing:
             log.error("self-test failed: %s", why)
             self.refusal = why

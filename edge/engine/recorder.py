@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from edge.config.station import StorageConfig
 from edge.core.files import write_atomically
 from edge.core.types import Image, Inspection, Verdict
 from edge.core.worker import Worker
-from edge.engine.driftwatch import DriftWatch
+from edge.engine.drift import DriftWatch
 from edge.exchange.health import LATEST, LATEST_RAW, Drift
 from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
@@ -36,7 +36,8 @@ THUMB_WIDTH = 160
 JPEG_QUALITY = 90
 PNG_EFFORT = 1  # of 9: larger files, in a fifth of the time
 
-Pending = tuple[Inspection, Image, Bundle | None]
+Judged = tuple[Inspection, Bundle]  # with the bundle that judged
+Pending = tuple[Inspection, Image, Bundle]
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +51,9 @@ class Recorder:
         images_dir: Path,
         run_dir: Path,
         storage: StorageConfig,
-        drift_dir: Path | None = None,
+        drift: DriftWatch | None = None,
     ) -> None:
-        """drift_dir: where the drift test keeps its state; None: drift is not watched."""
+        """drift: the watch of the bundle that judges first; None: drift is not watched."""
         self.worker = Worker(THREAD, self._run)
         self.images_dropped = 0
         self.storage_fault: str | None = None  # why pictures are not kept now
@@ -60,26 +61,20 @@ class Recorder:
         self._run_dir = run_dir
         self._ok_every = storage.ok_every
         self._shelf = PictureStore(images_dir, storage.max_image_mb * 1_000_000, storage.keep_free_mb * 1_000_000)
-        self._queue: queue.SimpleQueue[Inspection | Bundle | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Judged | None] = queue.SimpleQueue()
         self._unstored = 0
         self._waiting_pictures = 0
         self._shown_at = -math.inf  # monotonic s, of the last picture
         self._counting = threading.Lock()
-        self._bundle: Bundle | None = None
-        self._drift_dir = drift_dir
-        self._drift: DriftWatch | None = None
+        self._drift = drift
 
     def start(self) -> None:
         """Count the pictures that are there, then start the thread. Raises HistoryError, and OSError."""
         self._shelf.take_stock(self._events.ok_ids)
         self.worker.start()
 
-    def judged_by(self, bundle: Bundle) -> None:
-        """What is put from now on was judged by this bundle."""
-        self._queue.put(bundle)
-
-    def put(self, inspection: Inspection) -> None:
-        """Hand one inspection over; never waits for the disk."""
+    def put(self, inspection: Inspection, bundle: Bundle) -> None:
+        """Hand over one inspection and the bundle that judged it; never waits for the disk."""
         with self._counting:
             self._unstored += 1
             if inspection.image is not None:
@@ -88,16 +83,17 @@ class Recorder:
                     inspection = replace(inspection, image=None, anomaly_map=None)
                 else:
                     self._waiting_pictures += 1
-        self._queue.put(inspection)
+        self._queue.put((inspection, bundle))
 
     def waiting(self) -> int:
-        """Rows that are not yet in the history."""
+        """Return the number of rows that are not yet in the history."""
         with self._counting:
             return self._unstored
 
-    def drift(self) -> Drift | None:
-        """What the drift test says; None when it is off or no bundle has judged yet."""
-        return self._drift.report() if self._drift else None
+    def drift(self, bundle: Bundle) -> Drift | None:
+        """Return what the drift test says of a bundle; None when it is off, or the bundle has judged no part yet."""
+        watch = self._drift
+        return watch.report() if watch is not None and watch.digest == bundle.digest else None
 
     def stop(self) -> None:
         """Store what waits, then end the thread."""
@@ -108,26 +104,22 @@ class Recorder:
         pictures: deque[Pending] = deque()
         running = True
         while running or pictures:
-            rows: list[Inspection] = []
+            rows: list[Judged] = []
             for item in self._items(self._patience_s(pictures) if running else 0.0):
-                if isinstance(item, Inspection):
-                    rows.append(self._with_digest(item))
-                    if item.image is not None:
-                        pictures.append((item, item.image, self._bundle))
-                    continue
-                self._store_rows(rows)
-                rows = []
                 if item is None:
                     running = False
-                else:
-                    self._adopt(item)
+                    continue
+                rows.append(item)
+                inspection, bundle = item
+                if inspection.image is not None:
+                    pictures.append((inspection, inspection.image, bundle))
             self._store_rows(rows)
             self._pass_over(pictures)
             if pictures and not (running and self._patience_s(pictures)):
                 self._store_pictures(*pictures.popleft())
 
-    def _items(self, wait_s: float | None) -> Iterator[Inspection | Bundle | None]:
-        """What is in the queue now, some at a time; the first is waited for, with None for as long as it takes."""
+    def _items(self, wait_s: float | None) -> Iterator[Judged | None]:
+        """Yield what is in the queue now, some at a time; wait for the first, with None for as long as it takes."""
         try:
             yield self._queue.get(block=wait_s != 0.0, timeout=wait_s)
             for _ in range(MAX_ROWS):
@@ -139,7 +131,7 @@ class Recorder:
         return inspection.verdict is not Verdict.OK or inspection.id % self._ok_every == 0
 
     def _patience_s(self, pictures: deque[Pending]) -> float | None:
-        """How long the next picture may wait for another part; None when there is no picture."""
+        """Return how long the next picture may wait for another part; None when there is no picture."""
         if not pictures:
             return None
         if self._kept(pictures[0][0]):
@@ -147,27 +139,17 @@ class Recorder:
         return max(0.0, self._shown_at + LATEST_S - time.monotonic())
 
     def _pass_over(self, pictures: deque[Pending]) -> None:
-        """A picture that nobody keeps, and a newer one is there to be shown, costs no time."""
+        """Drop pictures that nobody keeps while a newer one is there to be shown."""
         while len(pictures) > 1 and not self._kept(pictures[0][0]):
             pictures.popleft()
             with self._counting:
                 self._waiting_pictures -= 1
 
-    def _adopt(self, bundle: Bundle) -> None:
-        self._bundle = bundle
-        if self._drift_dir is not None:
-            self._drift = DriftWatch(bundle, self._events, self._drift_dir)
-
-    def _with_digest(self, inspection: Inspection) -> Inspection:
-        if self._bundle is None or inspection.bundle != self._bundle.title:
-            return inspection
-        return replace(inspection, bundle_digest=self._bundle.digest)
-
-    def _store_rows(self, rows: list[Inspection]) -> None:
-        """Rows come before pictures: when the disk is full, pictures go until the rows are stored."""
+    def _store_rows(self, rows: Sequence[Judged]) -> None:
+        """Store rows; when the disk is full, pictures go until the rows are stored."""
         while rows:
             try:
-                self._events.append(*rows)
+                self._events.append(*(inspection for inspection, _ in rows))
                 break
             except HistoryError as error:
                 if not error.disk_full or not (self._shelf.remove_oldest() or self._events.reclaim()):
@@ -175,9 +157,10 @@ class Recorder:
                 self._note(str(error))
         with self._counting:
             self._unstored -= len(rows)
-        for row in rows:
-            if self._drift is not None and self._bundle is not None and row.bundle_digest == self._bundle.digest:
-                self._watch(self._drift, row)
+        for inspection, bundle in rows:
+            if self._drift is not None:
+                self._drift = self._drift.of(bundle)
+                self._watch(self._drift, inspection)
 
     def _watch(self, drift: DriftWatch, row: Inspection) -> None:
         try:
@@ -185,15 +168,15 @@ class Recorder:
         except OSError as error:  # told as what it is, a disk that does not take a file; tried again with the next part
             self._note(str(error))
 
-    def _store_pictures(self, inspection: Inspection, image: Image, bundle: Bundle | None) -> None:
-        """A full or broken disk costs pictures before it costs rows."""
+    def _store_pictures(self, inspection: Inspection, image: Image, bundle: Bundle) -> None:
+        """Store the pictures of a part; a full or broken disk costs pictures before it costs rows."""
         self._shown_at = time.monotonic()
         try:
             pictures = _pictures(inspection, image)
             write_atomically(self._run_dir / LATEST_RAW, pictures["frame"], durable=False)
             write_atomically(self._run_dir / LATEST, pictures.get("heat", pictures["frame"]), durable=False)
             if self._kept(inspection):
-                if bundle is not None and inspection.score is not None:
+                if inspection.score is not None:
                     pictures[INPUT] = _lossless(prepare(image, bundle.manifest.input))
                 self._shelf.add(inspection.id, pictures, inspection.verdict is Verdict.OK)
             self._note(None)
@@ -205,7 +188,7 @@ class Recorder:
             self._waiting_pictures -= 1
 
     def _note(self, fault: str | None) -> None:
-        """One log line per change."""
+        """Log one line per change."""
         if fault is not None and self.storage_fault is None:
             log.error("pictures cannot be stored: %s", fault)
         elif fault is None and self.storage_fault is not None:
@@ -214,7 +197,7 @@ class Recorder:
 
 
 def _pictures(inspection: Inspection, image: Image) -> dict[str, bytes]:
-    """JPEG bytes by kind; heat only when there is an anomaly map. The thumbnail shows what the heatmap shows."""
+    """Return JPEG bytes by kind; heat only when there is an anomaly map. The thumbnail shows what the heatmap shows."""
     pictures = {"frame": _jpeg(image)}
     shown = image
     if inspection.anomaly_map is not None and inspection.threshold is not None:
@@ -234,7 +217,7 @@ def _jpeg(image: Image) -> bytes:
 
 
 def _lossless(tensor: Image) -> bytes:
-    """PNG bytes of a (1, height, width, 3) uint8 RGB tensor."""
+    """Return PNG bytes of a (1, height, width, 3) uint8 RGB tensor."""
     bgr = cv2.cvtColor(tensor[0], cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_EFFORT])
     return data.tobytes()

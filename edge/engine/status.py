@@ -1,4 +1,4 @@
-"""What the engine tells others while it runs: health.json, metrics.prom and systemd's watchdog."""
+"""The engine's account of itself while it runs: health.json, metrics.prom and systemd's watchdog."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ import logging
 import os
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from edge.cameras.capture import Capture
-from edge.config.station import StationConfig
 from edge.core.files import write_atomically
 from edge.core.types import Inspection, Verdict
 from edge.engine.metrics import Metrics, Tally
-from edge.engine.recipes import Recipes
-from edge.engine.recorder import Recorder
+from edge.engine.station import RunningStation
 from edge.exchange.health import METRICS, Health, OutputHealth, State, write_health
-from edge.inference.bundle import Bundle
 from edge.inference.cpu import cpu_tier
-from edge.line.wiring import Line
 
 EVERY_S = 1.0  # at the latest
 NOT_WITHIN_S = 0.1  # at a high rate the files follow the parts at 10 Hz
@@ -29,37 +24,15 @@ NOT_WITHIN_S = 0.1  # at a high rate the files follow the parts at 10 Hz
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """The running parts that are asked for their state."""
+class StatusWriter:
+    """Writes health.json and metrics.prom and beats the watchdog; called from the inspection loop only."""
 
-    config: StationConfig
-    recipes: Recipes
-    capture: Capture
-    recorder: Recorder
-    line: Line
-
-    @property
-    def bundle(self) -> Bundle:
-        """The one that judges now."""
-        return self.recipes.active.bundle
-
-    def check(self) -> None:
-        """Raise WorkerError when one of the threads is dead."""
-        self.capture.worker.check()
-        self.recorder.worker.check()
-        self.line.check()
-
-
-class Reporter:
-    """Called from the inspection loop only: that is what makes the watchdog's beat worth something."""
-
-    def __init__(self, engine: Engine, last_id: int) -> None:
-        self._engine = engine
+    def __init__(self, station: RunningStation) -> None:
+        self._station = station
         self._tally = Tally()
-        self._metrics = Metrics(engine.bundle.title)
+        self._metrics = Metrics(station.bundle.title)
         self._started_at = datetime.now(UTC)
-        self._last_id = last_id
+        self._last_id = station.ids.last
         self._tier = cpu_tier()
         self._written_at = 0.0
         self._news = False
@@ -73,8 +46,8 @@ class Reporter:
         self._news = True
 
     def switched(self) -> None:
-        """Another bundle judges, or one was refused: say so at once."""
-        self._metrics.judged_by(self._engine.bundle.title)
+        """Say at once that another bundle judges, or that one was refused."""
+        self._metrics.judged_by(self._station.bundle.title)
         self.write_now()
 
     def beat(self, starting: bool = False) -> None:
@@ -86,8 +59,8 @@ class Reporter:
 
     def write_now(self, starting: bool = False) -> None:
         """Write both files, with the state that the camera gives."""
-        status = self._engine.capture.status()
-        recipes = self._engine.recipes
+        status = self._station.capture.status()
+        recipes = self._station.recipes
         detail = status.detail or recipes.active.gate.fault or ""
         state = State.CAMERA_FAULT if detail else State.RUNNING
         if recipes.refusal is not None:
@@ -110,14 +83,14 @@ class Reporter:
         self._news = False
 
     def _write_files(self, health: Health) -> None:
-        run_dir, overruns = self._engine.config.run_dir, self._engine.line.trigger.overruns
+        run_dir, overruns = self._station.config.run_dir, self._station.line.trigger.overruns
         write_health(run_dir, health)
         write_atomically(run_dir / METRICS, self._metrics.text(health, overruns), durable=False)
 
     def _health(self, state: State, detail: str) -> Health:
-        engine, tally = self._engine, self._tally
-        config, bundle = engine.config, engine.bundle
-        status = engine.capture.status()
+        station, tally = self._station, self._tally
+        config, bundle = station.config, station.bundle
+        status = station.capture.status()
         last = tally.last
         return Health(
             station=config.name,
@@ -128,10 +101,10 @@ class Reporter:
             started_at=self._started_at,
             bundle=bundle.title,
             bundle_path=str(bundle.path),
-            threshold=bundle.manifest.threshold.value,
+            threshold=station.recipes.active.threshold,
             runtime=config.inspection.runtime,
             cpu_tier=self._tier,
-            camera=engine.capture.camera.describe(),
+            camera=station.capture.camera.describe(),
             camera_fps=round(status.fps, 2),
             frame_age_ms=None if status.frame_age_s is None else round(status.frame_age_s * 1e3, 1),
             deadline_ms=config.inspection.deadline_ms,
@@ -141,27 +114,27 @@ class Reporter:
             last_id=self._last_id,
             last_verdict=last.verdict.value if last else None,
             last_reason=last.reason.value if last else None,
-            recorder_queue=engine.recorder.waiting(),
-            images_dropped=engine.recorder.images_dropped,
+            recorder_queue=station.recorder.waiting(),
+            images_dropped=station.recorder.images_dropped,
             **self._line(),
-            recipe=engine.recipes.active.name,
-            recipe_pending=engine.recipes.pending,
-            recipe_fault=engine.recipes.fault,
-            recipes=list(engine.recipes.bundles),
-            commissioned=engine.recipes.active.gate.commissioned,
-            quality_fault=engine.recipes.active.gate.fault,
-            drift=engine.recorder.drift(),
-            storage_fault=engine.recorder.storage_fault,
-            self_test=engine.recipes.self_test,
+            recipe=station.recipes.active.name,
+            recipe_pending=station.recipes.pending,
+            recipe_fault=station.recipes.fault,
+            recipes=list(station.recipes.bundles),
+            commissioned=station.recipes.active.gate.commissioned,
+            quality_fault=station.recipes.active.gate.fault,
+            drift=station.recorder.drift(bundle),
+            storage_fault=station.recorder.storage_fault,
+            self_test=station.recipes.self_test,
         )
 
     def _line(self) -> dict[str, Any]:
-        """How the station hears of parts, and whom it tells."""
-        line = self._engine.line
+        """Return the facts of trigger and outputs."""
+        line = self._station.line
         return {
             "trigger": line.trigger.describe(),
             "overruns": line.trigger.overruns,
-            "software_trigger": self._engine.config.trigger.page_button,
+            "software_trigger": self._station.config.trigger.page_button,
             "outputs": [OutputHealth(**asdict(output.state())) for output in line.outputs],
         }
 

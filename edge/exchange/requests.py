@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -40,6 +41,21 @@ class Answer:
     infer_ms: float
     bundle: str
     defect_type: str = ""
+
+
+class Judge(Protocol):
+    """The part of edge.engine.recipes.Recipe that answers an upload."""
+
+    @property
+    def title(self) -> str:
+        """The bundle's title."""
+
+    @property
+    def threshold(self) -> float:
+        """The score from which a part is NG."""
+
+    def predict_prepared(self, tensor: Image) -> Prediction:
+        """Judge a (1, height, width, 3) uint8 RGB tensor."""
 
 
 class Verb(StrEnum):
@@ -142,16 +158,16 @@ class RequestBox:
         write_atomically(question.with_suffix(".answer"), reply.model_dump_json().encode(), durable=False)
         return True
 
-    def answer_next(self, predict: Callable[[Image], Prediction], threshold: float, bundle: str) -> bool:
+    def answer_next(self, judge: Judge) -> bool:
         """Answer the oldest waiting request, if there is one; True when one was handled."""
         waiting = [p for p in self.folder.iterdir() if _REQUEST.match(p.name)]
         if not waiting:
             return False
         question = min(waiting, key=lambda p: p.name)
-        facts: dict[str, object] = {"bundle": bundle, "threshold": threshold}
+        facts: dict[str, object] = {"bundle": judge.title, "threshold": judge.threshold}
         anomaly_map = np.zeros((0, 0), np.float32)
         try:
-            prediction = predict(np.load(question, allow_pickle=False))
+            prediction = judge.predict_prepared(np.load(question, allow_pickle=False))
         except FileNotFoundError:
             return True  # the page withdrew it
         except (EdgeError, ValueError, OSError, EOFError, RuntimeError) as error:  # RuntimeError: of the model

@@ -19,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.cameras.capture import Capture, FrameSlot
+from edge.cameras.quality import Gate
 from edge.commands.bench.noise import block_medians
+from edge.config.station import QualityConfig
 from edge.core.types import EdgeError, Image, Timings, Verdict
 from edge.engine.inspector import Inspector
+from edge.engine.recipes import Recipe
 from edge.inference.bundle import Bundle
 from edge.inference.detector import Detector, Precision, Runtime, check_references
 from edge.inference.preprocess import prepare
@@ -172,9 +175,8 @@ def ready_camera(images: list[Image]) -> Iterator[tuple[ReadyCamera, FrameSlot]]
 
 def make_rig(bundle: Bundle, runtime: Runtime, precision: Precision, camera: ReadyCamera, slot: FrameSlot) -> Rig:
     detector = Detector.from_bundle(bundle, runtime, precision)
-    threshold = bundle.manifest.threshold.value
-    next_id = itertools.count(1).__next__
-    inspector = Inspector(slot, detector, [MemoryOutput()], threshold, DEADLINE_MS, bundle.title, next_id)
+    recipe = Recipe("bench", bundle, detector, Gate(None, QualityConfig()))
+    inspector = Inspector(slot, recipe, [MemoryOutput()], DEADLINE_MS, itertools.count(1).__next__)
     tensors = [prepare(image, detector.spec) for image in camera.images]
     rig = Rig(runtime, precision, inspector, camera, detector, tensors)
     rig.run(WARM_UP)

@@ -11,7 +11,7 @@ from edge.commands.replay import ReplayError, replay
 from edge.config.load import load_config
 from edge.config.station import StationConfig
 from edge.core.types import Image
-from edge.engine.inspector import judge
+from edge.engine.judge import judge
 from edge.engine.recorder import Recorder
 from edge.history.eventlog import EventLog
 from edge.history.pictures import INPUT, picture_path
@@ -36,7 +36,6 @@ def recorded(config: StationConfig, bundle: Bundle, images: list[Image]) -> None
     events = EventLog(config.events_db)
     config.run_dir.mkdir()
     recorder = Recorder(events, config.images_dir, config.run_dir, config.storage)
-    recorder.judged_by(bundle)
     recorder.start()
     detector = Detector.from_bundle(bundle)
     for number, image in enumerate(images, start=1):
@@ -47,9 +46,10 @@ def recorded(config: StationConfig, bundle: Bundle, images: list[Image]) -> None
             score=judged.score,
             verdict=judged.decision.verdict,
             bundle=bundle.title,
+            bundle_digest=bundle.digest,
             anomaly_map=judged.prediction.anomaly_map,
         )
-        recorder.put(part)
+        recorder.put(part, bundle)
     recorder.stop()
     assert recorder.images_dropped == 0
     events.close()

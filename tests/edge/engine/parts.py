@@ -1,21 +1,35 @@
-"""What several device tests need: an inspection, a frame, a model whose answer is chosen."""
+"""Parts that several device tests share: an inspection, a frame, a model whose answer is chosen."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from edge.config.station import StationConfig
+from edge.cameras.quality import Gate
+from edge.config.station import QualityConfig, StationConfig
 from edge.core.types import Frame, Image, Inspection, Prediction, Reason, Region, Timings, Verdict
-from edge.inference.bundle import Bundle
+from edge.engine.recipes import Recipe
+from edge.inference.bundle import Bundle, Manifest, Threshold
 from edge.inference.preprocess import InputSpec
 from tests.tiny import SIZE, THRESHOLD, good_image
 
 SPEC = InputSpec(width=SIZE, height=SIZE)
+BUNDLE = Bundle(
+    Path("nowhere"),
+    Manifest.model_construct(
+        name="tiny",
+        version="1",
+        input=SPEC,
+        threshold=Threshold.model_construct(value=THRESHOLD, alpha=0.01),
+        holdout_scores=(),
+    ),
+    "0123456789ab".ljust(64, "0"),
+)
 
 
 def inspection(number: int, image: Image | None = None, verdict: Verdict = Verdict.NG) -> Inspection:
@@ -64,6 +78,20 @@ class ChosenModel:
 
     def predict(self, image: Image) -> Prediction:
         return self._answer(image)
+
+
+def chosen_recipe(answer: Callable[[Image], Prediction]) -> Recipe:
+    """A recipe whose model answers what it is told to."""
+    return Recipe("default", BUNDLE, ChosenModel(answer), Gate(None, QualityConfig()))  # type: ignore[arg-type]
+
+
+@dataclass
+class Answering:
+    """Answers an upload as a recipe does."""
+
+    predict_prepared: Callable[[Image], Prediction]
+    threshold: float = THRESHOLD
+    title: str = "tiny 1 0"
 
 
 def watching_station(folder: Path, bundle: Bundle) -> StationConfig:

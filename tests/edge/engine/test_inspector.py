@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from edge.cameras.capture import FrameSlot
 from edge.core.types import Image, Inspection, Prediction, Reason, Verdict
-from edge.engine.inspector import Inspector, judge
+from edge.engine.inspector import Inspector
 from edge.inference.bundle import Bundle
 from edge.inference.detector import Detector
 from edge.inference.preprocess import ImageError
 from edge.line.outputs import OutputError
 from edge.line.outputs.memory import MemoryOutput
 from edge.line.triggers import TriggerEvent
-from tests.edge.engine.parts import ChosenModel, frame, prediction
+from tests.edge.engine.parts import BUNDLE, chosen_recipe, frame, prediction
 from tests.tiny import THRESHOLD, bad_image, good_image
 
 
@@ -57,11 +57,9 @@ class Bench:
         self.slot = FrameSlot()
         self.inspector = Inspector(
             self.slot,
-            ChosenModel(self.answer),
+            chosen_recipe(self.answer),
             self.outputs,
-            THRESHOLD,
             self.deadline_ms,
-            "tiny 1 0",
             itertools.count(self.last_id + 1).__next__,
         )
 
@@ -273,6 +271,21 @@ def test_an_output_that_cannot_go_safe_does_not_keep_the_others_from_it() -> Non
     assert healthy.line == "reject"
 
 
+def test_a_row_names_the_bundle_that_judged_and_its_whole_digest() -> None:
+    found = Bench().inspect()
+    assert (found.bundle, found.bundle_digest, found.threshold) == (BUNDLE.title, BUNDLE.digest, THRESHOLD)
+
+
+def test_another_recipe_judges_from_the_next_part_on() -> None:
+    bench = Bench()
+    first = bench.inspect()
+    bench.inspector.refuse("the self-test failed")
+    refused = bench.inspect()
+    bench.inspector.use(chosen_recipe(lambda _: prediction(THRESHOLD + 1)))
+    assert [one.verdict for one in (first, refused, bench.inspect())] == [Verdict.OK, Verdict.ERROR, Verdict.NG]
+    assert refused.reason is Reason.SELF_TEST_FAILED
+
+
 def test_ids_go_on_from_the_history() -> None:
     bench = Bench(last_id=41)
     assert [bench.inspect().id for _ in range(3)] == [42, 43, 44]
@@ -339,9 +352,3 @@ def test_any_mixture_of_failures_gives_one_inspection_one_output_action_and_no_f
         assert found.reason is Reason.OUTPUT_FAILED
     elif picture == "good" and not late:
         assert (found.verdict is Verdict.NG) == (answer == "bad")
-
-
-def test_judge_never_raises_for_what_is_not_an_image() -> None:
-    model = ChosenModel(lambda _: prediction(1.0))
-    for thing in (None, "image", np.zeros(3)):
-        assert judge(model, THRESHOLD, thing).decision.verdict is Verdict.ERROR  # type: ignore[arg-type]

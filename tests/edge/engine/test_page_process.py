@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge.config.station import PageConfig
-from edge.engine.page_process import PageError, PageProcess
+from edge.engine import EngineError
+from edge.engine.page_process import PageProcess
 
 
 @pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:8080"), ("::1", "http://[::1]:8080")])
@@ -23,14 +24,14 @@ def test_a_port_in_use_is_refused_before_a_child_is_started(monkeypatch: pytest.
         taken.listen()
         port = taken.getsockname()[1]
         page = PageProcess(Path("station.toml"), PageConfig(port=port))
-        with pytest.raises(PageError, match=f"127.0.0.1:{port}.*in use.*page.port"):
+        with pytest.raises(EngineError, match=f"127.0.0.1:{port}.*in use.*page.port"):
             page.start()
         page.stop()
 
 
 def test_a_host_that_is_not_this_computer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.engine.page_process.PORT_FREE_WITHIN_S", 0.0)
-    with pytest.raises(PageError, match=r"192\.0\.2\.1"):
+    with pytest.raises(EngineError, match=r"192\.0\.2\.1"):
         PageProcess(Path("station.toml"), PageConfig(host="192.0.2.1")).start()
 
 
@@ -47,7 +48,7 @@ def test_a_page_that_dies_while_starting_is_an_error(tmp_path: Path, capfd: pyte
     child = page._child
     assert child is not None
     child.wait(60)
-    with pytest.raises(PageError, match="stopped while starting"):
+    with pytest.raises(EngineError, match="stopped while starting"):
         page.answers()
     page.stop()
     assert "absent.toml" in capfd.readouterr().err

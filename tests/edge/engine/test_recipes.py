@@ -8,7 +8,8 @@ import pytest
 
 from edge.config.station import StationConfig
 from edge.core.types import EdgeError
-from edge.engine.recipes import CHOICE, RecipeError, Recipes
+from edge.engine import EngineError
+from edge.engine.recipes import CHOICE, Recipes
 from edge.inference.bundle import Bundle, open_bundle, write_bundle
 from tests.edge.engine.parts import wait_for
 from tests.tiny import good_image
@@ -85,10 +86,10 @@ def test_a_damaged_bundle_is_refused_too(config: StationConfig) -> None:
 
 def test_an_unknown_recipe_and_a_second_one_at_once_are_refused(config: StationConfig) -> None:
     recipes = Recipes(config)
-    with pytest.raises(RecipeError, match=r"no recipe 'third'; station\.toml has default, second, wrong"):
+    with pytest.raises(EngineError, match=r"no recipe 'third'; station\.toml has default, second, wrong"):
         recipes.select("third")
     recipes.select("second")
-    with pytest.raises(RecipeError, match="'second' is being verified"):
+    with pytest.raises(EngineError, match="'second' is being verified"):
         recipes.select("default")
     wait_for(recipes.settle)
 
@@ -98,7 +99,7 @@ def test_the_choice_survives_a_restart(config: StationConfig) -> None:
     settled(recipes, lambda: recipes.select("second"))
     assert Recipes(config).active.name == "second"
     (config.state_dir / CHOICE).write_text("removed\n")
-    with pytest.raises(RecipeError, match="'removed'"):
+    with pytest.raises(EngineError, match="'removed'"):
         Recipes(config)
 
 

@@ -10,14 +10,16 @@ import edge.engine.recorder
 from edge.config.station import StorageConfig
 from edge.core.types import Image, Inspection, Verdict
 from edge.core.worker import WorkerError
+from edge.engine.drift import DriftWatch
 from edge.engine.recorder import MAX_PICTURES, THUMB_WIDTH, Recorder
 from edge.exchange.health import LATEST, LATEST_RAW
 from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
+from edge.inference.bundle import Bundle
 from edge.inference.decision import overlay
 from edge.inference.preprocess import load_image
-from tests.edge.engine.parts import inspection, wait_for
+from tests.edge.engine.parts import BUNDLE, inspection, wait_for
 from tests.tiny import THRESHOLD, bad_image
 
 JPEGS = ("frame", "heat", "thumb")
@@ -43,10 +45,10 @@ def station(tmp_path: Path) -> Iterator[Station]:
 
 def test_a_row_and_its_pictures_are_stored(station: Station) -> None:
     station.recorder.start()
-    station.recorder.put(inspection(7, bad_image()))
+    station.recorder.put(inspection(7, bad_image()), BUNDLE)
     station.recorder.stop()
     assert [row.id for row in station.events.recent(10)] == [7]
-    assert station.pictures() == {f"000000007_{kind}.jpg" for kind in JPEGS}
+    assert station.pictures() == {"000000007_input.png", *(f"000000007_{kind}.jpg" for kind in JPEGS)}
     thumb = load_image(picture_path(station.images, 7, "thumb"))
     assert thumb.shape == (120, THUMB_WIDTH, 3)
     assert (station.run / LATEST).read_bytes() == picture_path(station.images, 7, "heat").read_bytes()
@@ -56,7 +58,7 @@ def test_a_row_and_its_pictures_are_stored(station: Station) -> None:
 def test_the_heat_picture_is_the_overlay_and_the_frame_is_untouched(station: Station) -> None:
     part = inspection(1, bad_image())
     station.recorder.start()
-    station.recorder.put(part)
+    station.recorder.put(part, BUNDLE)
     station.recorder.stop()
     assert part.anomaly_map is not None
     painted = overlay(bad_image(), part.anomaly_map, THRESHOLD, (0, 0, 128, 96))
@@ -69,7 +71,7 @@ def test_the_heat_picture_is_the_overlay_and_the_frame_is_untouched(station: Sta
 def test_colours_are_stored_as_they_were_seen(station: Station) -> None:
     red = np.full((96, 128, 3), (20, 20, 220), np.uint8)
     station.recorder.start()
-    station.recorder.put(inspection(1, red))
+    station.recorder.put(inspection(1, red), BUNDLE)
     station.recorder.stop()
     blue, _, reddish = load_image(station.run / LATEST_RAW)[48, 64]
     assert reddish > 200
@@ -78,7 +80,7 @@ def test_colours_are_stored_as_they_were_seen(station: Station) -> None:
 
 def test_a_part_without_a_frame_has_a_row_and_no_pictures(station: Station) -> None:
     station.recorder.start()
-    station.recorder.put(inspection(1))
+    station.recorder.put(inspection(1), BUNDLE)
     station.recorder.stop()
     assert station.events.last_id() == 1
     assert station.pictures() == set()
@@ -87,15 +89,15 @@ def test_a_part_without_a_frame_has_a_row_and_no_pictures(station: Station) -> N
 
 def test_a_frame_that_was_not_judged_has_no_heat_picture_but_is_shown(station: Station) -> None:
     station.recorder.start()
-    station.recorder.put(replace(inspection(1, bad_image()), anomaly_map=None))
+    station.recorder.put(replace(inspection(1, bad_image()), anomaly_map=None), BUNDLE)
     station.recorder.stop()
-    assert station.pictures() == {"000000001_frame.jpg", "000000001_thumb.jpg"}
+    assert station.pictures() == {"000000001_frame.jpg", "000000001_input.png", "000000001_thumb.jpg"}
     assert (station.run / LATEST).exists()
 
 
 def test_a_map_that_is_no_number_does_not_stop_the_recorder(station: Station) -> None:
     station.recorder.start()
-    station.recorder.put(replace(inspection(1, bad_image()), anomaly_map=np.full((8, 8), np.nan, np.float32)))
+    station.recorder.put(replace(inspection(1, bad_image()), anomaly_map=np.full((8, 8), np.nan, np.float32)), BUNDLE)
     station.recorder.stop()
     station.events.recent(1)
     assert "000000001_heat.jpg" in station.pictures()
@@ -105,18 +107,18 @@ def test_a_slow_disk_costs_pictures_and_never_rows(station: Station) -> None:
     """Everything waits before the thread starts, as when the disk hangs."""
     extra = 5
     for number in range(1, MAX_PICTURES + extra + 1):
-        station.recorder.put(inspection(number, bad_image()))
+        station.recorder.put(inspection(number, bad_image()), BUNDLE)
     assert station.recorder.images_dropped == extra
     station.recorder.start()
     station.recorder.stop()
     assert station.events.counts().total == MAX_PICTURES + extra
-    assert len(station.pictures()) == MAX_PICTURES * len(JPEGS)
+    assert len(station.pictures()) == MAX_PICTURES * (len(JPEGS) + 1)
 
 
 def test_room_for_pictures_comes_back_when_they_are_stored(station: Station) -> None:
     station.recorder.start()
     for number in range(1, 3 * MAX_PICTURES):
-        station.recorder.put(inspection(number, bad_image()))
+        station.recorder.put(inspection(number, bad_image()), BUNDLE)
         wait_for(lambda: f"{number:09d}_thumb.jpg" in station.pictures())  # noqa: B023
     station.recorder.stop()
     assert station.recorder.images_dropped == 0
@@ -139,7 +141,7 @@ def test_a_picture_that_nobody_keeps_is_made_at_most_so_often_and_the_last_is_sh
     recorder = Recorder(events, tmp_path / "images", tmp_path, StorageConfig(ok_every=7))
     recorder.start()
     for number in range(1, 31):
-        recorder.put(inspection(number, bad_image(), Verdict.OK))
+        recorder.put(inspection(number, bad_image(), Verdict.OK), BUNDLE)
         wait_for(lambda: made and recorder.waiting() == 0)
     if latest_s < 1:
         wait_for(lambda: made[-1] == 30)  # nothing comes after it, and the recorder still runs
@@ -154,7 +156,7 @@ def test_a_picture_that_nobody_keeps_is_made_at_most_so_often_and_the_last_is_sh
 def test_stop_stores_all_that_waits(station: Station) -> None:
     station.recorder.start()
     for number in range(1, 101):
-        station.recorder.put(inspection(number))
+        station.recorder.put(inspection(number), BUNDLE)
     station.recorder.stop()
     assert station.events.last_id() == 100
     assert station.events.counts().total == 100
@@ -167,7 +169,7 @@ def test_pictures_that_cannot_be_stored_are_counted_and_rows_go_on(
     station.images.write_text("a file where the folder should be")
     station.recorder.start()
     for number in range(1, 4):
-        station.recorder.put(inspection(number, bad_image()))
+        station.recorder.put(inspection(number, bad_image()), BUNDLE)
     station.recorder.stop()
     assert station.events.counts().total == 3
     assert station.recorder.images_dropped == 3
@@ -176,11 +178,25 @@ def test_pictures_that_cannot_be_stored_are_counted_and_rows_go_on(
 
 def test_a_history_that_cannot_be_written_ends_the_thread(station: Station) -> None:
     station.recorder.start()
-    station.recorder.put(inspection(1))
-    station.recorder.put(inspection(1))  # the same id again
+    station.recorder.put(inspection(1), BUNDLE)
+    station.recorder.put(inspection(1), BUNDLE)  # the same id again
     station.recorder.worker.join(30)
     with pytest.raises(WorkerError, match=r"thread recorder died .*history"):
         station.recorder.worker.check()
+
+
+def test_drift_is_told_of_the_bundle_that_judges_and_of_no_other(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    events = EventLog(tmp_path / "events.db")
+    watch = DriftWatch(BUNDLE, events, tmp_path)
+    recorder = Recorder(events, tmp_path / "images", tmp_path, StorageConfig(), watch)
+    recorder.start()
+    assert recorder.drift(BUNDLE) == watch.report(), "before the first part too: an alarm outlives a restart"
+    assert recorder.drift(tiny_bundle) is None
+    recorder.put(inspection(1), tiny_bundle)
+    wait_for(lambda: recorder.drift(tiny_bundle))
+    assert recorder.drift(BUNDLE) is None
+    recorder.stop()
+    events.close()
 
 
 def test_rows_are_stored_in_the_order_of_parts(station: Station) -> None:
@@ -194,7 +210,7 @@ def test_rows_are_stored_in_the_order_of_parts(station: Station) -> None:
     events = Noting(station.run / "other.db")
     recorder = Recorder(events, station.images, station.run, StorageConfig())
     for number in range(1, 21):
-        recorder.put(inspection(number, bad_image() if number % 2 else None))
+        recorder.put(inspection(number, bad_image() if number % 2 else None), BUNDLE)
     recorder.start()
     recorder.stop()
     events.close()

@@ -11,7 +11,7 @@ from edge.exchange.requests import Answer, Command, RequestBox, Verb
 from edge.inference.bundle import Bundle
 from edge.inference.detector import Detector
 from edge.inference.preprocess import prepare
-from tests.edge.engine.parts import prediction, wait_for
+from tests.edge.engine.parts import Answering, prediction, wait_for
 from tests.tiny import THRESHOLD, bad_image, good_image
 
 TENSOR = np.zeros((1, 64, 64, 3), np.uint8)
@@ -29,7 +29,7 @@ def asked(box: RequestBox, tensor: Image, predict: Callable[[Image], Prediction]
 
     page = threading.Thread(target=ask)
     page.start()
-    wait_for(lambda: box.answer_next(predict, THRESHOLD, "tiny 1 0"))
+    wait_for(lambda: box.answer_next(Answering(predict)))
     page.join(30)
     assert list(box.folder.iterdir()) == [], "nothing is left behind"
     if isinstance(outcome[0], Exception):
@@ -83,7 +83,7 @@ def test_a_request_that_is_no_array_is_answered_and_removed(tmp_path: Path, cont
     box = RequestBox(tmp_path)
     question = tmp_path / f"{'0' * 32}.npy"
     question.write_bytes(content)
-    assert box.answer_next(lambda _: prediction(1.0), THRESHOLD, "b")
+    assert box.answer_next(Answering(lambda _: prediction(1.0)))
     assert not question.exists()
     assert question.with_suffix(".npz").exists()
 
@@ -98,7 +98,7 @@ def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
         called.append(tensor)
         return prediction(1.0)
 
-    assert box.answer_next(predict, THRESHOLD, "b")
+    assert box.answer_next(Answering(predict))
     assert called == []
 
 
@@ -106,7 +106,7 @@ def test_other_files_are_not_requests(tmp_path: Path) -> None:
     box = RequestBox(tmp_path)
     for name in ("x.npy", f".{'0' * 32}.npy.1.tmp", f"{'0' * 32}.npz", f"{'g' * 32}.npy"):
         (tmp_path / name).write_bytes(b"")
-    assert not box.answer_next(lambda _: prediction(1.0), THRESHOLD, "b")
+    assert not box.answer_next(Answering(lambda _: prediction(1.0)))
 
 
 def test_an_engine_that_does_not_answer_is_an_error_and_the_request_is_withdrawn(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from edge.inference.bundle import Bundle
 from edge.inference.decision import decide, overlay
 from edge.inference.detector import Detector
 from edge.inference.preprocess import inspected_box
+from tests.edge.engine.parts import Answering
 from tests.tiny import THRESHOLD, write_tiny_bundle
 
 WIDTH, HEIGHT = 640, 480
@@ -276,7 +277,7 @@ class StandIn:
         callers.setblocking(False)
         while not self._stop.is_set():
             self.health(state, detail)
-            box.answer_next(self.detector.predict_prepared, THRESHOLD, self.bundle.title)
+            box.answer_next(Answering(self.detector.predict_prepared, THRESHOLD, self.bundle.title))
             box.obey_next(self._obey)
             self._judge_for(callers)
             self._stop.wait(0.02)

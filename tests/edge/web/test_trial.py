@@ -18,6 +18,7 @@ from edge.exchange.health import REQUESTS, State
 from edge.exchange.requests import RequestBox
 from edge.history.eventlog import EventLog
 from edge.inference.preprocess import MAX_FILE_BYTES
+from tests.edge.engine.parts import Answering
 from tests.edge.web.standin import StandIn, encoded, part_image
 from tests.tiny import THRESHOLD, bad_image, good_image
 
@@ -96,7 +97,7 @@ def test_red_stays_red_on_the_way_to_the_model_and_back(station: StandIn, client
 
     def engine() -> None:
         while not stop.is_set():
-            box.answer_next(look, THRESHOLD, station.bundle.title)
+            box.answer_next(Answering(look, THRESHOLD, station.bundle.title))
             stop.wait(0.01)
 
     station.health()
@@ -204,7 +205,7 @@ def test_an_answer_by_another_bundle_is_not_mixed_with_this_one(station: StandIn
     def engine() -> None:
         while not done.is_set():
             done.wait(0.01)
-            box.answer_next(station.detector.predict_prepared, THRESHOLD, "other 2 abc")
+            box.answer_next(Answering(station.detector.predict_prepared, THRESHOLD, "other 2 abc"))
 
     thread = threading.Thread(target=engine)
     thread.start()

@@ -1,0 +1,122 @@
+"""The inspection loop: a part first, everything else between two parts."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import suppress
+
+from edge.engine import EngineError
+from edge.engine.inspector import Inspector
+from edge.engine.page_process import PageProcess
+from edge.engine.station import RunningStation
+from edge.engine.status import StatusWriter
+from edge.exchange.requests import Command, RequestBox, Verb
+from edge.line.modbus_server import ModbusServer
+from edge.line.triggers import TriggerEvent
+
+IDLE_S = 0.05  # how long one wait for a trigger may last, so how soon a stop or an upload is noticed
+
+
+class Stop:
+    """A wish to stop: set by a signal handler, asked by the loops."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._set)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a closed terminal is no reason
+            signal.signal(signal.SIGHUP, self._set)
+
+    def _set(self, _number: int, _frame: object) -> None:
+        self.wanted = True
+
+
+class Loop:
+    """One running station, inspected until a stop is wanted."""
+
+    def __init__(
+        self, station: RunningStation, box: RequestBox, status: StatusWriter, page: PageProcess | None, stop: Stop
+    ) -> None:
+        """Make the inspector, which sets every output to reject."""
+        self._station = station
+        self._box = box
+        self._status = status
+        self._page = page
+        self._stop = stop
+        deadline_ms, next_id = station.config.inspection.deadline_ms, station.ids.next_id
+        self._inspector = Inspector(
+            station.capture.slot, station.recipes.active, station.line.outputs, deadline_ms, next_id
+        )
+
+    def open(self) -> None:
+        """Accept triggers from now on."""
+        self._station.line.trigger.open()
+        self._inspector.ready()
+
+    def run(self) -> None:
+        """Inspect until a stop is wanted; a trigger that was accepted before the stop still gets its verdict."""
+        trigger = self._station.line.trigger
+        while not self._stop.wanted:
+            self._station.check()
+            event = self._next_part()
+            if event is not None:
+                self._judge(event)
+            self._inspector.beat(trigger.overruns)
+            self._serve()
+            if self._station.recipes.settle():
+                self._adopt()
+                self._status.switched()
+            self._status.beat()
+            if self._page is not None:
+                self._page.check()
+        trigger.close()
+        event = trigger.wait(0)
+        if event is not None:
+            self._judge(event)
+
+    def _next_part(self) -> TriggerEvent | None:
+        """Wait for a trigger, but accept none while so many rows wait that an id could be given twice."""
+        if self._station.ids.has_room():
+            return self._station.line.trigger.wait(IDLE_S)
+        time.sleep(IDLE_S)
+        return None
+
+    def _judge(self, event: TriggerEvent) -> None:
+        """Give one part its verdict, then record it."""
+        inspection = self._inspector.inspect(event)
+        self._station.line.trigger.finish(inspection)
+        self._inspector.ready()  # only now: a PLC may answer within a millisecond
+        self._station.recorder.put(inspection, self._station.bundle)
+        self._status.add(inspection)
+
+    def _serve(self) -> None:
+        """Answer at most one upload and obey at most one command."""
+        self._box.answer_next(self._station.recipes.active)
+        self._box.obey_next(self._obey)
+        if self._station.line.modbus is not None:
+            self._follow_plc(self._station.line.modbus)
+
+    def _obey(self, command: Command) -> None:
+        """Carry out a command of the page; raises EdgeError to refuse it."""
+        if command.verb is Verb.SWITCH_RECIPE:
+            self._station.recipes.select(command.recipe or "")
+        elif command.verb is Verb.SELF_TEST:
+            self._station.recipes.retest()
+
+    def _follow_plc(self, modbus: ModbusServer) -> None:
+        """Select the recipe that the PLC names by its number; one that cannot be selected changes nothing."""
+        recipes = self._station.recipes
+        names = list(recipes.bundles)
+        wanted = modbus.take_recipe()
+        if wanted is not None and wanted < len(names):
+            with suppress(EngineError):  # another one is being verified; the PLC sees that RECIPE_ACTIVE stays
+                recipes.select(names[wanted])
+        modbus.recipe_active = names.index(recipes.active.name)
+
+    def _adopt(self) -> None:
+        """Judge with the active recipe from now on, or not at all when its self-test failed."""
+        recipes = self._station.recipes
+        self._inspector.use(recipes.active)
+        if recipes.refusal is not None:
+            self._inspector.refuse(recipes.refusal)
