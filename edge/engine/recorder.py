@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -147,9 +148,15 @@ class Recorder:
 
     def _store_rows(self, rows: Sequence[Judged]) -> None:
         """Store rows; when the disk is full, pictures go until the rows are stored."""
-        while rows:
+        for _, of_one_bundle in groupby(rows, key=lambda judged: judged[1].digest):
+            judged = list(of_one_bundle)
+            self._watch(judged[0][1])  # before the rows are stored: a watch reads the earlier parts from the history
+            self._append([inspection for inspection, _ in judged])
+
+    def _append(self, rows: Sequence[Inspection]) -> None:
+        while True:
             try:
-                self._events.append(*(inspection for inspection, _ in rows))
+                self._events.append(*rows)
                 break
             except HistoryError as error:
                 if not error.disk_full or not (self._shelf.remove_oldest() or self._events.reclaim()):
@@ -157,14 +164,21 @@ class Recorder:
                 self._note(str(error))
         with self._counting:
             self._unstored -= len(rows)
-        for inspection, bundle in rows:
-            if self._drift is not None:
-                self._drift = self._drift.of(bundle)
-                self._watch(self._drift, inspection)
+        for row in rows:
+            self._count_drift(row)
 
-    def _watch(self, drift: DriftWatch, row: Inspection) -> None:
+    def _watch(self, bundle: Bundle) -> None:
+        """Watch the drift of this bundle from now on."""
         try:
-            drift.add(row)
+            self._drift = self._drift.of(bundle) if self._drift is not None else None
+        except OSError as error:  # the watch so far stays, and the next part tries again
+            self._note(str(error))
+
+    def _count_drift(self, row: Inspection) -> None:
+        if self._drift is None or self._drift.digest != row.bundle_digest:
+            return
+        try:
+            self._drift.add(row)
         except OSError as error:  # told as what it is, a disk that does not take a file; tried again with the next part
             self._note(str(error))
 

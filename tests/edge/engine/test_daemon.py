@@ -1,89 +1,103 @@
-"""edge.engine.daemon: the line opens when nothing else can fail any more, and every part that was opened is closed."""
+"""The engine's start: the line opens last, and what was opened is closed in reverse."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge.cameras.capture import Capture
-from edge.config.station import StationConfig
-from edge.engine import EngineError, daemon
+from edge.engine.daemon import run
 from edge.engine.page_process import PageProcess
 from edge.engine.recorder import Recorder
 from edge.history.eventlog import EventLog
 from edge.history.ids import Ids
 from edge.inference.bundle import Bundle
-from edge.line.wiring import Line
-from tests.edge.engine.parts import watching_station
-
-OPENED = ["PageProcess.start", "Recorder.start", "Capture.start", "open_line"]
-CLOSED = ["Line.close", "Capture.stop", "Recorder.stop", "PageProcess.stop", "Ids.close", "EventLog.close"]
-
-
-class Watched:
-    """A station whose parts note when they are opened and closed."""
-
-    def __init__(self, config: StationConfig, patch: pytest.MonkeyPatch) -> None:
-        self.config = config
-        self.done: list[str] = []
-        self._patch = patch
-        for kind, names in ((Recorder, ("start", "stop")), (Capture, ("start", "stop")), (Line, ("close",))):
-            for name in names:
-                self.note(kind, name, getattr(kind, name))
-        for kind in (Ids, EventLog):
-            self.note(kind, "close", kind.close)
-        for name in ("start", "stop"):
-            self.note(PageProcess, name, lambda _: None)
-        self.note(daemon, "open_line", daemon.open_line, "open_line")
-
-    def note(self, owner: object, name: str, step: Callable[..., Any], words: str = "") -> None:
-        def noted(*arguments: Any) -> Any:
-            self.done.append(words or f"{owner.__name__}.{name}")  # type: ignore[attr-defined]
-            return step(*arguments)
-
-        self._patch.setattr(owner, name, noted)
-
-    def open(self) -> None:
-        """Open the station, and close it again."""
-        page = PageProcess(Path("station.toml"), self.config.page)
-        with ExitStack() as stack:
-            daemon._open(self.config, page, daemon._LastWord(), stack)
+from edge.line import LineError
+from edge.line.wiring import Line, open_line
+from tests.system.station import Station
 
 
 @pytest.fixture
-def watched(tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    config = watching_station(tmp_path, tiny_bundle)
-    config.run_dir.mkdir()
-    return Watched(config, monkeypatch)
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The calls that open and close the engine's parts, in their order."""
+    heard: list[str] = []
+
+    def note(owner: type, name: str, word: str) -> None:
+        original = getattr(owner, name)
+
+        def noting(*arguments: Any, **named: Any) -> Any:
+            heard.append(word)
+            return original(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, noting)
+
+    for owner, opens, closes in (
+        (EventLog, "__init__", "close"),
+        (Ids, "__init__", "close"),
+        (PageProcess, "start", "stop"),
+        (Recorder, "start", "stop"),
+        (Capture, "start", "stop"),
+    ):
+        note(owner, opens, f"{owner.__name__} opens")
+        note(owner, closes, f"{owner.__name__} closes")
+    note(Line, "close", "Line closes")
+    monkeypatch.setattr(PageProcess, "_spawn", lambda _: None)
+    return heard
 
 
-def failing(*_: object) -> None:
-    raise EngineError("it cannot be had")
+@pytest.fixture(autouse=True)
+def process_as_before() -> Iterator[None]:
+    """Put back the signal handlers and the switch interval, which an engine sets for its whole process."""
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    interval = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(interval)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
-def test_the_line_opens_last_and_closes_first(watched: Watched) -> None:
-    watched.open()
-    assert watched.done == OPENED + CLOSED
+OPENED = ["EventLog", "Ids", "PageProcess", "Recorder", "Capture"]
 
 
-def test_a_page_that_cannot_start_leaves_camera_and_line_alone(watched: Watched) -> None:
-    watched.note(PageProcess, "start", failing)
-    with pytest.raises(EngineError, match="cannot be had"):
-        watched.open()
-    assert watched.done == ["PageProcess.start", "Ids.close", "EventLog.close"]
+def test_the_line_opens_last_and_when_it_cannot_all_before_it_is_closed_in_reverse(
+    tmp_path: Path, tiny_bundle: Bundle, heard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> Line:
+        heard.append("Line opens")
+        raise LineError("no such chip")
+
+    monkeypatch.setattr("edge.engine.daemon.open_line", refuse)
+    with pytest.raises(LineError, match="no such chip"):
+        run(Station(tmp_path, tiny_bundle).file)
+    opened = [f"{name} opens" for name in [*OPENED, "Line"]]
+    assert heard == opened + [f"{name} closes" for name in reversed(OPENED)]
 
 
-def test_a_recorder_that_cannot_start_leaves_camera_and_line_alone(watched: Watched) -> None:
-    watched.note(Recorder, "start", failing)
-    with pytest.raises(EngineError, match="cannot be had"):
-        watched.open()
-    assert watched.done == ["PageProcess.start", "Recorder.start", "PageProcess.stop", "Ids.close", "EventLog.close"]
+def test_the_line_is_closed_before_everything_that_was_opened_before_it(
+    tmp_path: Path, tiny_bundle: Bundle, heard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise LineError("the history cannot be told")
+
+    monkeypatch.setattr("edge.engine.daemon.open_line", lambda config: heard.append("Line opens") or open_line(config))
+    monkeypatch.setattr("edge.engine.daemon._catch_up", fail)
+    with pytest.raises(LineError, match="cannot be told"):
+        run(Station(tmp_path, tiny_bundle).file)
+    assert heard[len(OPENED) :] == ["Line opens", "Line closes", *(f"{name} closes" for name in reversed(OPENED))]
 
 
-def test_a_line_that_cannot_be_opened_leaves_nothing_open(watched: Watched) -> None:
-    watched.note(daemon, "open_line", failing, "open_line")
-    with pytest.raises(EngineError, match="cannot be had"):
-        watched.open()
-    assert watched.done == OPENED + CLOSED[1:]
+def test_a_page_whose_port_is_taken_keeps_recorder_camera_and_line_from_opening(
+    tmp_path: Path, tiny_bundle: Bundle, heard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(_: object) -> None:
+        raise LineError("the port is taken")
+
+    monkeypatch.setattr(PageProcess, "_check_port", taken)
+    with pytest.raises(LineError, match="port is taken"):
+        run(Station(tmp_path, tiny_bundle).file)
+    assert heard == ["EventLog opens", "Ids opens", "PageProcess opens", "Ids closes", "EventLog closes"]

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge.config.station import StorageConfig
 from edge.core.types import Inspection, Verdict
 from edge.engine import drift
 from edge.engine.drift import MIN_HOLDOUT, Alarm, DriftTest, DriftWatch
+from edge.engine.recorder import Recorder
 from edge.history.eventlog import EventLog
 from edge.inference.bundle import Bundle, write_bundle
 from tests.edge.engine.parts import inspection
@@ -226,6 +228,20 @@ def test_a_watch_hands_over_to_the_one_of_another_bundle(
     watch = DriftWatch(watched, events, tmp_path)
     assert watch.of(watched) is watch
     assert watch.of(tiny_bundle).digest == tiny_bundle.digest
+
+
+def test_the_recorder_counts_each_part_once_when_the_first_bundle_judges_again(
+    tiny_bundle: Bundle, watched: Bundle, events: EventLog, tmp_path: Path
+) -> None:
+    recorder = Recorder(events, tmp_path / "images", tmp_path, StorageConfig(), DriftWatch(watched, events, tmp_path))
+    for number, bundle in enumerate([watched] * 3 + [tiny_bundle] * 2 + [watched] * 4, start=1):
+        recorder.put(part(bundle, number, float(number)), bundle)
+    recorder.start()
+    recorder.stop()
+    recorded = recorder.drift(watched)
+    assert recorded is not None
+    assert recorded.parts == 7
+    assert recorded == DriftWatch(watched, events, tmp_path).report()
 
 
 def test_a_new_round_begins_after_so_many_parts(
