@@ -33,7 +33,7 @@ test: $(DEV) ## install what the tests need and run them all
 	@exec $(RUN) -m pytest tests
 
 train: $(DEV) ## photos -> bundle: DATA=folder NAME=name; without DATA a synthetic product
-	@exec $(RUN) -m train all $(if $(DATA),--data "$(DATA)") --name "$(NAME)"
+	@exec $(RUN) -m train all $(if $(DATA),--data "$(DATA)",--config train/configs/synthetic.toml) --name "$(NAME)"
 
 benchmark: $(BASE) ## BUNDLE=models/default on this CPU: benchmark/benchmark.html; TIER=all, COMPARE=OLD.json
 	@mkdir -p benchmark
@@ -56,7 +56,7 @@ lock: ## regenerate both lock files (needs uv)
 	@command -v uv >/dev/null || { echo "linewatch: uv is not installed; run: pip install uv" >&2; exit 1; }
 	@uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	    -o requirements/base.lock
-	@uv pip compile --quiet pyproject.toml --extra train --group test --group check --group yardstick -c requirements/base.lock \
+	@uv pip compile --quiet pyproject.toml --extra train --group test --group check -c requirements/base.lock \
 	    --universal --python-version 3.11 --generate-hashes -o requirements/dev.lock
 
 clean: ## remove caches and results; keeps .venv, data, runs and bundles

@@ -52,7 +52,7 @@ def test_what_a_developer_does_installs_both_locks(tmp_path: Path, target: str) 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], '-m train all  --name "synthetic"'),
+        ([], '-m train all --config train/configs/synthetic.toml --name "synthetic"'),
         (["DATA=photos/screw/"], '-m train all --data "photos/screw/" --name "screw"'),
         (["DATA=photos/screw", "NAME=m3"], '-m train all --data "photos/screw" --name "m3"'),
     ],

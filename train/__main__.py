@@ -25,6 +25,10 @@ STAGES = {
     "pack": ("train.stages.pack", "run -> bundle"),
     "all": ("train.stages.all", "the whole chain"),
 }
+REMOVED = {
+    "profile": "measure a bundle with `python -m edge bench`",
+    "yardstick": "compare the INT8 files with FP32 by `python -m train evaluate`",
+}
 
 
 def main(argv: list[str]) -> int:
@@ -37,6 +41,8 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("stage", choices=STAGES, metavar="STAGE")
+    if argv[:1] and argv[0] in REMOVED:
+        parser.error(f"`train {argv[0]}` was removed; {REMOVED[argv[0]]}")
     args = parser.parse_args(argv[:1])
     try:
         importlib.import_module(STAGES[args.stage][0]).main(argv[1:])

@@ -14,7 +14,7 @@ from train import TrainError
 
 
 class TrainConfigError(TrainError):
-    """A recipe that cannot be used."""
+    """The settings of a training run that cannot be used."""
 
 
 class TrainConfig(BaseModel):
@@ -89,8 +89,8 @@ SWITCHES = ("native", "artificial", "flips", "mixing")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """--config FILE and one option for each of the recipe's common keys."""
-    parser.add_argument("--config", type=Path, help="a recipe (train/configs/*.toml)")
+    """Add --config FILE and one option for each common key of TrainConfig."""
+    parser.add_argument("--config", type=Path, help="settings of one product, e.g. train/configs/cookie.toml")
     for key, kind in OPTIONS.items():
         default = TrainConfig.model_fields[key].default
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, help=f"default {default}")
@@ -101,7 +101,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def config_from(args: argparse.Namespace) -> TrainConfig:
-    """The recipe of a parsed command line: defaults, then --config, then single options. Raises TrainConfigError."""
+    """Return the settings of a parsed command line: defaults, then --config, then single options.
+
+    Raises TrainConfigError.
+    """
     data: dict[str, Any] = {}
     if args.config is not None:
         try:

@@ -22,7 +22,6 @@ from train.stages.quantize import quantize
 from train.stages.report import report
 
 SYNTHETIC = Path("data/synthetic")
-CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def main(argv: list[str]) -> None:
@@ -35,11 +34,8 @@ def main(argv: list[str]) -> None:
     add_budget_options(parser)
     args = parser.parse_args(argv)
     if args.target is not None and args.latency_budget_ms is None:
-        parser.error("--target is what --latency-budget-ms is measured on; give both")
-    if args.config is None and (CONFIGS / f"{args.name}.toml").is_file():
-        args.config = CONFIGS / f"{args.name}.toml"
-        print(f"recipe: {args.config.name} of train/configs")
-    recipe = config_from(args)
+        parser.error("--target is the CPU of --latency-budget-ms; give both")
+    config = config_from(args)
     start = time.monotonic()
     if args.data is None and not SYNTHETIC.exists():
         synth.main(["--out", str(SYNTHETIC)])
@@ -47,8 +43,8 @@ def main(argv: list[str]) -> None:
     work = Run(Path("runs") / args.name)
     check.main(["--data", str(data)])
     if args.latency_budget_ms is not None:
-        recipe = budget(data, recipe, args.latency_budget_ms, args.target, work)
-    fitted = fit(data, recipe, work)
+        config = budget(data, config, args.latency_budget_ms, args.target, work)
+    fitted = fit(data, config, work)
     if fitted is None:
         return  # another process of a torchrun goes on
     if args.promise is not None:

@@ -14,6 +14,7 @@ import pytest
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, open_bundle
 from edge.inference.detector import RUNTIMES, Detector, check_references
 from edge.inference.preprocess import load_image
+from train.config import TrainConfig
 from train.int8 import Int8Error
 from train.int8.compiled import runtime_nodes
 from train.int8.parity import int8_convolutions, parity
@@ -203,6 +204,26 @@ def test_an_unknown_stage_is_one_line(tmp_path: Path) -> None:
     done = train(tmp_path, "fly")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("stage", ["profile", "yardstick"])
+def test_a_stage_that_was_removed_says_what_to_do_instead(tmp_path: Path, stage: str) -> None:
+    done = train(tmp_path, stage, "--work", "runs/none")
+    assert done.returncode == 2
+    assert re.fullmatch(rf"linewatch: `train {stage}` was removed; .*`python -m (edge|train) \w+`; see .*\n", done.stderr)
+
+
+def test_a_config_is_taken_only_when_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product of the name of one of train/configs is trained with the defaults."""
+    from train.stages import all as stage
+
+    fitted: list[TrainConfig] = []
+    monkeypatch.setattr(stage.check, "main", lambda argv: None)
+    monkeypatch.setattr(stage, "fit", lambda data, config, run: fitted.append(config))  # as a torchrun's second process
+    options = ["--data", str(tmp_path), "--name", "synthetic"]
+    stage.main(options)
+    stage.main([*options, "--config", str(ROOT / "train/configs/synthetic.toml")])
+    assert fitted == [TrainConfig(), TrainConfig(side=384)]
 
 
 def test_torchscript_on_request_scores_the_same(work: Run, tmp_path: Path) -> None:
