@@ -76,14 +76,16 @@ class Outbox:
             return next((body for _, body in self._whole("SELECT * FROM messages ORDER BY number DESC")), None)
 
     def ack(self, number: int) -> None:
-        """Note that the receiver has every message up to this number."""
-        number = min(number, self._last)
+        """Note that the receiver has every message up to this number.
+
+        Raises OutputError when the disk does not take the note; the messages are not pending any more even then.
+        """
         with self._lock, self._errors():
+            self._acked = max(self._acked, min(number, self._last))
             db = self._opened()
             with db.transaction():
-                db.execute("DELETE FROM messages WHERE number <= ? AND number < ?", (number, self._last))
-                db.execute("UPDATE messages SET acked = 1 WHERE number <= ?", (number,))
-            self._acked = max(self._acked, number)
+                db.execute("DELETE FROM messages WHERE number <= ? AND number < ?", (self._acked, self._last))
+                db.execute("UPDATE messages SET acked = 1 WHERE number <= ?", (self._acked,))
 
     def close(self) -> None:
         """Let go of the file; whoever uses the outbox afterwards gets an OutputError."""

@@ -163,6 +163,21 @@ def test_a_full_disk_refuses_whole_messages_and_goes_on_when_there_is_room(tmp_p
     assert Outbox(tmp_path).pending(9) == box.pending(9)
 
 
+def test_a_full_disk_does_not_send_an_acknowledged_message_again(tmp_path: Path) -> None:
+    box = Outbox(tmp_path)
+    box.put([b"first", b"second", b"third"])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OutputError, match="cannot be used"):
+            box.ack(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert box.pending(9) == [(2, b"second"), (3, b"third")]
+    box.ack(2)
+    assert Outbox(tmp_path).pending(9) == [(3, b"third")]
+
+
 def test_a_message_that_the_disk_altered_does_not_hold_up_the_others(tmp_path: Path) -> None:
     box = Outbox(tmp_path)
     box.put([b"one", b"two", b"three"])
