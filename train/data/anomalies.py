@@ -46,7 +46,7 @@ def add_anomaly(image: Image, other: Image, rng: np.random.Generator) -> tuple[I
 def transplant(
     source: Image, marked: NDArray[np.float32], good: Image, rng: np.random.Generator
 ) -> tuple[Image, NDArray[np.float32]]:
-    """The defect that (H, W) marked 0..1 shows of source, on a copy of good: turned, resized and, half the time, moved.
+    """Copy the defect that (H, W) marked 0..1 shows of source onto a copy of good: turned, resized and, often, moved.
 
     Its grey levels are shifted by what lies round it there and here, so that a bright part's dent stays a dent on a
     dark one. Something must be marked. Returns the image and its (H, W) mask 0..1; of a defect that ends up outside

@@ -1,4 +1,4 @@
-"""What the heads see: good parts, labelled defects and artificial ones, drawn so that none drowns the others."""
+"""The examples of the heads: good parts, labelled and artificial defects, drawn so that no kind drowns the others."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _window(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def _shrunk(pixels: Tensor, marked: Tensor) -> tuple[Tensor, Tensor]:
-    """The whole part at the size of a window: a window of a defect that nobody marked might show none."""
+    """Return the whole part at the size of a window: a window of a defect that nobody marked might show none."""
     size = _window(pixels.shape[1:])
     small, mask = (functional.interpolate(one[None], size, mode="area")[0] for one in (pixels, marked))
     return small, mask
@@ -139,7 +139,7 @@ def _any(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
 def validation_examples(
     photos: Photos, samples: Sequence[Sample], types: Sequence[str], recipe: TrainConfig
 ) -> list[Example]:
-    """Every sample as it is, and where too few are defective each good one with an artificial defect as well."""
+    """Return every sample as it is, and where too few are defective each good one with an artificial defect as well."""
     rng = np.random.default_rng([recipe.seed, 7])
     goods = [sample for sample in samples if sample.label == GOOD]
     examples = []

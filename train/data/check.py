@@ -1,4 +1,4 @@
-"""Is a data set fit to train and measure on? Every image is decoded, once."""
+"""The check that a data set is fit to train and measure on. Every image is decoded once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from train.data.dataset import (
 
 @dataclass
 class Row:
-    """What one folder of images holds; sizes are (width, height) in pixels."""
+    """The contents of one folder of images; sizes are (width, height) in pixels."""
 
     split: str
     label: str
@@ -49,7 +49,7 @@ class Row:
 
 @dataclass
 class CheckReport:
-    """What `check` found; problems refuse the data set, warnings do not."""
+    """The findings of `check`; problems refuse the data set, warnings do not."""
 
     root: Path
     rows: list[Row] = field(default_factory=list)
@@ -226,5 +226,5 @@ def _sizes(row: Row) -> str:
 
 
 def report_json(report: CheckReport) -> dict[str, Any]:
-    """The report as JSON types."""
+    """Return the report of a check as JSON types."""
     return {"stage": "check", **asdict(report), "root": str(report.root)}

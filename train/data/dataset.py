@@ -41,7 +41,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What a folder holds, in the order of the names."""
+    """The images of a data folder, in the order of their names."""
 
     root: Path
     train_good: tuple[Sample, ...]
@@ -66,7 +66,7 @@ def read_dataset(root: Path) -> Dataset:
 
 
 def scan_dataset(root: Path) -> Dataset:
-    """As read_dataset, but a folder without good images is listed, not refused."""
+    """Read a data folder like read_dataset; a folder without good images is listed, not refused."""
     try:
         if not root.exists():
             raise DataError(f"{root}: no such folder; name the folder that holds train/good")
@@ -87,21 +87,21 @@ def scan_dataset(root: Path) -> Dataset:
 
 
 def missing_goods(root: Path) -> str:
-    """The fact and the remedy when there is nothing to train on."""
+    """Return the fact and the remedy of a data folder without good images."""
     folder = root / "train" / GOOD
     state = "holds no image" if folder.is_dir() else "does not exist"
     return f"{folder}: {state}; training needs photographs of good parts there ({' '.join(IMAGE_SUFFIXES)})"
 
 
 def label_folders(folder: Path) -> list[Path]:
-    """The folders of train/ or test/, good first, the defects by name."""
+    """Return the folders of train/ or test/, good first, the defects by name."""
     if not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: (p.name != GOOD, p.name))
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files directly in a folder; none when there is no such folder."""
+    """Return the image files directly in a folder; none when there is no such folder."""
     return [path for path in image_files(folder) if path.is_file()] if folder.is_dir() else []
 
 

@@ -1,4 +1,4 @@
-"""Which photographs show the same physical part, so that a split never puts one part on both sides.
+"""The physical part that each photograph shows, so that a split never puts one part on both sides.
 
 Nothing is guessed: without a rule every image is a part of its own. A rule is either `groups.csv` at the root of the
 data set (columns file,group) or a regular expression whose first group, found in the file's name, is the part. Where
@@ -19,7 +19,7 @@ class PartError(DataError):
 
 
 def part_names(samples: Sequence[Sample], group_regex: str | None = None, group_gap: int = 0) -> list[str]:
-    """The physical part each image shows: by groups.csv, by the rule, or every image its own."""
+    """Return the physical part that each image shows: by groups.csv, by the rule, or every image its own."""
     if group_regex is None:
         if group_gap:
             raise PartError("group_gap is set without group_regex; say which number of the name it compares")
@@ -30,7 +30,7 @@ def part_names(samples: Sequence[Sample], group_regex: str | None = None, group_
 
 
 def part_keys(files: Sequence[Path], group_regex: str, group_gap: int = 0) -> list[str]:
-    """The part each file shows according to its name, in the order of the files.
+    """Return the part that each file shows according to its name, in the order of the files.
 
     With a gap the expression must find numbers; numbers at most that far from the next one are one part. Raises
     PartError when the expression is malformed, has no group, or does not match a name.

@@ -1,4 +1,4 @@
-"""Which images of a data set do what: fit, hold out, validate, or measure. Images of one part stay together."""
+"""The role of each image of a data set: fit, hold out, validate, or measure. Images of one part stay together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VALIDATION_GOODS = 48  # at most: enough to tell an escape from noise
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Every image in at most one role; what is left of test/ is measured on."""
+    """The images of a data set by role, each in at most one; what is left of test/ is measured on."""
 
     fit: tuple[Sample, ...]  # good: the bank and the heads
     holdout: tuple[Sample, ...]  # good: the threshold, and nothing else
@@ -28,7 +28,7 @@ class Split:
 
     @property
     def defect_types(self) -> tuple[str, ...]:
-        """The types of defect that the classifier names; one type alone needs no name."""
+        """Return the types of defect that the classifier names; one type alone needs no name."""
         named = sorted({sample.label for sample in self.defects})
         return tuple(named) if len(named) > 1 else ()
 
@@ -89,7 +89,7 @@ def split_goods(
 
 
 def _drawn(test: Sequence[Sample], parts: Mapping[Sample, str], recipe: TrainConfig) -> list[Sample]:
-    """recipe.labelled defects of test/, alike many of every type."""
+    """Draw recipe.labelled defects of test/, alike many of every type."""
     if recipe.labelled == 0:
         return []
     bad = [sample for sample in test if sample.label != GOOD]
@@ -107,7 +107,7 @@ def _drawn(test: Sequence[Sample], parts: Mapping[Sample, str], recipe: TrainCon
 
 
 def _quotas(numbers: Mapping[str, int], wanted: int) -> dict[str, int]:
-    """How many of each type, in the order of their names: alike, as far as there are as many."""
+    """Return the number to draw of each type, in the order of their names: alike, as far as there are as many."""
     quotas = dict.fromkeys(sorted(numbers), 0)
     for _ in range(wanted):
         quotas[min((name for name in quotas if quotas[name] < numbers[name]), key=quotas.__getitem__)] += 1
@@ -115,7 +115,7 @@ def _quotas(numbers: Mapping[str, int], wanted: int) -> dict[str, int]:
 
 
 def _left_out(dataset: Dataset, labelled: Sequence[Sample], parts: Mapping[Sample, str]) -> tuple[Sample, ...]:
-    """Of test/, good or defective: other images of parts whose defects are trained on."""
+    """Return the images of test/, good or defective, that show parts whose defects are trained on."""
     if not labelled:
         return ()
     trained = {parts[sample] for sample in labelled}
@@ -146,7 +146,7 @@ def _part_of(samples: Sequence[Sample], recipe: TrainConfig) -> dict[Sample, str
 
 
 def _shuffled_parts(samples: Sequence[Sample], parts: Mapping[Sample, str], recipe: TrainConfig) -> list[list[Sample]]:
-    """The samples by part, parts in random order."""
+    """Group the samples by part, parts in random order."""
     found: dict[str, list[Sample]] = {}
     for sample in samples:
         found.setdefault(parts[sample], []).append(sample)

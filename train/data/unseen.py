@@ -1,4 +1,4 @@
-"""Which images may measure a model: those it has never seen, with masks that fit them."""
+"""The images that may measure a model: those it has never seen, with masks that fit them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DIGITS = 16  # of an image's sha256: enough to know it again
 
 
 def image_sha256(files: Iterable[Path]) -> list[str]:
-    """The first 16 hex digits of each file's sha256, sorted; raises DataError naming a file that is gone."""
+    """Return the first 16 hex digits of each file's sha256, sorted; raises DataError naming a file that is gone."""
     try:
         return sorted({_sha256(path) for path in files})
     except FileNotFoundError as error:
@@ -26,7 +26,7 @@ def _sha256(path: Path) -> str:
 
 
 def unseen(dataset: Dataset, seen: Collection[str]) -> tuple[list[Sample], list[Sample]]:
-    """The test images as (to measure on, left out because their sha256 is among the seen ones)."""
+    """Return the test images as (to measure on, left out because their sha256 is among the seen ones)."""
     known = frozenset(seen)
     kept: list[Sample] = []
     left_out: list[Sample] = []

@@ -40,13 +40,13 @@ def build(work: Run, report: FitReport, settings: Settings, folder: Path) -> Non
 
 
 def write_untrained(network: InspectionNet, report: FitReport, folder: Path) -> Path:
-    """The INT8 IR of a network whose weights may be anything: its latency is that of a trained one of its shape."""
+    """Write the INT8 IR of an untrained network, which takes as long as a trained network of its shape."""
     _write_int8(network, report, Settings("untrained", images=1), outputs(report), folder / INT8_ONNX)
     return folder / INT8_IR
 
 
 def int8_head(features: PatchFeatures, chosen: torch.Tensor, report: FitReport, settings: Settings) -> NormalityHead:
-    """The memory bank again, from the same patches, but as the INT8 features see them.
+    """Build the memory bank again, from the same patches, but as the INT8 features see them.
 
     A bank of float features would measure rounding as if it were wear: on parts that hardly vary, that costs more
     than the rounding itself (docs/decisions/0003).
@@ -81,7 +81,7 @@ def _write_int8(
 
 
 def exported(network: nn.Module, report: FitReport, settings: Settings, names: Sequence[str]) -> onnx.ModelProto:
-    """The network's ONNX graph with Q/DQ pairs and float weights."""
+    """Return the network's ONNX graph with Q/DQ pairs and float weights."""
     spec = report.input
     with quiet():
         quantised = _quantised(network, calibration_files(report, settings), spec, settings.observer)

@@ -50,7 +50,7 @@ def take_bytes(model: ModelProto, height: int, width: int) -> None:
 
 
 def _chain(graph: onnx.GraphProto, start: str, kinds: tuple[str, ...]) -> list[NodeProto]:
-    """The nodes of these kinds that follow each other from a value on, each the only user of its input; or none."""
+    """Return the nodes of these kinds in a row from a value on, each the only user of its input; or none."""
     found: list[NodeProto] = []
     for kind in kinds:
         users = [node for node in graph.node if start in node.input]
@@ -70,7 +70,7 @@ def _byte(graph: onnx.GraphProto, name: str) -> NDArray[np.uint8]:
 
 
 def operators(model: ModelProto) -> list[str]:
-    """The convolutions of a graph in its order, each by the module its weight comes from."""
+    """Return the convolutions of a graph in its order, each by the module its weight comes from."""
     makers = {output: node for node in model.graph.node for output in node.output}
     names = []
     for node in model.graph.node:
@@ -163,7 +163,7 @@ def _quantised(weight: NDArray[Any], scale: NDArray[Any], coarse: bool) -> tuple
 
 
 def _follow(quantize: NodeProto, users: dict[str, list[NodeProto]], graph: onnx.GraphProto) -> NodeProto:
-    """The DequantizeLinear behind a weight's QuantizeLinear; a full-range Clip between them is removed."""
+    """Return the DequantizeLinear behind a weight's QuantizeLinear; a full-range Clip between them is removed."""
     (following,) = users[quantize.output[0]]
     if following.op_type == "Clip":
         (dequantize,) = users[following.output[0]]

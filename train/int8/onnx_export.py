@@ -18,14 +18,14 @@ from train.run import FitReport
 
 
 def outputs(report: FitReport) -> tuple[str, ...]:
-    """The names of the graph's outputs: docs/bundle.md."""
+    """Return the names of the graph's outputs: docs/bundle.md."""
     return ("score", "anomaly_map", *(("defect_types",) if report.types else ()))
 
 
 def to_onnx(
     network: nn.Module | torch.export.ExportedProgram, spec: InputSpec, names: Sequence[str]
 ) -> onnx.ModelProto:
-    """The ONNX graph of a network that takes (1, 3, height, width) float, with every shape fixed."""
+    """Return the ONNX graph of a network that takes (1, 3, height, width) float, with every shape fixed."""
     arguments = () if isinstance(network, torch.export.ExportedProgram) else (example(spec),)
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -40,7 +40,7 @@ def example(spec: InputSpec) -> torch.Tensor:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """The exporter and the quantiser talk to stdout and to the log of every step; only errors are of interest."""
+    """Silence the exporter and the quantiser, which report every step to stdout and to the log, but for errors."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

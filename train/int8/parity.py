@@ -1,4 +1,4 @@
-"""The proof that a file is all INT8 and that every runtime reads the same from it."""
+"""The proof that a file is all INT8 and that every runtime answers the same with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an activation's INT8 range follows from the values seen: three ways, set on a graph that is to be observed."""
+"""Three ways to derive an activation's INT8 range from the values seen, set on a graph before it is observed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much each convolution's rounding alone changes what the float network says: measured, operator by operator."""
+"""The change of the float network's answers by each convolution's rounding alone, measured operator by operator."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _maps(
 
 
 def input_means(model: ModelProto, tensors: Sequence[Image], spec: InputSpec) -> dict[str, NDArray[np.float32]]:
-    """Each convolution's mean input, (C,), over prepared images; from a Q/DQ graph of which nothing is rounded."""
+    """Return each convolution's mean input, (C,), over prepared images; the Q/DQ graph is run without rounding."""
     variant = copy.deepcopy(model)
     names = operators(variant)
     fold_weights(variant, names)

@@ -1,4 +1,4 @@
-"""What INT8 costs: the same held-out images through the float and the INT8 file, and which attempt is good enough."""
+"""The cost of INT8: the same held-out images through the float and the INT8 file; the first good attempt ships."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one way to quantise did to the scores of the held-out images."""
+    """The effect of one way to quantise on the scores of the held-out images."""
 
     settings: Settings
     auroc_drop: float | None  # None: there are no defects to tell from goods
@@ -53,7 +53,7 @@ class Trial:
 
     @property
     def most_flips(self) -> float:
-        """One image is no evidence, however few there are."""
+        """Return the allowed share of changed verdicts: one image at least, which is no evidence."""
         return max(MAX_FLIPS, 1 / self.images)
 
     @property
@@ -62,7 +62,7 @@ class Trial:
 
     @property
     def loss(self) -> tuple[float, float]:
-        """What is over the limits, in units of them, then the disorder of the scores: lower is better."""
+        """Return the excess over the limits, in units of them, then the disorder of the scores: lower is better."""
         over = max(0.0, (self.auroc_drop or 0.0) / MAX_AUROC_DROP - 1) + max(0.0, self.flips / self.most_flips - 1)
         return over, 1.0 - self.correlation
 
@@ -72,7 +72,7 @@ class Trial:
         return f"{self.settings.what}: {drop}, correlation {self.correlation:.4f}, verdicts changed {self.flips:.2%}"
 
     def facts(self, chosen: bool) -> dict[str, Any]:
-        """As quantize.json and the report hold it."""
+        """Return the trial as quantize.json and the report hold it."""
         numbers = {key: value for key, value in asdict(self).items() if key not in ("settings", "images")}
         settings = {"what": self.settings.what, "float_operators": list(self.settings.float_operators)}
         return {**settings, **numbers, "chosen": chosen}
@@ -97,7 +97,7 @@ class HeldOut:
 
 
 def held_out(report: FitReport) -> HeldOut:
-    """The held-out goods and the validation images; without a labelled defect among them, the goods with marks."""
+    """Return the held-out goods and the validation images; without a labelled defect, also the goods with marks."""
     goods = [report.data / name for name in report.holdout_images][:MOST_GOODS]
     kept = [report.data / name for name in report.validation_images]
     images = [(load_image(path), False) for path in goods]
@@ -112,7 +112,7 @@ def held_out(report: FitReport) -> HeldOut:
 
 
 def marked(image: Image, spec: InputSpec, share: float, rng: np.random.Generator) -> Image:
-    """The image with a square of a tenth of its inspected side, somewhere, moved by a share of the grey scale."""
+    """Return the image with a square of a tenth of its inspected side, somewhere, moved by a share of the greys."""
     x, y, width, height = inspected_box(image.shape, spec)
     side = max(8, min(width, height) // 10)
     left, top = x + int(rng.integers(width - side)), y + int(rng.integers(height - side))
@@ -143,7 +143,7 @@ def _rejected(images: HeldOut, scores: NDArray[np.float64]) -> NDArray[np.bool_]
 def plan(
     images: int, tried: Sequence[Trial], sensitive: Callable[[Settings], Sequence[Block]], heads: bool
 ) -> Iterator[Settings]:
-    """What to try next, as long as nothing tried keeps the limits: what costs the station nothing first.
+    """Yield the next way to try while no trial keeps the limits; ways that cost the station nothing come first.
 
     images: how many good ones set the ranges at first. sensitive: the blocks of operators that INT8 hurts most, the
     worst first; asked for once. heads: the network has some; the last thing tried is then to train it in INT8.
@@ -166,5 +166,5 @@ def plan(
 
 
 def choose(trials: Sequence[Trial]) -> Trial:
-    """The first that keeps the limits, else the one that is least over them."""
+    """Return the first trial that keeps the limits, else the trial that is least over them."""
     return next((trial for trial in trials if trial.passed), min(trials, key=lambda trial: trial.loss))

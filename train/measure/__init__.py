@@ -1,4 +1,4 @@
-"""How well a model inspects, and the threshold that it ships with: figures, with their uncertainty."""
+"""The measures of a model with their uncertainty, and the threshold that it ships with."""
 
 from train import TrainError
 

@@ -25,14 +25,14 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What is flagged as the threshold falls from above every level (nothing) to the lowest one (everything)."""
+    """The counts of flagged things while the threshold falls from above every level to the lowest level."""
 
     false_alarms: Floats  # (L + 1,) good things flagged
     hits: Floats  # (L + 1,) defective things flagged
 
     @classmethod
     def of(cls, good: Floats, bad: Floats) -> Curve:
-        """From the (L,) numbers of good and of defective things at each level, in ascending order."""
+        """Build the curve from the (L,) numbers of good and of defective things at each level, in ascending order."""
         return cls(*(np.concatenate([[0.0], np.cumsum(counts[::-1])]) for counts in (good, bad)))
 
     @property
@@ -61,7 +61,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class ImageMetrics:
-    """How well scores tell defective parts from good ones; each is over all thresholds, none of them shipped."""
+    """The separation of defective and good parts by their scores, over all thresholds; none of them ships."""
 
     auroc: float
     average_precision: float
@@ -71,12 +71,12 @@ class ImageMetrics:
 
 
 def image_metrics(scores: Sequence[float], defective: Sequence[bool]) -> ImageMetrics:
-    """From image scores and labels; both kinds must be present."""
+    """Return the metrics of image scores and labels; both kinds must be present."""
     return _of_curve(_curve(_levels(scores), defective, np.ones(len(scores))))
 
 
 class Resample:
-    """What a bootstrap draws: whole parts with replacement, good and defective ones apart.
+    """The draws of a bootstrap: whole parts with replacement, good and defective ones apart.
 
     Photographs of one part are no independent witnesses. Without parts, each image is one.
     """
@@ -107,7 +107,7 @@ def image_intervals(
     seed: int = 0,
     samples: int = SAMPLES,
 ) -> dict[str, Interval]:
-    """Each of the image metrics with its percentile bootstrap interval.
+    """Return each of the image metrics with its percentile bootstrap interval.
 
     Where nothing is confused the bootstrap cannot doubt (it draws perfect sets only) and the limit is the exact one
     (Clopper and Pearson 1934): of a share of the parts of one kind, and for AUROC of disjoint pairs, of which there
@@ -156,7 +156,7 @@ def _levels(scores: Sequence[float]) -> NDArray[np.intp]:
 
 
 def _curve(levels: NDArray[np.intp], defective: Sequence[bool], times: Floats) -> Curve:
-    """Of images at these levels, each counted so many times."""
+    """Return the metrics of images at these levels, each counted so many times."""
     bad, count = np.asarray(defective, dtype=np.bool_), int(levels.max()) + 1
     return Curve.of(*(np.bincount(levels, times * kind, count).astype(np.float64) for kind in (~bad, bad)))
 
@@ -192,7 +192,7 @@ class Reliability:
 
 
 def reliability(probabilities: Sequence[float], defective: Sequence[bool]) -> Reliability:
-    """From defect probabilities (0..1) and labels."""
+    """Return the reliability of defect probabilities (0..1) against labels."""
     stated, bad = np.asarray(probabilities, dtype=np.float64), np.asarray(defective, dtype=np.bool_)
     place = np.minimum((stated * BINS).astype(int), BINS - 1)
     chosen = [place == index for index in range(BINS) if (place == index).any()]

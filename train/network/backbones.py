@@ -31,7 +31,7 @@ class Backbone(nn.Module):
     """
 
     def __init__(self, name: str) -> None:
-        """The network without trained weights; raises NetworkError when timm cannot give its stages."""
+        """Return the network without trained weights; raises NetworkError when timm cannot give its stages."""
         super().__init__()
         _known(name)
         self.name = name
@@ -54,7 +54,7 @@ class Backbone(nn.Module):
 
     @classmethod
     def pretrained(cls, name: str, weights: Path | None = None) -> Backbone:
-        """The network with weights from a file (a state dict of the whole network, .pt/.pth/.safetensors), else
+        """Return the network with weights from a file (a state dict of the whole network, .pt/.pth/.safetensors), else
         from the installed package (EfficientNet-Lite0..2), else from timm's hub. Raises NetworkError."""
         backbone = cls(name)
         own = backbone.stages.state_dict()
@@ -88,7 +88,7 @@ class Backbone(nn.Module):
 
     @classmethod
     def from_state(cls, name: str, state: dict[str, Tensor]) -> Backbone:
-        """The network of an earlier run, from its own state dict; raises NetworkError for another version's."""
+        """Return the network of an earlier run, from its own state dict; raises NetworkError for another version's."""
         backbone = cls(name)
         try:
             backbone.load_state_dict(state)

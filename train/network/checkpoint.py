@@ -1,4 +1,4 @@
-"""What a training run leaves after each epoch, so that an interrupted one goes on where it was."""
+"""The checkpoint of each epoch, from which an interrupted training run goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOLERATED = 1.1  # of the lowest validation loss: ten defects do not tell better
 
 @dataclass
 class History:
-    """What is shown of a training run, epoch by epoch; epochs are counted from 1, and 0 is before the first."""
+    """The figures of a training run, epoch by epoch; epochs are counted from 1, and 0 is before the first."""
 
     epochs: list[dict[str, float]] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""How three opinions become one score: added as log odds, so that more evidence of any kind never lowers it."""
+"""Three opinions added as log odds to one score: more evidence of any kind never lowers the score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What defects are learned with: a decoder that marks their pixels, and a classifier of the whole part."""
+"""The heads that learn defects: a decoder that marks their pixels, and a classifier of the whole part."""
 
 from __future__ import annotations
 

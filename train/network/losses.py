@@ -1,4 +1,4 @@
-"""What the heads are trained against: few defective pixels among very many good ones."""
+"""The losses of the heads: few defective pixels among very many good ones."""
 
 from __future__ import annotations
 

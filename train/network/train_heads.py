@@ -44,7 +44,7 @@ UPPER = 2  # first of the backbone's groups of blocks that "upper" lets learn: w
 
 
 class DefectNet(nn.Module):
-    """What is trained: (N, 3, H, W) float 0..255 RGB -> the logits of train.network.heads.DefectHeads."""
+    """The network that is trained: (N, 3, H, W) float 0..255 RGB -> the logits of train.network.heads.DefectHeads."""
 
     def __init__(self, backbone: Backbone, types: int) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ def train_heads(
 
 
 def _place() -> torch.device:
-    """Where this process computes; joins the process group that torchrun describes."""
+    """Return the device of this process, after joining the process group that torchrun describes."""
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
         torch.cuda.set_device(local)

@@ -13,7 +13,7 @@ from train.run import HEADS, FitReport, Run
 
 
 def origin(work: Run, run: FitReport, facts: dict[str, Any]) -> list[str]:
-    """The sections, as HTML; those that have nothing to say are empty. facts: evaluate.json."""
+    """Return the sections as HTML; those that have nothing to say are empty. facts: evaluate.json."""
     return [_training(work), _quantiser(work), _latency(facts), _data_card(work, run, facts)]
 
 
@@ -31,7 +31,7 @@ def _training(work: Run) -> str:
 
 
 def _quantiser(work: Run) -> str:
-    """What the quantiser tried, as it wrote it down: one row an attempt."""
+    """Return the table of quantize.json: one row an attempt of the quantiser."""
     trials = work.read_report("quantize.json", "quantize").get("trials") or []
     keys = list(dict.fromkeys(key for trial in trials for key in trial))
     shown = [[_cell(trial.get(key)) for key in keys] for trial in trials]
@@ -83,6 +83,6 @@ def _data_card(work: Run, run: FitReport, facts: dict[str, Any]) -> str:
 
 
 def _by_folder(names: tuple[str, ...]) -> str:
-    """How many images of each type, e.g. `10 crack, 4 good`."""
+    """Return the number of images of each type, e.g. `10 crack, 4 good`."""
     counts = Counter(PurePosixPath(name).parent.name for name in names)
     return ", ".join(f"{count} {label}" for label, count in sorted(counts.items())) or "none"

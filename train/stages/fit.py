@@ -134,5 +134,5 @@ def _names(samples: Sequence[Sample], dataset: Dataset) -> tuple[str, ...]:
 
 
 def _key(dataset: Dataset, recipe: TrainConfig) -> str:
-    """What a checkpoint belongs to: the data's hash and the recipe."""
+    """Return the key of a run's checkpoint: the data's hash and the recipe."""
     return f"{dataset_sha256(dataset)} {recipe.model_dump_json()}"

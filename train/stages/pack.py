@@ -122,7 +122,7 @@ def _write_references(work: Run, report: FitReport, calibration: dict[str, Any],
 
 
 def _marked(image: Image, report: FitReport) -> Image:
-    """The image with a square of an eighth of its inspected side inverted: something no good part has."""
+    """Return the image with a square of an eighth of its inspected side inverted, which no good part has."""
     x, y, width, height = inspected_box(image.shape, report.input)
     side = max(8, min(width, height) // 8)
     left, top = x + (width - side) // 2, y + (height - side) // 2
@@ -164,7 +164,7 @@ def check_promise(threshold: Threshold, promise: float) -> None:
 
 
 def _aside(target: Path) -> Path | None:
-    """Where the bundle that is there will go; None when there is none. Raises StageError when that place is taken."""
+    """Return the folder that an existing bundle moves to, None when there is none; StageError when it is taken."""
     if not target.exists():
         return None
     old = target.with_name(f"{target.name}-{open_bundle(target).manifest.version}")

@@ -1,4 +1,4 @@
-"""What goes wrong with the synthetic product: scratches, dents, stains and missing material, easy and subtle ones."""
+"""The defects of the synthetic product: scratches, dents, stains and missing material, easy and subtle ones."""
 
 from __future__ import annotations
 

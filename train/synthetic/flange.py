@@ -28,7 +28,7 @@ ANGLES = 720  # columns of the polar texture
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the part lies, in supersampled pixels; rotation in radians."""
+    """The place of the part, in supersampled pixels; rotation in radians."""
 
     x: float
     y: float
@@ -36,7 +36,7 @@ class Pose:
     rotation: float
 
     def point(self, distance: float, angle: float) -> tuple[float, float]:
-        """The pixel at a distance (in outer radii) and an angle from the centre."""
+        """Return the pixel at a distance (in outer radii) and an angle from the centre."""
         return (
             self.x + self.radius * distance * float(np.cos(angle)),
             self.y + self.radius * distance * float(np.sin(angle)),
@@ -70,7 +70,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Defect:
-    """What a defect does to the part; every plane has the scene's supersampled shape."""
+    """The change that a defect makes to the part; every plane has the scene's supersampled shape."""
 
     cover: NDArray[np.bool_]  # where the part is changed: the ground truth
     relief: Plane | None = None  # height added, supersampled pixels
@@ -228,7 +228,7 @@ def _down(plane: Plane, scene: Scene) -> Plane:
 
 
 def render(scene: Scene, defect: Defect | None = None) -> NDArray[np.uint8]:
-    """The camera's image of a scene, (height, width, 3) uint8 BGR, with a defect or without."""
+    """Render the camera's image of a scene, (height, width, 3) uint8 BGR, with a defect or without."""
     geometry = Geometry(scene)
     light_on_belt = _shadow(scene, geometry.metal)  # a small defect leaves the part's shadow as it is
     gain = np.float32(1)

@@ -1,4 +1,4 @@
-"""The photographs of a synthetic product: which ones there are, and taking them.
+"""Plan and take the photographs of a synthetic product.
 
 Image i of a folder depends on the seed, the folder and i alone: asking for more images leaves the others as they are.
 """
@@ -61,7 +61,7 @@ def stage_shot(shot: Shot, seed: int, width: int, height: int) -> tuple[Scene, D
 
 
 def plan_dataset(train_good: int, test_good: int, test_bad_per_type: int) -> list[Shot]:
-    """The shots of a data set in MVTec layout."""
+    """Return the shots of a data set in MVTec layout."""
     shots = [Shot(f"train/good/{i:04d}.jpg", "train", "good", i) for i in range(train_good)]
     shots += [Shot(f"test/good/{i:04d}.jpg", "test", "good", i) for i in range(test_good)]
     for kind in PAINTERS:
@@ -72,7 +72,7 @@ def plan_dataset(train_good: int, test_good: int, test_bad_per_type: int) -> lis
 
 
 def plan_frames() -> list[Shot]:
-    """The sample frames of the demo in the order the camera sees them."""
+    """Return the sample frames of the demo in the order the camera sees them."""
     return [Shot(f"{i + 1:02d}_{kind}.jpg", "frames", kind, i) for i, kind in enumerate(STORY)]
 
 
@@ -91,7 +91,7 @@ def write_shots(folder: Path, shots: list[Shot], seed: int, width: int, height: 
 
 
 def _encode(shot: Shot, seed: int, width: int, height: int) -> list[tuple[str, bytes]]:
-    """The files of one shot, by name: the photograph and, for a defect, its mask."""
+    """Return the files of one shot, by name: the photograph and, for a defect, its mask."""
     image, mask = take(shot, seed, width, height)
     quality = FRAME_QUALITY if shot.split == "frames" else DATA_QUALITY
     files = [(shot.file, cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())]

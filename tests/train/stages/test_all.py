@@ -210,7 +210,8 @@ def test_an_unknown_stage_is_one_line(tmp_path: Path) -> None:
 def test_a_stage_that_was_removed_says_what_to_do_instead(tmp_path: Path, stage: str) -> None:
     done = train(tmp_path, stage, "--work", "runs/none")
     assert done.returncode == 2
-    assert re.fullmatch(rf"linewatch: `train {stage}` was removed; .*`python -m (edge|train) \w+`; see .*\n", done.stderr)
+    instead = r"`python -m (edge|train) \w+`"
+    assert re.fullmatch(rf"linewatch: `train {stage}` was removed; .*{instead}; see .*\n", done.stderr)
 
 
 def test_a_config_is_taken_only_when_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
