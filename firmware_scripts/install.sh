@@ -76,7 +76,7 @@ remove_unused() { # remove_unused RELEASE
         # shellcheck disable=SC2086 # the pattern is meant to be one
         [[ -z $pattern || $pattern == \#* ]] || run rm -rf "$1"/lib/python3*/site-packages/$pattern
     done <"$unused"
-    run "$1/bin/python" -P -c 'import edge.engine.daemon, edge.web, onnxruntime'
+    run "$1/bin/python" -P -c 'import edge.engine.daemon, edge.web.server, onnxruntime'
 }
 
 # A bundle of the same name and other content goes beside the old one: a bundle is never changed.

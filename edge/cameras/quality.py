@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -28,10 +29,13 @@ DIFFERENT = 24.0  # grey levels beyond the commissioned spread: this spot looks 
 SAME_SCENE = 0.9  # correlation with the reference from which only exposure can have changed
 TEXTURED = 4.0  # standard deviation of a reference that has something to recognise, grey levels
 COLOURED = 6.0  # mean difference of red and blue from which a swap can be seen, grey levels
+MAX_EXPOSURE_RANGE = 25.0  # grey levels between the darkest and the brightest picture
+MAX_FOCUS_RATIO = 2.5  # between the sharpest and the least sharp picture
+MAX_CHANGED = 0.25  # share of the picture that may differ from the median picture
 
 
 class QualityError(EdgeError):
-    """A commissioned baseline that cannot be read or written."""
+    """A baseline cannot be taken, read or written."""
 
 
 def unusable(image: Image) -> str | None:
@@ -146,6 +150,64 @@ def _decode_thumb(text: str) -> NDArray[np.float32]:
     if image is None or image.shape != (THUMB[1], THUMB[0], 3):
         raise QualityError("the baseline's picture is damaged; run `edge commission` again")
     return np.asarray(image, dtype=np.float32)
+
+
+def baseline_of(frames: Sequence[Frame], camera: str) -> Baseline:
+    """Return the baseline of these frames; raises QualityError when they are not fit to be one."""
+    for frame in frames:
+        refused = frame.fault or unusable(frame.image)
+        if refused:
+            raise QualityError(f"frame {frame.seq} is not usable: {refused}")
+    if len({frame.image.shape for frame in frames}) > 1:
+        raise QualityError("the camera changes its resolution; set camera.width and camera.height")
+    looks = [look(frame.image) for frame in frames]
+    thumbs = np.stack([seen.thumb for seen in looks])
+    reference = look_of(np.asarray(np.median(thumbs, axis=0), dtype=np.float32), 0.0)
+    _refuse_variety(looks, reference)
+    height, width = frames[0].image.shape[:2]
+    return Baseline(
+        made_at=datetime.now(UTC),
+        camera=camera,
+        frames=len(frames),
+        width=width,
+        height=height,
+        focus=max(min(seen.focus for seen in looks), 1e-3),
+        exposure=reference.exposure,
+        clipped=max(seen.clipped for seen in looks),
+        red_green=reference.red_green,
+        blue_green=reference.blue_green,
+        move=_moves(looks, reference),
+        reference_png=encode_thumb(reference.thumb),
+        spread_png=encode_thumb(np.abs(thumbs - reference.thumb).max(axis=0)),
+    )
+
+
+def _refuse_variety(looks: Sequence[Look], reference: Look) -> None:
+    exposures = [seen.exposure for seen in looks]
+    if max(exposures) - min(exposures) > MAX_EXPOSURE_RANGE:
+        raise QualityError(
+            f"the brightness varies from {min(exposures):.0f} to {max(exposures):.0f}; "
+            "fix exposure and gain, and shut out daylight"
+        )
+    sharpest, dullest = max(seen.focus for seen in looks), min(seen.focus for seen in looks)
+    if sharpest > MAX_FOCUS_RATIO * max(dullest, 1e-3):
+        raise QualityError(
+            f"the sharpness varies by a factor of {sharpest / max(dullest, 1e-3):.1f}; fix the focus, or stop the part"
+        )
+    for number, seen in enumerate(looks, 1):
+        different = np.abs(seen.thumb - reference.thumb).max(axis=2) > DIFFERENT
+        if different.mean() > MAX_CHANGED:
+            raise QualityError(
+                f"picture {number} differs from the others on {different.mean():.0%} of its area; "
+                "show good parts of one product only, each in the same place"
+            )
+
+
+def _moves(looks: Sequence[Look], reference: Look) -> float:
+    """Return the largest shift against the reference, as a share of the width."""
+    if reference.grey.std() < TEXTURED:
+        return 0.0
+    return max(float(np.hypot(*shift_px(reference.grey, seen.grey))) for seen in looks) / THUMB[0]
 
 
 class Gate:

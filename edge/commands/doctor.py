@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import shutil
@@ -22,8 +23,13 @@ PACKAGES = ("openvino", "onnxruntime", "opencv-python-headless", "numpy", "flask
 VIDEO_CLASS = Path("/sys/class/video4linux")
 
 
-def examine(config_file: Path | None) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="station.toml")
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Print the facts; returns 1 when one of them keeps the station from working."""
+    config_file: Path | None = arguments.config
     print(f"linewatch   {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(f"packages    {', '.join(f'{name} {version(name)}' for name in PACKAGES)}")
     print(f"cpu         {cpu_tier()}, {os.cpu_count()} logical cores")
@@ -49,7 +55,7 @@ def _cameras() -> Iterator[str]:
 
 
 def _bundle(config: StationConfig) -> bool:
-    """Print one line; True when something is wrong, as in the following ones."""
+    """Print one line about the bundle; returns True when something is wrong, like the functions below."""
     try:
         print(f"bundle      {open_bundle(config.bundle).title}, every file verified ({config.bundle})")
     except EdgeError as error:

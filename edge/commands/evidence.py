@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import html
 import os
 import platform
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader
+
 from edge import __version__
+from edge.commands import CommandError
 from edge.inference.cpu import cpu_tier
 
-WIDTH, HEIGHT, MARGIN = 720, 200, 48
-LABELS, LEGEND, BAR = 260, 28, 24  # of bars: room for names, for the legend, for each
+TEMPLATE = Path(__file__).with_suffix(".html")
 COLOURS = ("#56b4e9", "#e69f00", "#0072b2", "#009e73", "#cc79a7")  # Okabe and Ito: told apart by the colour-blind too
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2530}"
-    "table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{text-align:left;padding:.35rem .6rem;"
-    "border-bottom:1px solid #d5dbe3;vertical-align:top}.held{color:#0b6b3a}.failed{color:#b3261e;font-weight:700}"
-    ".wide{overflow-x:auto}svg{width:100%;height:auto}polyline{fill:none;stroke:#1f5fa8;stroke-width:1.5}text{font-size:12px;fill:#4a5563}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +29,31 @@ class Property:
     held: bool | None
     seen: str
 
+    @property
+    def word(self) -> str:
+        return "not tried" if self.held is None else "held" if self.held else "failed"
+
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A line over points (x, y)."""
+    """A line over points (x, y); nothing is drawn of fewer than two points."""
 
     title: str
     unit: str
     points: Sequence[tuple[float, float]]
+
+    @property
+    def right(self) -> float:
+        return max(x for x, _ in self.points) or 1.0
+
+    @property
+    def top(self) -> float:
+        return 1.1 * max(y for _, y in self.points) or 1.0
+
+    def places(self, width: float, height: float) -> Iterator[tuple[float, float]]:
+        """Yield the points in a plane of this size, from its lower left corner."""
+        for x, y in self.points:
+            yield x / self.right * width, y / self.top * height
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +65,32 @@ class Bars:
     parts: Sequence[str]
     bars: Sequence[tuple[str, Sequence[float]]]
 
+    def legend(self) -> Iterator[tuple[str, str]]:
+        """Yield each part with its colour."""
+        yield from zip(self.parts, COLOURS, strict=False)
+
+    def pieces(self, values: Sequence[float], width: float) -> Iterator[tuple[float, float, str]]:
+        """Yield left end, width and colour of each part of one bar; the longest bar is `width` wide."""
+        scale = width / (max(sum(bar) for _, bar in self.bars) or 1.0)
+        lefts = accumulate(values, initial=0.0)
+        for left, value, colour in zip(lefts, values, COLOURS, strict=False):
+            yield left * scale, value * scale, colour
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Figures under a title."""
+    """Figures under a title, and what must be known to read them."""
 
     title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
     note: str = ""
+    text_columns: int = 1  # the first ones; numbers follow
 
 
 @dataclass
 class Evidence:
-    """What a run of chaos, soak or bench found; collected as it goes."""
+    """The findings of a run of chaos, soak or bench; collected as it goes."""
 
     title: str
     bundle: str
@@ -77,7 +103,7 @@ class Evidence:
         self.properties.append(Property(name, held, seen))
 
     def skip(self, name: str, why: str) -> None:
-        """Say on the page that it was not tried, and why."""
+        """Say on the page that a property was not tried, and why."""
         self.properties.append(Property(name, None, why))
 
     @property
@@ -88,7 +114,7 @@ class Evidence:
 
     @property
     def verdict(self) -> str:
-        """One line for a person."""
+        """The result in one line for a person."""
         if not self.held:
             return "AT LEAST ONE PROPERTY FAILED"
         untried = sum(one.held is None for one in self.properties)
@@ -100,6 +126,7 @@ class Evidence:
         path.write_text(self.page(), encoding="utf-8")
 
     def page(self) -> str:
+        """Return the page as HTML; it needs no script and no other file."""
         facts = {
             "verdict": self.verdict,
             "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -109,72 +136,26 @@ class Evidence:
             f"Python {platform.python_version()}",
             **self.facts,
         }
-        rows = "".join(f"<tr><th>{_text(key)}</th><td>{_text(value)}</td></tr>" for key, value in facts.items())
-        held = "".join(_row(one) for one in self.properties)
-        plots = "".join(_figure(plot) if isinstance(plot, Plot) else _bars(plot) for plot in self.plots)
-        tables = "".join(_table(table) for table in self.tables)
-        return (
-            f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{_text(self.title)}</title>"
-            f"<style>{STYLE}</style><h1>{_text(self.title)}</h1><table>{rows}</table>"
-            f"<table><tr><th>property</th><th></th><th>seen</th></tr>{held}</table>{plots}{tables}</html>\n"
+        jinja = Environment(
+            loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        )
+        return jinja.get_template(TEMPLATE.name).render(
+            title=self.title, facts=facts, properties=self.properties, plots=self.plots, tables=self.tables
         )
 
 
-def _row(one: Property) -> str:
-    word = "not tried" if one.held is None else "held" if one.held else "failed"
-    return (
-        f"<tr><td>{_text(one.name)}</td><td class='{word.replace(' ', '-')}'>{word}</td><td>{_text(one.seen)}</td></tr>"
-    )
+def prove(collect: Callable[[], Evidence], page: Path) -> int:
+    """Collect evidence, print one line when all of it holds and return 0; raises CommandError when it does not."""
+    try:
+        evidence = collect()
+    except OSError as error:
+        raise CommandError(f"{error.filename or page}: {error.strerror or error}; check the path") from error
+    if not evidence.held:
+        raise CommandError(f"a property failed; the evidence is in {page}")
+    print(f"{evidence.verdict}; the evidence is in {page}")
+    return 0
 
 
-def _figure(plot: Plot) -> str:
-    """An inline SVG; scripts and other files are not needed to read it."""
-    if len(plot.points) < 2:
-        return ""
-    xs, ys = [x for x, _ in plot.points], [y for _, y in plot.points]
-    right, top = max(xs) or 1.0, (max(ys) * 1.1) or 1.0
-    span_x, span_y = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN
-    places = " ".join(
-        f"{MARGIN + x / right * span_x:.1f},{HEIGHT - MARGIN - y / top * span_y:.1f}" for x, y in plot.points
-    )
-    return (
-        f"<h2>{_text(plot.title)}</h2><svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{_text(plot.title)}'>"
-        f"<path d='M{MARGIN} {MARGIN}V{HEIGHT - MARGIN}H{WIDTH - MARGIN}' fill='none' stroke='#9aa5b1'/>"
-        f"<polyline points='{places}'/><text x='4' y='{MARGIN}'>{top:.4g} {_text(plot.unit)}</text>"
-        f"<text x='4' y='{HEIGHT - MARGIN}'>0</text>"
-        f"<text x='{WIDTH - MARGIN}' y='{HEIGHT - MARGIN + 18}' text-anchor='end'>{right:.4g}</text></svg>"
-    )
-
-
-def _bars(plot: Bars) -> str:
-    longest = max((sum(values) for _, values in plot.bars), default=0.0) or 1.0
-    drawn = []
-    for row, (label, values) in enumerate(plot.bars):
-        y, x = LEGEND + row * BAR, float(LABELS)
-        drawn.append(f"<text x='4' y='{y + 15}'>{_text(label)}</text>")
-        for value, colour in zip(values, COLOURS, strict=False):
-            width = value / longest * (WIDTH - LABELS - MARGIN)
-            drawn.append(f"<rect x='{x:.1f}' y='{y}' width='{width:.1f}' height='{BAR - 6}' fill='{colour}'/>")
-            x += width
-        drawn.append(f"<text x='{x + 4:.1f}' y='{y + 15}'>{sum(values):.3g}</text>")
-    for place, (part, colour) in enumerate(zip(plot.parts, COLOURS, strict=False)):
-        x = LABELS + place * 90
-        drawn.append(
-            f"<rect x='{x}' y='4' width='12' height='12' fill='{colour}'/><text x='{x + 16}' y='15'>{part}</text>"
-        )
-    height = LEGEND + len(plot.bars) * BAR
-    return (
-        f"<h2>{_text(plot.title)}, {_text(plot.unit)}</h2><svg viewBox='0 0 {WIDTH} {height}' role='img' "
-        f"aria-label='{_text(plot.title)}'>{''.join(drawn)}</svg>"
-    )
-
-
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in table.header)
-    rows = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    whole = f"<div class='wide'><table><tr>{head}</tr>{rows}</table></div>"
-    return f"<h2>{_text(table.title)}</h2>{whole}<p>{_text(table.note)}</p>"
-
-
-def _text(value: str) -> str:
-    return html.escape(value, quote=True)
+def say(line: str) -> None:
+    """Tell the person who waits how far the run is."""
+    sys.stderr.write(f"{line}\n")

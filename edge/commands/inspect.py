@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
@@ -12,32 +13,44 @@ from typing import Any
 
 import cv2
 
-from edge.core.types import EdgeError, Image, Reason, Verdict
+from edge.commands import CommandError
+from edge.core.types import Image, Reason, Verdict
 from edge.engine.judge import Judgement, judge
-from edge.inference.bundle import Bundle
+from edge.inference.bundle import Bundle, open_bundle
 from edge.inference.decision import Decision, overlay
-from edge.inference.detector import Detector
+from edge.inference.detector import RUNTIMES, Detector
 from edge.inference.preprocess import IMAGE_SUFFIXES, ImageError, inspected_box, load_image
 
 
-class InspectError(EdgeError):
-    """Nothing to inspect, or nowhere to write."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--heatmap", type=Path, metavar="DIR", help="write <stem>_heat.png for each image there")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="openvino")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
 
 
-def inspect_files(
+def run(arguments: argparse.Namespace) -> int:
+    """Judge the images; returns 1 when any verdict was ERROR, else 0."""
+    bundle = open_bundle(arguments.bundle)
+    detector = Detector.from_bundle(bundle, arguments.runtime)
+    return _inspect_files(bundle, detector, arguments.images, arguments.heatmap, arguments.json)
+
+
+def _inspect_files(
     bundle: Bundle, detector: Detector, paths: Iterable[Path], heatmaps: Path | None, as_json: bool
 ) -> int:
-    """Write one line for each image to stdout; returns 1 when any verdict was ERROR, else 0. Raises InspectError."""
+    """Write one line for each image to stdout; returns 1 when any verdict was ERROR. Raises CommandError."""
     threshold = bundle.manifest.threshold.value
-    names = HeatmapNames(heatmaps) if heatmaps is not None else None
+    names = _HeatmapNames(heatmaps) if heatmaps is not None else None
     failed = False
-    for path in image_paths(paths):
+    for path in _image_paths(paths):
         image, judgement = _judge_file(detector, threshold, path)
         decision = judgement.decision
         if decision.verdict is Verdict.ERROR:
             failed = True
             sys.stderr.write(f"linewatch: {_named(path, decision.detail)}\n")
-        line = as_record(path, judgement, bundle) if as_json else as_text(path, judgement, threshold)
+        line = _as_record(path, judgement, bundle) if as_json else _as_text(path, judgement, threshold)
         sys.stdout.write(f"{line}\n")
         if names is not None and image is not None and judgement.prediction is not None:
             box = inspected_box(image.shape, detector.spec)
@@ -45,15 +58,15 @@ def inspect_files(
     return int(failed)
 
 
-def image_paths(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as given; of folders, every image below them in the order of names. Raises InspectError."""
+def _image_paths(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield files as given, and of folders every image below them in the order of names. Raises CommandError."""
     for path in paths:
         if not path.is_dir():
             yield path
             continue
         found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         if not found:
-            raise InspectError(f"{path}: no image in this folder; give a folder with PNG or JPEG files")
+            raise CommandError(f"{path}: no image in this folder; give a folder with PNG or JPEG files")
         yield from found
 
 
@@ -69,8 +82,8 @@ def _named(path: Path, detail: str) -> str:
     return detail if str(path) in detail else f"{path}: {detail}"
 
 
-def as_record(path: Path, judgement: Judgement, bundle: Bundle) -> str:
-    """One JSON object; a number that is not finite is null."""
+def _as_record(path: Path, judgement: Judgement, bundle: Bundle) -> str:
+    """Return one JSON object; a number that is not finite is null."""
     timings = _timings(judgement)
     record: dict[str, Any] = {
         "file": str(path),
@@ -86,7 +99,7 @@ def as_record(path: Path, judgement: Judgement, bundle: Bundle) -> str:
     return json.dumps(record, allow_nan=False)
 
 
-def as_text(path: Path, judgement: Judgement, threshold: float) -> str:
+def _as_text(path: Path, judgement: Judgement, threshold: float) -> str:
     decision = judgement.decision
     score = math.nan if judgement.score is None else judgement.score
     probability = math.nan if judgement.defect_probability is None else judgement.defect_probability
@@ -106,14 +119,14 @@ def _timings(judgement: Judgement) -> dict[str, float]:
     return {**stages, "total": sum(stages.values())}
 
 
-class HeatmapNames:
-    """<stem>_heat.png in one folder; images of the same name from several folders are numbered."""
+class _HeatmapNames:
+    """Gives out names <stem>_heat.png in one folder; images of the same name from several folders are numbered."""
 
     def __init__(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InspectError(f"{folder}: cannot be made ({error.strerror}); choose another --heatmap") from error
+            raise CommandError(f"{folder}: cannot be made ({error.strerror}); choose another --heatmap") from error
         self._folder = folder
         self._given: set[str] = set()
 
@@ -131,4 +144,4 @@ def _write_png(path: Path, image: Image) -> None:
     try:
         path.write_bytes(data.tobytes())
     except OSError as error:
-        raise InspectError(f"{path}: cannot be written ({error.strerror})") from error
+        raise CommandError(f"{path}: cannot be written ({error.strerror})") from error

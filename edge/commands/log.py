@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.config.load import load_config
 from edge.config.station import StationConfig
-from edge.core.cli import OneLineParser, Removed
+from edge.core.cli import Removed
 from edge.core.types import Inspection, Verdict
 from edge.history.csv_export import as_csv
 from edge.history.database import HistoryError
@@ -21,22 +21,7 @@ from edge.history.eventlog import EventLog
 COLUMNS = ("id", "at", "verdict", "reason", "score", "threshold", "defect_probability", "total_ms", "detail")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run `edge log`; raises EdgeError with one line."""
-    arguments = _parser().parse_args(argv)
-    with _opened(load_config(arguments.config)) as events:
-        if arguments.action == "verify":
-            _verify(events, arguments.expect)
-        elif arguments.action == "export":
-            for piece in as_csv(events.between(arguments.start, arguments.end, arguments.verdict), "\n"):
-                sys.stdout.write(piece)
-        else:
-            _show(events.recent(max(0, arguments.last))[::-1])
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m edge log", description="Show, export or verify the history.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="station.toml")
     parser.add_argument(
         "action", nargs="?", choices=("show", "verify", "export"), default="show",
@@ -48,7 +33,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--to", type=_time, dest="end", metavar="TIME", help="export: before this time")
     parser.add_argument("--verdict", type=Verdict, choices=list(Verdict), help="export: only these")
     parser.add_argument("--expect", type=_noted, metavar="ID:HASH", help="verify: an end that was noted earlier")
-    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show, export or verify the history; raises EdgeError with one line."""
+    with _opened(load_config(arguments.config)) as events:
+        if arguments.action == "verify":
+            _verify(events, arguments.expect)
+        elif arguments.action == "export":
+            for piece in as_csv(events.between(arguments.start, arguments.end, arguments.verdict), "\n"):
+                sys.stdout.write(piece)
+        else:
+            _show(events.recent(max(0, arguments.last))[::-1])
+    return 0
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import logging
 import sys
@@ -67,7 +68,18 @@ class _LastWord:
             self.status.write(State.STOPPED, "" if error is None else str(error))
 
 
-def run(config_file: Path, with_page: bool = True) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="station.toml")
+    parser.add_argument("--no-page", action="store_true", help="the page is started by someone else, or not at all")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the engine as `edge run` does; returns the exit status."""
+    run_engine(arguments.config, with_page=not arguments.no_page)
+    return 0
+
+
+def run_engine(config_file: Path, with_page: bool = True) -> None:
     """Inspect until SIGTERM or SIGINT; raises EdgeError with one line when it cannot."""
     stop = Stop()
     sys.setswitchinterval(SWITCH_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import secrets
@@ -10,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,20 @@ NICENESS = 10  # the page must not take the CPU from the inspection
 
 class WebError(EdgeError):
     """The page cannot be served."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="station.toml")
+    parser.add_argument("--engine-pid", type=int, help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve the page as `edge page` does; returns the exit status."""
+    config = load_config(arguments.config)
+    if arguments.engine_pid is not None:
+        follow_engine(arguments.engine_pid)
+    serve(config)
+    return 0
 
 
 def create_page(config: StationConfig) -> WSGIApplication:

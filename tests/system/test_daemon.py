@@ -16,7 +16,7 @@ import pytest
 from edge.cameras.capture import Capture
 from edge.core.types import Image, Reason, Verdict
 from edge.core.worker import WorkerError
-from edge.engine.daemon import run
+from edge.engine.daemon import run_engine
 from edge.exchange.health import METRICS, REQUESTS, State
 from edge.exchange.requests import RequestBox
 from edge.history.pictures import picture_path
@@ -206,7 +206,7 @@ def test_a_dead_thread_stops_the_engine_with_outputs_safe(
     interval = sys.getswitchinterval()
     try:
         with pytest.raises(WorkerError, match=f"thread {thread} died"):
-            run(station.file, with_page=False)
+            run_engine(station.file, with_page=False)
     finally:
         sys.setswitchinterval(interval)
         for number, handler in handlers.items():

@@ -12,7 +12,8 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge.commands.acceptance.station import ProofError, free_port
+from edge.commands import CommandError
+from edge.commands.acceptance.station import free_port
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 MISSING = "mosquitto is not installed; Debian: apt-get install mosquitto"
@@ -30,14 +31,14 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Raises ProofError when mosquitto is not installed."""
+        """Raises CommandError when mosquitto is not installed."""
         if MOSQUITTO is None:
-            raise ProofError(MISSING)
+            raise CommandError(MISSING)
         command = [MOSQUITTO, "-c", str(self._file)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def stop(self) -> None:
-        """As an administrator does: what its subscribers have not had is stored."""
+        """Stop the broker as an administrator does; it stores what its subscribers have not had."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(ENDS_WITHIN_S)
@@ -61,7 +62,7 @@ class Listener:
         self._client.loop_start()
 
     def sequences(self) -> list[int]:
-        """Of the parts in the order in which they came, without what came again."""
+        """Return the sequence numbers of the parts in the order in which they came, without repeats."""
         return list(dict.fromkeys(part["sequence"] for part in self.parts))
 
     def close(self) -> None:

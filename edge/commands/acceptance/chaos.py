@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from edge.commands import CommandError
 from edge.commands.acceptance.attacks import ATTACKS
-from edge.commands.acceptance.station import EngineProcess, ProofError, Subject, broken_sequence, unrecorded
-from edge.commands.evidence import Evidence, Plot
+from edge.commands.acceptance.station import EngineProcess, TrialStation, broken_sequence, unrecorded
+from edge.commands.evidence import Evidence, Plot, prove, say
+from edge.config.station import ConfigError
 from edge.core.types import Reason
 from edge.exchange.trigger_socket import TriggerAnswer
 from edge.inference.bundle import Bundle, open_bundle
@@ -20,10 +23,24 @@ LONGEST_LIFE_S = 1.5  # of an engine after READY, until it is killed
 STARTING_S = 1.0  # of one that is killed while it starts
 
 
-def chaos(bundle_path: Path, kills: int, page: Path, say: Callable[[str], None], seed: int = 0) -> Evidence:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE")
+    parser.add_argument("--kills", type=int, default=200, metavar="N", help="how many times kill -9 (200)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments of the kills (0)")
+    parser.add_argument("--page", type=Path, default=Path("evidence/chaos.html"), metavar="FILE")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the evidence and print one line; raises CommandError when a property failed."""
+    if not 1 <= arguments.kills <= 100_000:
+        raise ConfigError("chaos takes 1 to 100000 --kills")
+    return prove(lambda: chaos(arguments.bundle, arguments.kills, arguments.page, arguments.seed), arguments.page)
+
+
+def chaos(bundle_path: Path, kills: int, page: Path, seed: int = 0) -> Evidence:
     """Run every attack and write the evidence, which is returned.
 
-    Raises BundleError for the bundle, ProofError when the engine does not start at all, OSError for the page.
+    Raises BundleError for the bundle, CommandError when the engine does not start at all, OSError for the page.
     """
     bundle = open_bundle(bundle_path)
     evidence = Evidence("Chaos: one accountable verdict per part, whatever breaks", bundle.title)
@@ -35,7 +52,7 @@ def chaos(bundle_path: Path, kills: int, page: Path, say: Callable[[str], None],
             say(name)
             try:
                 attack(evidence, bundle, Path(folder) / attack.__name__)
-            except ProofError as error:  # the page still tells of the others
+            except CommandError as error:  # the page still tells of the others
                 evidence.hold(name, False, str(error))
     evidence.write(page)
     return evidence
@@ -43,34 +60,34 @@ def chaos(bundle_path: Path, kills: int, page: Path, say: Callable[[str], None],
 
 def _kills(evidence: Evidence, bundle: Bundle, folder: Path, kills: int, chance: random.Random) -> None:
     """A line that triggers as fast as it is answered, an engine that dies again and again."""
-    subject, answers = Subject(folder, bundle), list[TriggerAnswer]()
+    station, answers = TrialStation(folder, bundle), list[TriggerAnswer]()
     unready, starts_s = 0, list[tuple[float, float]]()
     for number in range(kills):
-        with EngineProcess(subject) as engine:
+        with EngineProcess(station) as engine:
             began = time.monotonic()
             if number % 10 == 9:  # every tenth dies while it starts
                 unready += not engine.ready(chance.uniform(0.0, STARTING_S))
             else:
                 engine.ready()
                 starts_s.append((float(number), time.monotonic() - began))
-                answers += _lives(subject, engine, chance.uniform(0.0, LONGEST_LIFE_S))
+                answers += _lives(station, engine, chance.uniform(0.0, LONGEST_LIFE_S))
             engine.kill()
-        if wrong := subject.verify() if subject.config.events_db.exists() else "":
+        if wrong := station.verify() if station.config.events_db.exists() else "":
             evidence.hold("kill -9: the database is whole after every kill", False, f"after kill {number + 1}: {wrong}")
             return
-    with EngineProcess(subject) as engine:
+    with EngineProcess(station) as engine:
         engine.ready()
-        answers += subject.triggers(10)
+        answers += station.triggers(10)
         status = engine.stop()
-    _judge_kills(evidence, subject, answers, kills, unready, status)
+    _judge_kills(evidence, station, answers, kills, unready, status)
     evidence.plots.append(Plot("Start until READY, by kill", "s", starts_s))
 
 
-def _lives(subject: Subject, engine: EngineProcess, seconds: float) -> list[TriggerAnswer]:
+def _lives(station: TrialStation, engine: EngineProcess, seconds: float) -> list[TriggerAnswer]:
     """Trigger beside a life of so many seconds, then kill; the answers that came."""
 
     def ask() -> Iterator[TriggerAnswer]:
-        while (answer := subject.trigger()) is not None:
+        while (answer := station.trigger()) is not None:
             yield answer
 
     with ThreadPoolExecutor(max_workers=1) as line:
@@ -81,16 +98,16 @@ def _lives(subject: Subject, engine: EngineProcess, seconds: float) -> list[Trig
 
 
 def _judge_kills(
-    evidence: Evidence, subject: Subject, answers: list[TriggerAnswer], kills: int, unready: int, status: int
+    evidence: Evidence, station: TrialStation, answers: list[TriggerAnswer], kills: int, unready: int, status: int
 ) -> None:
-    rows = subject.rows()
+    rows = station.rows()
     died = [row.id for row in rows if row.reason is Reason.ENGINE_DIED]
     told = [answer.id for answer in answers]
     lost = unrecorded(answers, rows)
     evidence.hold(
         "kill -9: the database is whole after every kill (integrity and chain)",
-        not subject.verify(),
-        subject.verify() or f"{kills} kills, {unready} of them before READY; {len(rows)} rows verified",
+        not station.verify(),
+        station.verify() or f"{kills} kills, {unready} of them before READY; {len(rows)} rows verified",
     )
     evidence.hold(
         "kill -9: the sequence has no hole and no repeat",

@@ -17,7 +17,7 @@ NOISE = 3.0  # of the sensor, grey levels
 
 
 class Mood(Enum):
-    """What the camera does now."""
+    """The behaviour of the camera at the moment."""
 
     LIVE = auto()
     FROZEN = auto()  # one and the same frame, again and again
@@ -42,14 +42,14 @@ class MjpegCamera:
         return f"http://127.0.0.1:{self.port}/camera.mjpg"
 
     def vanish(self) -> None:
-        """As when its plug is pulled: connections end, nobody answers."""
+        """End all connections and answer nobody, as when the plug is pulled."""
         self._running = False
         self._server.shutdown()
         self._server.server_close()
         self._serving.result()
 
     def come_back(self) -> None:
-        """At the same address."""
+        """Serve again at the same address."""
         self._running = True
         self._server = _server(self, self.port)
         self._serving = self._pool.submit(self._server.serve_forever, 0.05)

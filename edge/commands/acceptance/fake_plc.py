@@ -1,27 +1,49 @@
-"""A fake PLC for tests and demos: it drives the other side of the Modbus handshake."""
+"""`edge plc`: a fake PLC for tests and trials; it drives the other side of the Modbus handshake."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
-from edge.core.cli import OneLineParser
-from edge.core.types import EdgeError
+from edge.commands import CommandError
 from edge.line.handshake import VERDICTS
 from edge.line.modbus_server import Bit, Coil, Holding, Input
 
 NAMES = {0: "NONE", **{number: verdict.value for verdict, number in VERDICTS.items()}}
 
 
-class PlcError(EdgeError):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="of the engine (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=502, help="of the engine (502)")
+    parser.add_argument("--parts", type=int, default=10, metavar="N", help="how many (10)")
+    parser.add_argument("--gap-ms", type=float, default=0.0, metavar="MS", help="pause between two parts (0)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Drive the handshake for a number of parts: print one JSON line a part, then one with the counts."""
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # every failure is told in one line anyway
+    counts: Counter[str] = Counter()
+    plc = FakePlc(arguments.host, arguments.port)
+    for _ in range(arguments.parts):
+        seen = plc.part()
+        counts[seen["verdict"]] += 1
+        _say({key: seen[key] for key in ("sequence", "verdict", "error", "release", "ms", "overruns", "recipe")})
+        time.sleep(arguments.gap_ms / 1e3)
+    _say({"parts": arguments.parts, "counts": dict(counts)})
+    plc.close()
+    return 0
+
+
+class PlcError(CommandError):
     """The station does not play its part of the handshake."""
 
 
@@ -39,7 +61,7 @@ class FakePlc:
         self._client.close()  # type: ignore[no-untyped-call]
 
     def read(self) -> dict[str, Any]:
-        """All input registers in one request: bits by name in small letters, verdict as a word. Raises PlcError."""
+        """Read all input registers at once: bits by name in small letters, verdict as a word. Raises PlcError."""
         found = self._ask(lambda: self._client.read_input_registers(0, count=len(Input))).registers
         bits = {bit.name.lower(): bool(found[Input.STATUS] >> bit & 1) for bit in Bit}
         return bits | {
@@ -67,13 +89,13 @@ class FakePlc:
         return found
 
     def start(self) -> None:
-        """What a PLC does when it comes up: its coils fall, and a result that nobody read is acknowledged."""
+        """Begin as a PLC that comes up: lower the coils and acknowledge a result that nobody read."""
         self.write(Coil.TRIGGER, False)
         self.write(Coil.RESULTS_ACK, True)
         self.write(Coil.RESULTS_ACK, False)
 
     def part(self) -> dict[str, Any]:
-        """One part by the book: what the station said while its result was valid. Raises PlcError."""
+        """Take one part through the handshake; returns the registers while the result was valid. Raises PlcError."""
         self.wait(lambda now: bool(now["ready"]), "ready")
         began = time.monotonic()
         self.write(Coil.TRIGGER, True)
@@ -95,37 +117,6 @@ class FakePlc:
         return answer
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Drive the handshake for a number of parts: one JSON line a part, then one with the counts."""
-    parser = OneLineParser(
-        prog="python -m edge.commands.acceptance.fake_plc", description="A fake PLC: drives the Modbus handshake."
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="of the engine (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=502, help="of the engine (502)")
-    parser.add_argument("--parts", type=int, default=10, metavar="N", help="how many (10)")
-    parser.add_argument("--gap-ms", type=float, default=0.0, metavar="MS", help="pause between two parts (0)")
-    given = parser.parse_args(argv)
-    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what it says is said below, in one line
-    counts: Counter[str] = Counter()
-    try:
-        plc = FakePlc(given.host, given.port)
-        for _ in range(given.parts):
-            seen = plc.part()
-            counts[seen["verdict"]] += 1
-            _say({key: seen[key] for key in ("sequence", "verdict", "error", "release", "ms", "overruns", "recipe")})
-            time.sleep(given.gap_ms / 1e3)
-        _say({"parts": given.parts, "counts": dict(counts)})
-        plc.close()
-    except EdgeError as error:
-        sys.stderr.write(f"linewatch: {error}\n")
-        return 1
-    return 0
-
-
 def _say(facts: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,11 @@ from threading import Event
 
 import numpy as np
 
+from edge.commands import CommandError
 from edge.commands.acceptance.sensors import Sensors
-from edge.commands.acceptance.station import EngineProcess, ProofError, Subject, broken_sequence, inspecting, unrecorded
-from edge.commands.evidence import Evidence, Plot
+from edge.commands.acceptance.station import EngineProcess, TrialStation, broken_sequence, inspecting, unrecorded
+from edge.commands.evidence import Evidence, Plot, prove, say
+from edge.config.station import ConfigError
 from edge.core.types import Inspection, Verdict
 from edge.exchange.health import Health
 from edge.exchange.trigger_socket import TriggerAnswer
@@ -46,25 +49,38 @@ class Run:
     health: Health | None = None  # its last words
 
 
-def soak(bundle_path: Path, frames: int, page: Path, say: Callable[[str], None]) -> Evidence:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, required=True, metavar="BUNDLE")
+    parser.add_argument("--frames", type=int, default=100_000, metavar="N", help="how many triggers (100000)")
+    parser.add_argument("--page", type=Path, default=Path("evidence/soak.html"), metavar="FILE")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the evidence and print one line; raises CommandError when a property failed."""
+    if not 10 <= arguments.frames <= 10_000_000:
+        raise ConfigError("soak takes 10 to 10000000 --frames")
+    return prove(lambda: soak(arguments.bundle, arguments.frames, arguments.page), arguments.page)
+
+
+def soak(bundle_path: Path, frames: int, page: Path) -> Evidence:
     """Trigger so many parts, one as soon as the one before is answered; returns the evidence.
 
-    Ctrl-C ends it earlier: the parts until then are judged. Raises BundleError for the bundle, ProofError
+    Ctrl-C ends it earlier: the parts until then are judged. Raises BundleError for the bundle, CommandError
     when the engine does not start, OSError for the page.
     """
     bundle = open_bundle(bundle_path)
     evidence = Evidence("Soak: rows = triggers = output actions", bundle.title)
     with tempfile.TemporaryDirectory(prefix="linewatch-soak-") as folder:
-        subject = Subject(Path(folder) / "station", bundle, camera=CAMERA, storage=STORAGE)
-        _mostly_good(subject, bundle)
+        station = TrialStation(Path(folder) / "station", bundle, camera=CAMERA, storage=STORAGE)
+        _mostly_good(station, bundle)
         run = Run(frames)
-        with inspecting(subject) as engine, _asked_to_end() as ended:
-            _drive(subject, engine, run, say, ended)
+        with inspecting(station) as engine, _asked_to_end() as ended:
+            _drive(station, engine, run, ended)
             run.status = engine.stop()
-            run.health = subject.health()
+            run.health = station.health()
         say("reading the history")
-        rows = subject.rows()
-        _hold_counts(evidence, subject, run, rows)
+        rows = station.rows()
+        _hold_counts(evidence, station, run, rows)
     _hold_memory(evidence, run.memory, len(run.answers))
     _hold_latency(evidence, rows)
     _tell_heat(evidence, run)
@@ -72,12 +88,12 @@ def soak(bundle_path: Path, frames: int, page: Path, say: Callable[[str], None])
     return evidence
 
 
-def _mostly_good(subject: Subject, bundle: Bundle) -> None:
+def _mostly_good(station: TrialStation, bundle: Bundle) -> None:
     """The good references again and again, the others once."""
     for reference in bundle.manifest.references:
         if reference.score < bundle.manifest.threshold.value:
             for number in range(GOODS):
-                shutil.copy(bundle.file(reference.file), subject.parts / f"again_{number}_{Path(reference.file).name}")
+                shutil.copy(bundle.file(reference.file), station.parts / f"again_{number}_{Path(reference.file).name}")
 
 
 @contextmanager
@@ -91,16 +107,16 @@ def _asked_to_end() -> Iterator[Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _drive(subject: Subject, engine: EngineProcess, run: Run, say: Callable[[str], None], ended: Event) -> None:
+def _drive(station: TrialStation, engine: EngineProcess, run: Run, ended: Event) -> None:
     every, began, said_at = max(1, run.frames // SAMPLES), time.monotonic(), 0.0
     sensors = Sensors()
     before = sensors.read()
     for number in range(run.frames):
         if ended.is_set():
             break
-        answer = subject.trigger()
+        answer = station.trigger()
         if answer is None:
-            raise ProofError(f"trigger {number + 1} got no answer; see the engine's log")
+            raise CommandError(f"trigger {number + 1} got no answer; see the engine's log")
         run.answers.append(answer)
         run.took_s = time.monotonic() - began
         if number % every == 0:
@@ -119,7 +135,7 @@ def _drive(subject: Subject, engine: EngineProcess, run: Run, say: Callable[[str
             )
 
 
-def _hold_counts(evidence: Evidence, subject: Subject, run: Run, rows: list[Inspection]) -> None:
+def _hold_counts(evidence: Evidence, station: TrialStation, run: Run, rows: list[Inspection]) -> None:
     triggers = len(run.answers)
     evidence.facts["run"] = f"{triggers} triggers in {run.took_s:.0f} s: {triggers / run.took_s:.0f} parts a second"
     if triggers < run.frames:
@@ -134,7 +150,7 @@ def _hold_counts(evidence: Evidence, subject: Subject, run: Run, rows: list[Insp
     )
     missing = unrecorded(run.answers, rows)
     evidence.hold("each verdict told is the one in the history", not missing, f"{len(missing)} differ or are missing")
-    wrong = broken_sequence(rows) or subject.verify()
+    wrong = broken_sequence(rows) or station.verify()
     evidence.hold("sequence unbroken, database whole, chain verified", not wrong, wrong or f"1 to {len(rows)}")
     evidence.hold("the engine stops as usual", run.status == 0, f"status {run.status}")
 

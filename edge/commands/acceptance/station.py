@@ -1,4 +1,4 @@
-"""A real engine as a child process on a station made for the occasion: what `edge chaos` and `edge soak` attack."""
+"""A real engine as a child process, on a station made for the trial: `edge chaos` and `edge soak` attack it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edge.commands import CommandError
 from edge.config.load import load_config
 from edge.config.station import StationConfig
 from edge.core.types import EdgeError, Inspection, Reason, Verdict
@@ -30,11 +31,7 @@ STARTS_WITHIN_S = 180.0  # of a machine that has little time for it
 HAPPENS_WITHIN_S = 120.0
 
 
-class ProofError(EdgeError):
-    """The engine under attack did not do what the attack needs."""
-
-
-class Subject:
+class TrialStation:
     """A station in a folder of its own; its camera shows the bundle's reference images."""
 
     def __init__(self, folder: Path, bundle: Bundle, deadline_ms: float = 2000.0, **sections: dict[str, Any]) -> None:
@@ -57,23 +54,23 @@ class Subject:
         self.config: StationConfig = load_config(self.file)
 
     def trigger(self) -> TriggerAnswer | None:
-        """One trigger and the verdict that the line was told; None when the engine gave none."""
+        """Trigger one part and return the answer that the line was told; None when the engine gave none."""
         try:
             return ask_trigger(self.config.run_dir, HAPPENS_WITHIN_S)
         except (ExchangeError, OSError):
             return None
 
     def triggers(self, count: int) -> list[TriggerAnswer]:
-        """So many triggers, each as soon as the one before is answered; the answers that came."""
+        """Trigger so many parts, each as soon as the one before is answered; returns the answers that came."""
         return [answer for answer in (self.trigger() for _ in range(count)) if answer is not None]
 
     def reason(self) -> Reason | None:
-        """Of one more part."""
+        """Trigger one more part and return its reason."""
         answer = self.trigger()
         return answer.reason if answer else None
 
     def rows(self) -> list[Inspection]:
-        """The whole history, oldest first."""
+        """Return the whole history, oldest first."""
         if not self.config.events_db.exists():
             return []
         log = EventLog(self.config.events_db, read_only=True)
@@ -83,7 +80,7 @@ class Subject:
             log.close()
 
     def verify(self) -> str:
-        """Empty when the database is whole and its chain unbroken, else what is wrong."""
+        """Return what is wrong with the database or its chain; empty when both are whole."""
         try:
             log = EventLog(self.config.events_db, read_only=True)
             try:
@@ -105,17 +102,17 @@ class Subject:
         return health.state if health else None
 
     def waiting(self) -> int:
-        """Messages that are on the disk, and not yet with their receiver."""
+        """Return how many messages are on the disk and not yet with their receiver."""
         health = self.health()
         return sum(output.waiting for output in health.outputs) if health else 0
 
     def said(self) -> str:
-        """Everything that its engines logged so far."""
+        """Return everything that the station's engines logged so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
 
 def _toml(head: dict[str, str], sections: dict[str, dict[str, Any]]) -> str:
-    """JSON's strings, numbers and booleans are TOML's too."""
+    """Write a station.toml; strings, numbers and booleans of JSON are valid in TOML too."""
     lines = [f"{key} = {json.dumps(value)}" for key, value in head.items()]
     for name, keys in sections.items():
         lines.append(f"[[{name}]]" if name == "output" else f"[{name}]")
@@ -126,16 +123,16 @@ def _toml(head: dict[str, str], sections: dict[str, dict[str, Any]]) -> str:
 class EngineProcess:
     """`python -m edge run --no-page`, or the same with a defect put in; killed when a with block ends."""
 
-    def __init__(self, subject: Subject, defect: str = "", environment: dict[str, str] | None = None) -> None:
+    def __init__(self, station: TrialStation, defect: str = "", environment: dict[str, str] | None = None) -> None:
         """defect: Python that is run in the child before its engine starts; environment: what is added to its own."""
-        self.subject = subject
+        self.station = station
         address = (
             f"linewatch-proof-{secrets.token_hex(8)}"  # in the abstract name space: no path, however long, is in it
         )
         self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notified.bind(f"\0{address}")
-        self._log = subject.log.open("ab")
-        arguments = ["run", "--config", str(subject.file), "--no-page"]
+        self._log = station.log.open("ab")
+        arguments = ["run", "--config", str(station.file), "--no-page"]
         start = f"import sys\nfrom edge.__main__ import main\n{defect}\nsys.exit(main({arguments!r}))"
         self.process = subprocess.Popen(
             [sys.executable, "-c", start],
@@ -160,7 +157,7 @@ class EngineProcess:
         self._notified.close()
 
     def ready(self, within_s: float = STARTS_WITHIN_S) -> bool:
-        """Wait for READY; False when it did not come within the time. Raises ProofError when the engine ended."""
+        """Wait for READY; False when it did not come within the time. Raises CommandError when the engine ended."""
         if self.process.stdout is None:
             return False
         with selectors.DefaultSelector() as selector:
@@ -168,21 +165,21 @@ class EngineProcess:
             if not selector.select(within_s):
                 return False
         if not self.process.stdout.readline().startswith(b"READY"):
-            raise ProofError(f"the engine does not start: {(self.subject.said().splitlines() or [''])[-1]}")
+            raise CommandError(f"the engine does not start: {(self.station.said().splitlines() or [''])[-1]}")
         return True
 
     def kill(self) -> None:
-        """As the power would: nothing is asked, nothing is finished."""
+        """Kill the engine as a power cut would: nothing is asked, nothing is finished."""
         self.process.kill()
         self.process.wait(HAPPENS_WITHIN_S)
 
     def stop(self) -> int:
-        """SIGTERM; returns the exit status."""
+        """Send SIGTERM; returns the exit status."""
         self.process.terminate()
         return self.process.wait(HAPPENS_WITHIN_S)
 
     def beats(self, seconds: float) -> int:
-        """How many watchdog beats come within so many seconds; what came before is forgotten."""
+        """Count the watchdog beats that come within so many seconds; beats before are forgotten."""
         self._notified.setblocking(False)
         self._drain()
         time.sleep(seconds)
@@ -200,22 +197,22 @@ class EngineProcess:
         for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
-        raise ProofError("the engine has ended; see its engine.log")
+        raise CommandError("the engine has ended; see its engine.log")
 
 
 @contextmanager
 def inspecting(
-    subject: Subject, defect: str = "", environment: dict[str, str] | None = None
+    station: TrialStation, defect: str = "", environment: dict[str, str] | None = None
 ) -> Iterator[EngineProcess]:
-    """An engine that is READY; killed at the end when it still runs."""
-    with EngineProcess(subject, defect, environment) as engine:
+    """Start an engine and wait for READY; it is killed at the end when it still runs."""
+    with EngineProcess(station, defect, environment) as engine:
         if not engine.ready():
-            raise ProofError("the engine is not READY within the time; see `edge check` for the bundle")
+            raise CommandError("the engine is not READY within the time; see `edge check` for the bundle")
         yield engine
 
 
 def happens(what: Callable[[], object], within_s: float = HAPPENS_WITHIN_S) -> bool:
-    """Whether it becomes true in time."""
+    """Wait until `what` returns something true; returns False when it does not in time."""
     give_up = time.monotonic() + within_s
     while not what():
         if time.monotonic() > give_up:
@@ -225,14 +222,14 @@ def happens(what: Callable[[], object], within_s: float = HAPPENS_WITHIN_S) -> b
 
 
 def free_port() -> int:
-    """Of the loopback; nobody listens there now."""
+    """Return a free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def broken_sequence(rows: Sequence[Inspection]) -> str:
-    """Empty when ids are 1, 2, 3 ... without a hole, else the first that is not."""
+    """Return the first id that breaks the sequence 1, 2, 3 ..., in words; empty when none does."""
     wrong = next((row.id for number, row in enumerate(rows, 1) if row.id != number), None)
     return "" if wrong is None else f"id {wrong} is out of sequence"
 
@@ -252,5 +249,5 @@ def unrecorded(answers: Sequence[TriggerAnswer], rows: Sequence[Inspection]) -> 
 
 
 def late_releases(rows: Sequence[Inspection], deadline_ms: float) -> list[int]:
-    """Ids of parts that were judged OK or NG after the deadline."""
+    """Return the ids of parts that were judged OK or NG after the deadline."""
     return [row.id for row in rows if row.verdict is not Verdict.ERROR and row.timings.total_ms > deadline_ms]

@@ -1,4 +1,4 @@
-"""What `python -m edge bench` runs: the shipped path, from trigger to verdict, on this CPU, beside its alternatives."""
+"""`edge bench`: measures the shipped path, from trigger to verdict, on this CPU, beside its alternatives."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from edge import __version__
-from edge.commands.bench.bench_page import page
+from edge.commands import CommandError
 from edge.commands.bench.cameras import measure_cameras
 from edge.commands.bench.compare import check_comparable, comparison, read_report
-from edge.commands.bench.report import markdown, over_budget, sections, text
+from edge.commands.bench.report import markdown, over_budget, page, sections, text
 from edge.commands.bench.rig import WARM_UP, measure
 from edge.commands.bench.starts import measure_starts
 from edge.commands.bench.tiers import measure_tiers
-from edge.core.cli import OneLineParser, Removed
+from edge.commands.evidence import Table
+from edge.core.cli import Removed
 from edge.core.files import write_atomically
-from edge.core.types import EdgeError, Image
+from edge.core.types import Image
 from edge.inference.bundle import Bundle, open_bundle
 from edge.inference.cpu import TIERS, Cpu, busy, read_cpu, require_cpu
 from edge.inference.detector import Precision, Runtime
@@ -41,36 +42,7 @@ PACKAGES = ("openvino", "onnxruntime", "numpy", "opencv-python-headless")
 NAME = "benchmark"  # of the files in --out
 
 
-class BenchError(EdgeError):
-    """The benchmark cannot be run, or what it ran did not work."""
-
-
-def main(argv: list[str]) -> int:
-    """Measure, print, write files. 0: within the budget, 1: over it, slower, or not measurable, 2: wrong usage."""
-    options = _arguments(argv)
-    try:
-        old = read_report(options.compare) if options.compare else None
-        report = _report(options, old)
-        made, slower = sections(report), None
-        if old is not None:
-            compared, slower = comparison(old, report)
-            made.append(compared)
-        for path, content in _files(
-            options, report, lambda: page(report, made, slower), lambda: markdown(made, "Benchmark")
-        ):
-            _write(path, content.encode())
-    except EdgeError as error:
-        print(f"linewatch: {error}", file=sys.stderr)
-        return 1
-    print(text(made))
-    complaints = [over_budget(report), f"slower beyond the noise: {', '.join(slower)}" if slower else None]
-    for complaint in filter(None, complaints):
-        print(f"linewatch: {complaint}", file=sys.stderr)
-    return int(any(complaints))
-
-
-def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = OneLineParser(prog="python -m edge bench", description="Measure the shipped path on this CPU.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle to measure")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"write {NAME}.json, {NAME}.md and {NAME}.html there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
@@ -84,7 +56,22 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="latency and accuracy only, no starts")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="exit status 1 when slower beyond the noise")
     parser.add_argument("--soak", action=Removed, instead="run `edge soak`, which reads the CPU's temperature")
-    return parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print, write files; returns 0 within the budget, 1 over it or slower than before."""
+    old = read_report(arguments.compare) if arguments.compare else None
+    report = _report(arguments, old)
+    made, slower = sections(report), None
+    if old is not None:
+        compared, slower = comparison(old, report)
+        made.append(compared)
+    _write_files(arguments, report, made, slower)
+    print(text(made))
+    complaints = [over_budget(report), f"slower beyond the noise: {', '.join(slower)}" if slower else None]
+    for complaint in filter(None, complaints):
+        print(f"linewatch: {complaint}", file=sys.stderr)
+    return int(any(complaints))
 
 
 def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
@@ -148,10 +135,10 @@ def _images(bundle: Bundle, folder: Path | None) -> list[Image]:
     if folder is None:
         return [load_image(bundle.file(reference.file)) for reference in bundle.manifest.references[:MAX_IMAGES]]
     if not folder.is_dir():
-        raise BenchError(f"{folder}: no such folder of images")
+        raise CommandError(f"{folder}: no such folder of images")
     images = [load_image(path) for path in image_files(folder)[:MAX_IMAGES]]
     if not images:
-        raise BenchError(f"{folder}: holds no image; use PNG, JPEG, BMP, TIFF or WebP")
+        raise CommandError(f"{folder}: holds no image; use PNG, JPEG, BMP, TIFF or WebP")
     return images
 
 
@@ -197,29 +184,29 @@ def _progress(words: str) -> None:
         print(f"\r\x1b[Kmeasuring: {words}" if words else "\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _files(
-    options: argparse.Namespace, report: dict[str, Any], html: Callable[[], str], md: Callable[[], str]
-) -> list[tuple[Path, str]]:
+def _write_files(
+    options: argparse.Namespace, report: dict[str, Any], made: list[Table], slower: list[str] | None
+) -> None:
     data = json.dumps(report, indent=2) + "\n"
-    files = [(options.json, data)] if options.json else []
+    if options.json:
+        _write(options.json, data)
     if options.out:
-        files += [
-            (options.out / f"{NAME}.{kind}", made) for kind, made in (("json", data), ("md", md()), ("html", html()))
-        ]
-    return files
+        _write(options.out / f"{NAME}.json", data)
+        _write(options.out / f"{NAME}.md", markdown(made, "Benchmark"))
+        _write(options.out / f"{NAME}.html", page(report, made, slower))
 
 
 def _check_writable(options: argparse.Namespace) -> None:
-    """Before minutes of measuring, not after."""
+    """Refuse a place that cannot be written to before minutes of measuring, not after."""
     if options.out is not None and not (options.out.is_dir() and os.access(options.out, os.W_OK)):
-        raise BenchError(f"{options.out}: cannot be written to; give a folder that exists")
+        raise CommandError(f"{options.out}: cannot be written to; give a folder that exists")
     path = options.json
     if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
-        raise BenchError(f"{path}: cannot be written; give a file in a folder that exists and can be written to")
+        raise CommandError(f"{path}: cannot be written; give a file in a folder that exists and can be written to")
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, content: str) -> None:
     try:
-        write_atomically(path, data)
+        write_atomically(path, content.encode())
     except OSError as error:
-        raise BenchError(f"{path}: cannot be written ({error.strerror})") from error
+        raise CommandError(f"{path}: cannot be written ({error.strerror})") from error

@@ -1,28 +1,19 @@
-"""A benchmark's report as people read it: aligned text or Markdown, and one line when the budget is not kept."""
+"""A benchmark's report for people: aligned text, Markdown, an HTML page, and one line when the budget is not kept."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from edge.commands.evidence import Bars, Evidence, Plot, Table
 
 NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "int8": "INT8", "fp32": "FP32"}
 COLUMNS = ("tier", "runtime", "precision", "stage", "p50", "p95", "p99", "max", "parts/s", "n")
+_STAGES = ("grab_ms", "prepare_ms", "infer_ms", "decide_ms", "output_ms")
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A title, a table with a header, and what must be known to read it."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    note: str = ""
-    text_columns: int = 1  # the first ones; numbers follow
-
-
-def sections(report: Mapping[str, Any]) -> list[Section]:
-    """The whole report; times in milliseconds."""
+def sections(report: Mapping[str, Any]) -> list[Table]:
+    """Return the whole report as tables; times are in milliseconds."""
     made = [_facts(report), _latency(report), _accuracy(report)]
     if "starts" in report:
         made.append(_starts(report["starts"]))
@@ -31,14 +22,26 @@ def sections(report: Mapping[str, Any]) -> list[Section]:
     return made
 
 
-def text(made: Sequence[Section]) -> str:
-    """For a terminal."""
+def text(made: Sequence[Table]) -> str:
+    """Return tables as aligned text for a terminal."""
     return "\n\n".join("\n".join(_as_text(section)) for section in made)
 
 
-def markdown(made: Sequence[Section], title: str) -> str:
-    """For a document."""
+def markdown(made: Sequence[Table], title: str) -> str:
+    """Return tables as Markdown for a document."""
     return f"# {title}\n\n" + "\n".join("\n".join(_as_markdown(section)) for section in made)
+
+
+def page(report: Mapping[str, Any], made: Sequence[Table], slower: Sequence[str] | None) -> str:
+    """Return the HTML page; slower names what a comparison found slower, None where nothing was compared."""
+    evidence = Evidence(title="Benchmark", bundle=report["bundle"]["title"])
+    refused = over_budget(report)
+    evidence.hold(f"p99 of the shipped path within {report['budget_ms']:g} ms", refused is None, refused or "it is")
+    if slower is not None:
+        evidence.hold("nothing slower beyond the noise", not slower, ", ".join(slower) or "nothing is")
+    evidence.plots += _plots(report)
+    evidence.tables += made
+    return evidence.page()
 
 
 def over_budget(report: Mapping[str, Any]) -> str | None:
@@ -59,12 +62,24 @@ def over_budget(report: Mapping[str, Any]) -> str | None:
 
 
 def name(result: Mapping[str, Any]) -> str:
-    """E.g. "AVX2 OpenVINO INT8"."""
+    """Return the name of a configuration, e.g. "AVX2 OpenVINO INT8"."""
     precision = result["precision"]  # an older report may hold one that is not measured any more
     return f"{result['tier']} {NAMES[result['runtime']]} {NAMES.get(precision, precision)}"
 
 
-def _facts(report: Mapping[str, Any]) -> Section:
+def _plots(report: Mapping[str, Any]) -> Iterator[Plot | Bars]:
+    results = report["results"]
+    yield Bars(
+        "Where a part's time goes, p50",
+        "ms",
+        [stage.removesuffix("_ms") for stage in _STAGES],
+        [(name(one), [one["stages"][stage]["p50"] for stage in _STAGES]) for one in results],
+    )
+    shipped = results[0]["blocks"]["total_ms"]
+    yield Plot(f"{name(results[0])}: medians of blocks, in the order of measuring", "ms", list(enumerate(shipped)))
+
+
+def _facts(report: Mapping[str, Any]) -> Table:
     cpu, bundle, memory = report["cpu"], report["bundle"], report["rss_mb"]
     rows = [
         ("bundle", f"{bundle['title']}, input {bundle['input']}, frames {report['frame']}"),
@@ -75,10 +90,10 @@ def _facts(report: Mapping[str, Any]) -> Section:
         ("memory", f"{memory:.0f} MB resident in the benchmark with the shipped model loaded"),
         ("measured", str(report["measured_at"])),
     ]
-    return Section("Benchmark", ("fact", ""), rows, text_columns=2)
+    return Table("Benchmark", ("fact", ""), rows, text_columns=2)
 
 
-def _latency(report: Mapping[str, Any]) -> Section:
+def _latency(report: Mapping[str, Any]) -> Table:
     shipped = report["results"][0]
     note = [
         f"Milliseconds, one part at a time; {report['warm_up']} parts to warm up are not counted. `bare` is the "
@@ -88,7 +103,7 @@ def _latency(report: Mapping[str, Any]) -> Section:
     note += [f"tier {tier}: skipped, this CPU does not have it." for tier in report["skipped"]]
     note += [f"{words}." for words in report["notes"]]
     rows = [row for result in report["results"] for row in _rows(result)]
-    return Section("Latency", COLUMNS, rows, " ".join(note), text_columns=4)
+    return Table("Latency", COLUMNS, rows, " ".join(note), text_columns=4)
 
 
 def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -104,7 +119,7 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         first = ("", "", "")
 
 
-def _accuracy(report: Mapping[str, Any]) -> Section:
+def _accuracy(report: Mapping[str, Any]) -> Table:
     rows = [
         (
             name(result),
@@ -115,21 +130,21 @@ def _accuracy(report: Mapping[str, Any]) -> Section:
         for result in report["results"]
     ]
     note = "Of the scores on the bundle's reference images, against those in its manifest (OpenVINO, INT8)."
-    return Section(
+    return Table(
         "Accuracy", ("configuration", "largest deviation", "mean deviation", "verdicts that differ"), rows, note
     )
 
 
-def _starts(starts: Mapping[str, Any]) -> Section:
+def _starts(starts: Mapping[str, Any]) -> Table:
     rows = [tuple(f"{max(starts[what]):.2f}" for what in ("ready_s", "first_verdict_s"))]
     note = (
         f"Seconds from the start of the engine's process, the slowest of {len(starts['ready_s'])}; the files "
         f"are in the kernel's cache. The engine holds {starts['rss_mb']:.0f} MB resident after its first parts."
     )
-    return Section("Start", ("to READY", "to the first verdict"), rows, note, text_columns=0)
+    return Table("Start", ("to READY", "to the first verdict"), rows, note, text_columns=0)
 
 
-def _cameras(cameras: Sequence[Mapping[str, Any]]) -> Section:
+def _cameras(cameras: Sequence[Mapping[str, Any]]) -> Table:
     rows = [
         (
             str(number),
@@ -143,10 +158,10 @@ def _cameras(cameras: Sequence[Mapping[str, Any]]) -> Section:
         "Milliseconds from trigger to output. Each camera has its own engine, all are kept busy at once, and each part "
         "waits up to 5 ms for its frame."
     )
-    return Section(f"{len(cameras)} cameras side by side", ("camera", "p50", "p99", "max", "parts/s", "n"), rows, note)
+    return Table(f"{len(cameras)} cameras side by side", ("camera", "p50", "p99", "max", "parts/s", "n"), rows, note)
 
 
-def _as_text(section: Section) -> Iterator[str]:
+def _as_text(section: Table) -> Iterator[str]:
     table = [section.header, *section.rows] if any(section.header[1:]) else section.rows
     widths = [max(len(row[i]) for row in table) for i in range(len(section.header))]
     yield section.title
@@ -159,7 +174,7 @@ def _as_text(section: Section) -> Iterator[str]:
         yield section.note
 
 
-def _as_markdown(section: Section) -> Iterator[str]:
+def _as_markdown(section: Table) -> Iterator[str]:
     yield from (f"## {section.title}", "")
     yield f"| {' | '.join(section.header)} |"
     yield "|" + "|".join(["---"] * section.text_columns + ["---:"] * (len(section.header) - section.text_columns)) + "|"

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from edge.cameras.capture import Capture, FrameSlot
 from edge.cameras.quality import Gate
-from edge.commands.bench.noise import block_medians
+from edge.commands import CommandError
+from edge.commands.bench.compare import block_medians
 from edge.config.station import QualityConfig
-from edge.core.types import EdgeError, Image, Timings, Verdict
+from edge.core.types import Image, Timings, Verdict
 from edge.engine.inspector import Inspector
 from edge.engine.recipes import Recipe
 from edge.inference.bundle import Bundle
@@ -38,10 +39,6 @@ WARM_UP = 20
 DEADLINE_MS = 10_000.0  # a benchmark wants to know how late, not whether
 
 
-class RigError(EdgeError):
-    """A configuration under measurement gives no verdict."""
-
-
 class ReadyCamera:
     """A camera that takes a picture when it is told to, at once."""
 
@@ -55,12 +52,12 @@ class ReadyCamera:
         self._told.release()
 
     def finish(self) -> None:
-        """Let a reader that waits go."""
+        """Let a reader go that waits for a picture."""
         self._finished = True
         self._told.release()
 
     def open(self) -> None:
-        """Nothing to open."""
+        """Do nothing: there is nothing to open."""
 
     def read(self) -> Image:
         if not self._finished:
@@ -68,7 +65,7 @@ class ReadyCamera:
         return next(self._next).copy()  # a driver, too, fills a buffer of its own
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is nothing to let go of."""
 
     def describe(self) -> str:
         return "benchmark"
@@ -88,19 +85,19 @@ class Rig:
     bare_ms: list[float] = field(default_factory=list)  # of the same compiled model, called and nothing else
 
     def run(self, parts: int) -> list[Timings]:
-        """Inspect so many parts one after the other; raises RigError when one gets no OK or NG."""
+        """Inspect so many parts one after the other; raises CommandError when one gets no OK or NG."""
         timings = []
         for _ in range(parts):
             event = TriggerEvent("bench", time.monotonic())
             self.camera.expose()
             inspection = self.inspector.inspect(event)
             if inspection.verdict is Verdict.ERROR:
-                raise RigError(f"{self.runtime} {self.precision}: {inspection.reason}: {inspection.detail}")
+                raise CommandError(f"{self.runtime} {self.precision}: {inspection.reason}: {inspection.detail}")
             timings.append(inspection.timings)
         return timings
 
     def run_bare(self, times: int) -> list[float]:
-        """So many calls of the compiled model in a loop: what no path around it can be faster than."""
+        """Call the compiled model in a loop; returns the milliseconds of each call. No path around it can be faster."""
         taken = []
         for number in range(times):
             tensor = self.tensors[number % len(self.tensors)]
@@ -136,7 +133,7 @@ def measure(
     """Inspect `parts` parts with each configuration, or parts for `seconds` in all, in turns.
 
     Returns the process's memory in MB with only the first configuration loaded, which is what a station
-    needs, and one result a configuration. Raises RigError when a part gets an ERROR verdict.
+    needs, and one result a configuration. Raises CommandError when a part gets an ERROR verdict.
     """
     with ready_camera(images) as (camera, slot):
         rigs = [make_rig(bundle, *configurations[0], camera, slot)]
@@ -148,7 +145,7 @@ def measure(
 
 
 def _accuracy(detector: Detector, bundle: Bundle) -> dict[str, Any]:
-    """How far the scores of the references are from the manifest's, as a share of them, and which verdicts differ."""
+    """Compare the scores of the references with the manifest's, as a share of them, and count verdicts that differ."""
     checks, threshold = check_references(detector, bundle), bundle.manifest.threshold.value
     relative = [abs(check.score - check.expected) / max(check.expected, 1e-9) for check in checks]
     flips = sum((check.score < threshold) != (check.expected < threshold) for check in checks)
@@ -201,7 +198,7 @@ def _interleave(rigs: list[Rig], parts: int, seconds: float | None, progress: Ca
 
 
 def _percentiles(values: NDArray[np.float64]) -> dict[str, float]:
-    """Each is a time that was measured (method "higher"), never one between two."""
+    """Return percentiles; each is a time that was measured (method "higher"), never one between two."""
     named = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
     return {name: round(float(np.percentile(values, share, method="higher")), 4) for name, share in named.items()}
 
@@ -210,4 +207,4 @@ def _rss_mb() -> float:
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
-    raise RigError("/proc/self/status: names no VmRSS; Linewatch runs on Linux")
+    raise CommandError("/proc/self/status: names no VmRSS; Linewatch runs on Linux")

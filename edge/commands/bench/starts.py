@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge.commands.acceptance.station import EngineProcess, ProofError, Subject
+from edge.commands import CommandError
+from edge.commands.acceptance.station import EngineProcess, TrialStation
 from edge.inference.bundle import Bundle
 
 ROUNDS = 3
@@ -18,33 +19,33 @@ PARTS = 20  # judged before its memory is read
 def measure_starts(bundle: Bundle, progress: Callable[[str], None]) -> dict[str, Any]:
     """Return the seconds to READY and to the first verdict of `edge run`, and its memory in MB.
 
-    The first start is not counted: after it the files are in the kernel's cache. Raises ProofError when the engine does
-    not come up.
+    The first start is not counted: after it the files are in the kernel's cache. Raises CommandError when the engine
+    does not come up.
     """
     found: dict[str, Any] = {"ready_s": [], "first_verdict_s": []}
     with tempfile.TemporaryDirectory() as folder:
-        subject = Subject(Path(folder) / "station", bundle)
-        _start(subject)
+        station = TrialStation(Path(folder) / "station", bundle)
+        _start(station)
         for number in range(ROUNDS):
             progress(f"start {number + 1} of {ROUNDS}")
-            ready_s, first_s, found["rss_mb"] = _start(subject)
+            ready_s, first_s, found["rss_mb"] = _start(station)
             found["ready_s"].append(ready_s)
             found["first_verdict_s"].append(first_s)
     progress("")
     return found
 
 
-def _start(subject: Subject) -> tuple[float, float, float]:
+def _start(station: TrialStation) -> tuple[float, float, float]:
     began = time.monotonic()
-    with EngineProcess(subject) as engine:
+    with EngineProcess(station) as engine:
         if not engine.ready():
-            raise ProofError("the engine is not READY within the time; see `edge check` for the bundle")
+            raise CommandError("the engine is not READY within the time; see `edge check` for the bundle")
         ready_s = time.monotonic() - began
-        if subject.trigger() is None:
-            raise ProofError("the engine gives no verdict; see `edge check` for the bundle")
+        if station.trigger() is None:
+            raise CommandError("the engine gives no verdict; see `edge check` for the bundle")
         first_s = time.monotonic() - began
         for _ in range(PARTS):
-            subject.trigger()
+            station.trigger()
         rss_mb = engine.rss_mb()
         engine.stop()
     return ready_s, first_s, rss_mb

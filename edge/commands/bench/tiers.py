@@ -11,12 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge.core.types import EdgeError
+from edge.commands import CommandError
 from edge.inference.cpu import ISA_CAP, TIER_CAPS, TIERS, read_cpu
-
-
-class TierError(EdgeError):
-    """A tier that cannot be measured here."""
 
 
 def measure_tiers(
@@ -25,13 +21,13 @@ def measure_tiers(
     """Run `edge bench ARGUMENTS` for a tier, or for all, and return their results in one report.
 
     The CPU's own tier comes uncapped. Starts are measured with the first tier only, which also gets the arguments
-    `once`. Raises TierError.
+    `once`. Raises CommandError.
     """
     cpu = read_cpu()
     wanted = TIERS if tier == "all" else (tier,)
     able = [one for one in wanted if one in cpu.tiers]
     if not able:
-        raise TierError(f"--tier {tier}: this CPU is {cpu.native_tier}, and a lesser one cannot stand in for it")
+        raise CommandError(f"--tier {tier}: this CPU is {cpu.native_tier}, and a lesser one cannot stand in for it")
     reports: list[dict[str, Any]] = []
     for one in able:
         progress(f"tier {one}, {len(reports) + 1} of {len(able)}")
@@ -58,6 +54,6 @@ def _measure_capped(arguments: Sequence[str], cap: str | None) -> dict[str, Any]
         done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if not answer.exists():
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-            raise TierError(f"{ISA_CAP}={cap}: {last.removeprefix('linewatch: ')}")
+            raise CommandError(f"{ISA_CAP}={cap}: {last.removeprefix('linewatch: ')}")
         report: dict[str, Any] = json.loads(answer.read_bytes())
         return report

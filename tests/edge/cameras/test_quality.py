@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.cameras.quality import Comparison, Gate, QualityError, read_baseline, unusable
-from edge.commands.commission import CommissionError, baseline_of
+from edge.cameras.quality import Comparison, Gate, QualityError, baseline_of, read_baseline, unusable
 from edge.config.station import QualityConfig
 from edge.core.types import Image
 from edge.inference.preprocess import image_files, load_image
@@ -147,7 +146,7 @@ def test_a_frame_that_the_capture_marked_is_refused_in_its_words() -> None:
     ],
 )
 def test_frames_that_vary_too_much_make_no_baseline(images: list[Image], words: str) -> None:
-    with pytest.raises(CommissionError, match=words):
+    with pytest.raises(QualityError, match=words):
         baseline_of([frame(seq=n, image=image) for n, image in enumerate(images, 1)], "camera")
 
 

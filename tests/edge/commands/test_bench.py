@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.commands.bench import CONFIGURATIONS, main
+from edge.__main__ import main as edge
+from edge.commands.bench import CONFIGURATIONS
 from edge.commands.bench.report import over_budget, sections, text
 from edge.commands.bench.rig import STAGES
 from edge.inference.bundle import Bundle
@@ -17,6 +18,11 @@ from edge.inference.cpu import ISA_CAP, read_cpu
 from tests.tiny import good_image
 
 QUICK = ["--quick", "--budget-ms", "60000"]  # these tests are about what is measured, not how fast this machine is
+
+
+def main(argv: list[str]) -> int:
+    """Run `edge bench`."""
+    return edge(["bench", *argv])
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edge.__main__ import VERBS
 from edge.history.eventlog import EventLog
 from edge.inference.bundle import INT8_ONNX, Bundle, write_bundle
 from tests.edge.engine.parts import inspection
@@ -45,8 +46,25 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_has_one_line_per_verb() -> None:
     text = edge("--help").stdout
-    for verb in ("run", "page", "check", "inspect", "bench", "log", "check-config", "doctor"):
+    for verb in VERBS:
         assert f"\n    {verb}" in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_of_its_own(verb: str) -> None:
+    result = edge(verb, "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"usage: python -m edge {verb} [-h]")
+
+
+def test_help_imports_neither_opencv_nor_a_runtime_nor_a_verb() -> None:
+    code = (
+        "import sys; from edge.__main__ import VERBS, main\n"
+        "try: main(['--help'])\n"
+        "finally: print({'cv2', 'onnxruntime', 'openvino', *(m for m, _ in VERBS.values())} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "set()")
 
 
 def test_a_verb_that_was_removed_says_what_to_do_instead() -> None:

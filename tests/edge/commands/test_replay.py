@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.commands.replay import ReplayError, replay
+from edge.commands import CommandError
+from edge.commands.replay import replay
 from edge.config.load import load_config
 from edge.config.station import StationConfig
 from edge.core.types import Image
@@ -94,7 +95,7 @@ def test_a_picture_that_was_changed_gives_another_score(file: Path) -> None:
     assert image is not None
     image[:] = 255
     cv2.imwrite(str(path), image)
-    with pytest.raises(ReplayError, match=r"inspection 3: scores .* is stored"):
+    with pytest.raises(CommandError, match=r"inspection 3: scores .* is stored"):
         replay(config, 3)
     assert "within 1000" in replay(config, 3, tolerance=1000.0)
 
@@ -102,7 +103,7 @@ def test_a_picture_that_was_changed_gives_another_score(file: Path) -> None:
 def test_a_picture_that_is_gone_is_said(file: Path) -> None:
     config = load_config(file)
     picture_path(config.images_dir, 2, INPUT).unlink()
-    with pytest.raises(ReplayError, match="not kept any more"):
+    with pytest.raises(CommandError, match="not kept any more"):
         replay(config, 2)
 
 
@@ -111,7 +112,7 @@ def test_a_row_without_a_score_cannot_be_replayed(file: Path) -> None:
     events = EventLog(config.events_db)
     events.append(replace(inspection(PARTS + 1), score=None))
     events.close()
-    with pytest.raises(ReplayError, match="no score"):
+    with pytest.raises(CommandError, match="no score"):
         replay(config, PARTS + 1)
 
 
@@ -122,7 +123,7 @@ def test_another_bundle_is_refused_and_the_right_one_is_found_among_the_recipes(
     files = {name: tiny_bundle.file(name) for name in tiny_bundle.manifest.files}
     write_bundle(tmp_path / "newer", facts, files)
     file.write_text(file.read_text().replace(str(tiny_bundle.path), "newer"))
-    with pytest.raises(ReplayError, match=r"judged by 'tiny 1 .*no bundle of this station"):
+    with pytest.raises(CommandError, match=r"judged by 'tiny 1 .*no bundle of this station"):
         replay(load_config(file), 1)
     file.write_text(f'{file.read_text()}[recipes]\nolder = "{tiny_bundle.path}"\n')
     assert open_bundle(tiny_bundle.path).title in replay(load_config(file), 1)

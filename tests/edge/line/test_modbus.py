@@ -208,7 +208,7 @@ def test_a_port_that_is_taken_is_one_clear_line() -> None:
 
 def test_the_fake_plc_as_a_command_prints_one_line_a_part_and_the_counts(wired: Wired) -> None:
     wired.open()
-    command = [sys.executable, "-m", "edge.commands.acceptance.fake_plc", "--port", str(wired.port), "--parts", "3"]
+    command = [sys.executable, "-m", "edge", "plc", "--port", str(wired.port), "--parts", "3"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as plc:
         for verdict in (Verdict.OK, Verdict.NG, Verdict.ERROR):
             wired.accept()
@@ -220,7 +220,7 @@ def test_the_fake_plc_as_a_command_prints_one_line_a_part_and_the_counts(wired: 
 
 
 def test_the_fake_plc_says_in_one_line_that_nobody_answers() -> None:
-    command = [sys.executable, "-m", "edge.commands.acceptance.fake_plc", "--port", str(free_port())]
+    command = [sys.executable, "-m", "edge", "plc", "--port", str(free_port())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 1
     assert done.stderr.startswith("linewatch: ")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.commands.acceptance.fake_camera import MjpegCamera, Mood
-from edge.commands.acceptance.station import Subject, happens, inspecting
+from edge.commands.acceptance.station import TrialStation, happens, inspecting
 from edge.commands.evidence import Evidence
 from edge.core.types import Reason, Verdict
 from edge.exchange.health import State
@@ -20,27 +20,27 @@ def camera(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     """A camera fault each time, never a verdict on an old picture."""
     device = MjpegCamera(load_image(bundle.file(bundle.manifest.references[0].file)))
     try:
-        subject = Subject(folder, bundle, 300.0, camera={"type": "video", "source": device.url})
-        with inspecting(subject) as engine:
-            _lose(evidence, subject, device, "freezes", lambda: setattr(device, "mood", Mood.FROZEN))
-            _lose(evidence, subject, device, "stalls", lambda: setattr(device, "mood", Mood.STALLED))
-            _lose(evidence, subject, device, "vanishes", device.vanish)
+        station = TrialStation(folder, bundle, 300.0, camera={"type": "video", "source": device.url})
+        with inspecting(station) as engine:
+            _lose(evidence, station, device, "freezes", lambda: setattr(device, "mood", Mood.FROZEN))
+            _lose(evidence, station, device, "stalls", lambda: setattr(device, "mood", Mood.STALLED))
+            _lose(evidence, station, device, "vanishes", device.vanish)
             evidence.hold("camera: the engine outlives every fault of it", engine.stop() == 0, "stopped with status 0")
     finally:
         device.close()
 
 
-def _lose(evidence: Evidence, subject: Subject, device: MjpegCamera, name: str, begin: Callable[[], None]) -> None:
+def _lose(evidence: Evidence, station: TrialStation, device: MjpegCamera, name: str, begin: Callable[[], None]) -> None:
     """One fault and its end."""
-    judged = happens(lambda: subject.reason() is Reason.SCORE)
+    judged = happens(lambda: station.reason() is Reason.SCORE)
     begin()
-    fault = happens(lambda: subject.state() is State.CAMERA_FAULT and subject.reason() in UNSEEN)
-    during = subject.triggers(5)
-    health = subject.health()
+    fault = happens(lambda: station.state() is State.CAMERA_FAULT and station.reason() in UNSEEN)
+    during = station.triggers(5)
+    health = station.health()
     if name == "vanishes":
         device.come_back()
     device.mood = Mood.LIVE
-    back = happens(lambda: subject.reason() is Reason.SCORE and subject.state() is State.RUNNING)
+    back = happens(lambda: station.reason() is Reason.SCORE and station.state() is State.RUNNING)
     released = [answer for answer in during if answer.verdict is not Verdict.ERROR]
     evidence.hold(
         f"camera {name}: camera fault, ERROR for every part, and it recovers by itself",

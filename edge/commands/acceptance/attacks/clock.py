@@ -12,7 +12,8 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from edge.commands.acceptance.station import EngineProcess, ProofError, Subject, broken_sequence, happens, inspecting
+from edge.commands import CommandError
+from edge.commands.acceptance.station import EngineProcess, TrialStation, broken_sequence, happens, inspecting
 from edge.commands.evidence import Evidence
 from edge.core.types import Reason
 from edge.inference.bundle import Bundle
@@ -56,23 +57,23 @@ def clock(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     if shutil.which("cc") is None:
         evidence.skip(NAME, "needs a C compiler, cc; Debian: apt-get install gcc libc6-dev")
         return
-    subject = Subject(folder, bundle)
+    station = TrialStation(folder, bundle)
     told = folder / "jump"
     _jump(told, timedelta())
-    with inspecting(subject, environment={"LD_PRELOAD": str(_clock_in_front(folder, told))}) as engine:
+    with inspecting(station, environment={"LD_PRELOAD": str(_clock_in_front(folder, told))}) as engine:
         for jump in JUMPS:
             _jump(told, jump)
-            _hold_jump(evidence, subject, engine, jump)
+            _hold_jump(evidence, station, engine, jump)
         evidence.hold(f"{NAME}: the engine stops as usual", engine.stop() == 0, "stopped with status 0")
-    wrong = broken_sequence(subject.rows()) or subject.verify()
-    evidence.hold(f"{NAME}: sequence and chain unbroken", not wrong, wrong or f"1 to {len(subject.rows())}")
+    wrong = broken_sequence(station.rows()) or station.verify()
+    evidence.hold(f"{NAME}: sequence and chain unbroken", not wrong, wrong or f"1 to {len(station.rows())}")
 
 
-def _hold_jump(evidence: Evidence, subject: Subject, engine: EngineProcess, jump: timedelta) -> None:
-    judged = happens(lambda: {answer.reason for answer in subject.triggers(PARTS)} == {Reason.SCORE})
+def _hold_jump(evidence: Evidence, station: TrialStation, engine: EngineProcess, jump: timedelta) -> None:
+    judged = happens(lambda: {answer.reason for answer in station.triggers(PARTS)} == {Reason.SCORE})
     beats = engine.beats(2.5)
     wanted = datetime.now(UTC) + jump
-    health, row = subject.health(), subject.rows()[-1]
+    health, row = station.health(), station.rows()[-1]
     dated = health is not None and all(abs(at - wanted) < timedelta(minutes=1) for at in (health.written_at, row.at))
     evidence.hold(
         f"{NAME} to {jump.total_seconds() / 3600:+.0f} h: parts are judged in time, the watchdog is beaten",
@@ -90,12 +91,12 @@ def _jump(told: Path, jump: timedelta) -> None:
 
 
 def _clock_in_front(folder: Path, told: Path) -> Path:
-    """Raises ProofError when it cannot be compiled."""
+    """Raises CommandError when it cannot be compiled."""
     source, library = folder / "clock.c", folder / "clock.so"
     source.write_text(f'#define JUMP_FILE "{told}"\n{SOURCE}', encoding="utf-8")
     done = subprocess.run(
         ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise ProofError(f"cc cannot build the clock: {(done.stderr.splitlines() or ['?'])[0]}")
+        raise CommandError(f"cc cannot build the clock: {(done.stderr.splitlines() or ['?'])[0]}")
     return library

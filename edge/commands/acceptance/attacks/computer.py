@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge.commands.acceptance.station import Subject, broken_sequence, happens, inspecting, late_releases
+from edge.commands.acceptance.station import TrialStation, broken_sequence, happens, inspecting, late_releases
 from edge.commands.evidence import Evidence
 from edge.core.types import Reason, Verdict
 from edge.inference.bundle import Bundle
@@ -24,30 +24,30 @@ STOPS = 20  # SIGSTOPs while a part is being judged
 def stopped(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     """SIGSTOP in the middle of the work, as a debugger or a freezing host does; SIGCONT later."""
     deadline_ms = 200.0
-    subject, chance = Subject(folder, bundle, deadline_ms), random.Random(0)
-    with ThreadPoolExecutor(max_workers=1) as line, inspecting(subject) as engine:
+    station, chance = TrialStation(folder, bundle, deadline_ms), random.Random(0)
+    with ThreadPoolExecutor(max_workers=1) as line, inspecting(station) as engine:
         for _ in range(STOPS):
-            waiting = line.submit(subject.trigger)
+            waiting = line.submit(station.trigger)
             time.sleep(chance.uniform(0.001, 0.006))  # by now it waits for a frame or is being judged
             engine.process.send_signal(signal.SIGSTOP)
             time.sleep(1.5 * deadline_ms / 1e3)
             engine.process.send_signal(signal.SIGCONT)
             waiting.result()
-        recovered = happens(lambda: subject.reason() is Reason.SCORE)
+        recovered = happens(lambda: station.reason() is Reason.SCORE)
         engine.stop()
-    hit = any(row.reason in (Reason.LATE, Reason.NO_FRAME) for row in subject.rows())
-    _hold_deadline(evidence, f"{STOPS} times SIGSTOP and SIGCONT", subject, deadline_ms, recovered and hit)
+    hit = any(row.reason in (Reason.LATE, Reason.NO_FRAME) for row in station.rows())
+    _hold_deadline(evidence, f"{STOPS} times SIGSTOP and SIGCONT", station, deadline_ms, recovered and hit)
 
 
 def hog(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     """Every core busy with something else: late parts are ERROR, never a late OK."""
     deadline_ms = 100.0
-    subject = Subject(folder, bundle, deadline_ms, trigger={"type": "free_run", "rate_hz": 30})
-    with inspecting(subject) as engine, _hogs():
+    station = TrialStation(folder, bundle, deadline_ms, trigger={"type": "free_run", "rate_hz": 30})
+    with inspecting(station) as engine, _hogs():
         time.sleep(4.0)
         engine.stop()
-    rows = subject.rows()
-    _hold_deadline(evidence, f"every core busy, deadline {deadline_ms:g} ms", subject, deadline_ms, bool(rows))
+    rows = station.rows()
+    _hold_deadline(evidence, f"every core busy, deadline {deadline_ms:g} ms", station, deadline_ms, bool(rows))
 
 
 @contextmanager
@@ -61,8 +61,8 @@ def _hogs() -> Iterator[None]:
             one.wait()
 
 
-def _hold_deadline(evidence: Evidence, name: str, subject: Subject, deadline_ms: float, recovered: bool) -> None:
-    rows = subject.rows()
+def _hold_deadline(evidence: Evidence, name: str, station: TrialStation, deadline_ms: float, recovered: bool) -> None:
+    rows = station.rows()
     late = late_releases(rows, deadline_ms)
     shown = sum(row.verdict is Verdict.ERROR for row in rows)
     evidence.hold(

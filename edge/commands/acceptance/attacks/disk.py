@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edge.commands.acceptance.station import EngineProcess, Subject, broken_sequence, happens, inspecting, unrecorded
+from edge.commands.acceptance.station import (
+    EngineProcess,
+    TrialStation,
+    broken_sequence,
+    happens,
+    inspecting,
+    unrecorded,
+)
 from edge.commands.evidence import Evidence
 from edge.exchange.trigger_socket import TriggerAnswer
 from edge.inference.bundle import Bundle
@@ -22,15 +29,15 @@ MOST_PARTS = 2000  # after which a disk without any room must have ended the eng
 
 def disk(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     """A small disk of its own below state_dir, and somebody else who fills it."""
-    subject = Subject(folder, bundle, storage={"max_image_mb": 1000, "keep_free_mb": KEPT_FREE_MB})
-    with _small_disk(subject.config.state_dir) as refusal:
+    station = TrialStation(folder, bundle, storage={"max_image_mb": 1000, "keep_free_mb": KEPT_FREE_MB})
+    with _small_disk(station.config.state_dir) as refusal:
         if refusal:
             evidence.skip(NAME, f"needs a small disk of its own; run it as root ({refusal})")
             return
-        with inspecting(subject) as engine:
-            told = _no_room_for_pictures(evidence, subject)
-            told += _no_room_at_all(evidence, subject, engine)
-        _goes_on(evidence, subject, told)
+        with inspecting(station) as engine:
+            told = _no_room_for_pictures(evidence, station)
+            told += _no_room_at_all(evidence, station, engine)
+        _goes_on(evidence, station, told)
 
 
 @contextmanager
@@ -58,59 +65,59 @@ def _fill(folder: Path, leave: int) -> bool:
     return True
 
 
-def _no_room_for_pictures(evidence: Evidence, subject: Subject) -> list[TriggerAnswer]:
+def _no_room_for_pictures(evidence: Evidence, station: TrialStation) -> list[TriggerAnswer]:
     def fault() -> str:
-        health = subject.health()
+        health = station.health()
         return (health.storage_fault or "") if health else ""
 
     def part() -> bool:
-        answers.extend(subject.triggers(1))
+        answers.extend(station.triggers(1))
         return True
 
-    answers = subject.triggers(20)
-    disk = subject.config.state_dir
+    answers = station.triggers(20)
+    disk = station.config.state_dir
     shown = happens(
         lambda: part() and _fill(disk, KEPT_FREE_MB * 1_000_000 // 2) and fault()
     )  # what thinning frees, too
     seen = fault()
-    answers += subject.triggers(30)
+    answers += station.triggers(30)
     (disk / OTHER).unlink()
     gone = happens(lambda: part() and not fault())
-    recorded = happens(lambda: not unrecorded(answers, subject.rows()))
+    recorded = happens(lambda: not unrecorded(answers, station.rows()))
     evidence.hold(
         f"{NAME}: rows go on, pictures stop, the fault is shown, and all comes back with the space",
-        shown and gone and recorded and len(subject.rows()) == len(answers),
-        f"{len(answers)} verdicts told, {len(subject.rows())} rows; {seen or 'no fault was shown'}",
+        shown and gone and recorded and len(station.rows()) == len(answers),
+        f"{len(answers)} verdicts told, {len(station.rows())} rows; {seen or 'no fault was shown'}",
     )
     return answers
 
 
-def _no_room_at_all(evidence: Evidence, subject: Subject, engine: EngineProcess) -> list[TriggerAnswer]:
+def _no_room_at_all(evidence: Evidence, station: TrialStation, engine: EngineProcess) -> list[TriggerAnswer]:
     """Pictures go for rows; when none is left, no part may be judged without a row."""
     answers: list[TriggerAnswer] = []
     for _ in range(MOST_PARTS):
-        _fill(subject.config.state_dir, 0)
-        answer = subject.trigger()
+        _fill(station.config.state_dir, 0)
+        answer = station.trigger()
         if answer is None:
             break
         answers.append(answer)
     ended = happens(lambda: engine.process.poll() is not None)
-    last = subject.said().splitlines()[-1]
+    last = station.said().splitlines()[-1]
     evidence.hold(
         f"{NAME} to the last byte: pictures go for rows, then the engine stops safely and says why",
-        ended and engine.process.returncode == 1 and "full" in last and "outputs safe" in subject.said(),
+        ended and engine.process.returncode == 1 and "full" in last and "outputs safe" in station.said(),
         f"{len(answers)} parts judged meanwhile; {last}",
     )
     return answers
 
 
-def _goes_on(evidence: Evidence, subject: Subject, told: list[TriggerAnswer]) -> None:
-    (subject.config.state_dir / OTHER).unlink()
-    with inspecting(subject) as engine:
-        told = [*told, *subject.triggers(10)]
+def _goes_on(evidence: Evidence, station: TrialStation, told: list[TriggerAnswer]) -> None:
+    (station.config.state_dir / OTHER).unlink()
+    with inspecting(station) as engine:
+        told = [*told, *station.triggers(10)]
         status = engine.stop()
-    rows = subject.rows()
-    wrong = broken_sequence(rows) or subject.verify()
+    rows = station.rows()
+    wrong = broken_sequence(rows) or station.verify()
     missing = unrecorded(told, rows)
     evidence.hold(
         f"{NAME}, then space again: it starts, every verdict told is accounted for, sequence and chain unbroken",

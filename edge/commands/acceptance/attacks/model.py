@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from edge.commands.acceptance.station import Subject, broken_sequence, happens, inspecting, unrecorded
+from edge.commands.acceptance.station import TrialStation, broken_sequence, happens, inspecting, unrecorded
 from edge.commands.evidence import Evidence
 from edge.core.types import Reason
 from edge.inference.bundle import Bundle
@@ -38,31 +38,31 @@ Detector.predict = hanging
 
 def raises(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     """Now and then."""
-    subject = Subject(folder, bundle)
-    with inspecting(subject, RAISES) as engine:
-        answers = subject.triggers(120)
+    station = TrialStation(folder, bundle)
+    with inspecting(station, RAISES) as engine:
+        answers = station.triggers(120)
         status = engine.stop()
     failed = [answer for answer in answers if answer.reason is Reason.INFERENCE_FAILED]
     good = [answer for answer in answers if answer.reason is Reason.SCORE]
     evidence.hold(
         "inference raises: that part is ERROR/inference_failed, the next is judged as usual",
-        len(answers) == len(subject.rows()) == 120 and bool(failed) and bool(good) and status == 0,
-        f"{len(answers)} triggers, {len(subject.rows())} rows, {len(failed)} inference_failed",
+        len(answers) == len(station.rows()) == 120 and bool(failed) and bool(good) and status == 0,
+        f"{len(answers)} triggers, {len(station.rows())} rows, {len(failed)} inference_failed",
     )
 
 
 def hangs(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     """It never answers: no beat for the watchdog, so that systemd kills and restarts."""
-    subject = Subject(folder, bundle)
-    with ThreadPoolExecutor(max_workers=1) as line, inspecting(subject, HANGS) as engine:
-        hanging = line.submit(subject.triggers, 200)
+    station = TrialStation(folder, bundle)
+    with ThreadPoolExecutor(max_workers=1) as line, inspecting(station, HANGS) as engine:
+        hanging = line.submit(station.triggers, 200)
         silent = happens(lambda: engine.beats(WATCHDOG_S) == 0)
         engine.kill()
         answers = hanging.result()
-    with inspecting(subject) as engine:
-        after = subject.trigger()
+    with inspecting(station) as engine:
+        after = station.trigger()
         engine.stop()
-    rows = subject.rows()
+    rows = station.rows()
     evidence.hold(
         "inference hangs: the watchdog is not beaten, and after the restart every id is accounted for",
         silent and after is not None and not broken_sequence(rows) and not unrecorded(answers, rows),

@@ -10,7 +10,7 @@ from typing import Any
 
 from edge.commands.acceptance.broker import MISSING, MOSQUITTO, Broker, Listener
 from edge.commands.acceptance.fake_plc import FakePlc, PlcError
-from edge.commands.acceptance.station import Subject, broken_sequence, free_port, happens, inspecting
+from edge.commands.acceptance.station import TrialStation, broken_sequence, free_port, happens, inspecting
 from edge.commands.evidence import Evidence
 from edge.core.types import Reason, Verdict
 from edge.inference.bundle import Bundle
@@ -37,17 +37,17 @@ def receiver(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     server = http.server.HTTPServer(("127.0.0.1", 0), Receiver, bind_and_activate=False)
     server.server_bind()  # the port is taken, but nobody listens yet
     url = f"http://127.0.0.1:{server.server_address[1]}/"
-    subject = Subject(folder, bundle, output={"type": "webhook", "url": url, "secret_file": "secret"})
+    station = TrialStation(folder, bundle, output={"type": "webhook", "url": url, "secret_file": "secret"})
     (folder / "secret").write_text("a secret of sixteen bytes or more", encoding="ascii")
     with ThreadPoolExecutor(max_workers=1) as pool, server:
-        with inspecting(subject) as engine:
-            before = subject.triggers(PARTS)
-            kept = happens(lambda: subject.waiting() == len(before))
+        with inspecting(station) as engine:
+            before = station.triggers(PARTS)
+            kept = happens(lambda: station.waiting() == len(before))
             engine.kill()  # and the engine dies meanwhile: the outbox is on the disk
-        with inspecting(subject) as engine:
+        with inspecting(station) as engine:
             server.server_activate()
             serving = pool.submit(server.serve_forever, 0.05)
-            told = {answer.id for answer in [*before, *subject.triggers(5)]}
+            told = {answer.id for answer in [*before, *station.triggers(5)]}
             arrived = happens(lambda: told <= set(heard))
             engine.stop()
             server.shutdown()
@@ -72,16 +72,16 @@ def broker(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
         server.start()
         subscribed = listener.subscribed.wait(60.0)
         output = {"type": "mqtt", "host": "127.0.0.1", "port": server.port, "topic": PREFIX}
-        subject = Subject(folder / "station", bundle, output=output)
-        with inspecting(subject) as engine:
-            kept = [_without(server, subject) for _ in range(2)]
-            arrived = happens(lambda: len(listener.sequences()) == len(subject.rows()) and not subject.waiting())
+        station = TrialStation(folder / "station", bundle, output=output)
+        with inspecting(station) as engine:
+            kept = [_without(server, station) for _ in range(2)]
+            arrived = happens(lambda: len(listener.sequences()) == len(station.rows()) and not station.waiting())
             status = engine.stop()
         said = happens(lambda: listener.statuses[-1:] == ["stopped"])
     finally:
         listener.close()
         server.stop()
-    rows = [row.id for row in subject.rows()]
+    rows = [row.id for row in station.rows()]
     evidence.hold(
         name,
         subscribed and all(kept) and arrived and said and status == 0 and listener.sequences() == rows,
@@ -90,12 +90,12 @@ def broker(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     )
 
 
-def _without(server: Broker, subject: Subject) -> bool:
+def _without(server: Broker, station: TrialStation) -> bool:
     """Parts with the broker, parts without it; True when the latter wait on the disk."""
-    with_it = subject.triggers(PARTS)
+    with_it = station.triggers(PARTS)
     server.stop()
-    without = subject.triggers(PARTS)
-    kept = happens(lambda: subject.waiting() >= len(without))
+    without = station.triggers(PARTS)
+    kept = happens(lambda: station.waiting() >= len(without))
     server.start()
     return kept and len(with_it) == len(without) == PARTS
 
@@ -104,31 +104,31 @@ def plc(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     """The PLC dies in the middle of a part and comes back; then the engine is killed under it."""
     port = free_port()
     trigger = {"type": "modbus", "page_button": True}
-    subject = Subject(folder, bundle, trigger=trigger, output={"type": "modbus", "port": port})
-    with inspecting(subject) as engine:
+    station = TrialStation(folder, bundle, trigger=trigger, output={"type": "modbus", "port": port})
+    with inspecting(station) as engine:
         first = FakePlc("127.0.0.1", port)
         seen = [first.part() for _ in range(PARTS)]
         first.write(Coil.TRIGGER, True)
         first.close()  # it has triggered, and never reads the result
-        judged = happens(lambda: len(subject.rows()) == PARTS + 1)
-        others = subject.triggers(5)  # the page's, meanwhile
+        judged = happens(lambda: len(station.rows()) == PARTS + 1)
+        others = station.triggers(5)  # the page's, meanwhile
         second = FakePlc("127.0.0.1", port)
         second.start()
         seen += [second.part() for _ in range(PARTS)]
         engine.kill()
         noticed = _gone(second)
-    with inspecting(subject) as engine:
+    with inspecting(station) as engine:
         third = FakePlc("127.0.0.1", port)
         third.start()
         seen += [third.part() for _ in range(5)]
         third.close()
         status = engine.stop()
-    _hold_results(evidence, subject, seen, judged and noticed and len(others) == 5 and status == 0)
+    _hold_results(evidence, station, seen, judged and noticed and len(others) == 5 and status == 0)
 
 
-def _hold_results(evidence: Evidence, subject: Subject, seen: list[dict[str, Any]], went_on: bool) -> None:
+def _hold_results(evidence: Evidence, station: TrialStation, seen: list[dict[str, Any]], went_on: bool) -> None:
     """seen: what the PLCs read, in order."""
-    rows = subject.rows()
+    rows = station.rows()
     died = {row.id for row in rows if row.reason is Reason.ENGINE_DIED}  # read, and not yet stored at the kill
     recorded = {row.id: row.verdict.value for row in rows}
     wrong = [one for one in seen if one["sequence"] not in died and one["verdict"] != recorded[one["sequence"]]]

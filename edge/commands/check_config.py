@@ -1,0 +1,23 @@
+"""`edge check-config`: validate a station.toml, the files that it names, and its camera's settings."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge.config.load import check_camera, check_files, load_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one line about a valid file; raises ConfigError for any other."""
+    config = load_config(arguments.file)
+    check_files(config)
+    check_camera(config)
+    outputs = ", ".join(output.type for output in config.output) or "none"
+    facts = f"{config.camera.type} camera, {config.trigger.type} trigger, outputs: {outputs}"
+    print(f"{arguments.file}: {config.name}, {facts}: valid")
+    return 0
