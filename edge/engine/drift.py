@@ -154,7 +154,7 @@ class DriftWatch:
         return self if bundle.digest == self.digest else DriftWatch(bundle, self._events, self._folder)
 
     def report(self) -> Drift:
-        """Return what health.json says of it."""
+        """Return the drift test's entry in health.json."""
         alarm = self._state.alarm
         if alarm is not None:
             return Drift(alarm=True, since=alarm.since, detail=self._words(alarm), parts=self._test.parts)

@@ -59,7 +59,7 @@ class PageProcess:
         self._restart_at = None
 
     def answers(self) -> bool:
-        """True when /healthz answers; raises EngineError when the page died or takes too long to start."""
+        """Return True when /healthz answers; raises EngineError when the page died or takes too long to start."""
         if self._child is None or self._child.poll() is not None:
             raise EngineError("the page stopped while starting; its message is above")
         if time.monotonic() - self._started_at > STARTS_WITHIN_S:

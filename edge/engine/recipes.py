@@ -80,9 +80,7 @@ def _slowest_ms(bundle: Bundle, checks: list[ReferenceCheck]) -> float:
 
 
 class Recipes:
-    """The recipe that judges, and the one that may. Used by the main loop; the thread lives only while a candidate is
-    verified.
-    """
+    """The recipe that judges, and a candidate. Used by the main loop; a thread lives only while one is verified."""
 
     def __init__(self, config: StationConfig) -> None:
         """Load the recipe that was in use last, or the default; raises EdgeError when it must not judge."""
@@ -137,7 +135,7 @@ class Recipes:
         return recipe
 
     def settle(self) -> bool:
-        """Call it between two parts; True when something changed: a switch, a refused one, or a self-test's result."""
+        """Return True when something changed: a switch, a refused one, or a self-test's result. For between two parts."""
         if self.pending is None or self._worker is None:
             return False
         alive = self._worker.is_alive()

@@ -92,7 +92,7 @@ class Recorder:
             return self._unstored
 
     def drift(self, bundle: Bundle) -> Drift | None:
-        """Return what the drift test says of a bundle; None when it is off, or the bundle has judged no part yet."""
+        """Return the drift test's report on a bundle; None when it is off, or the bundle has judged no part yet."""
         watch = self._drift
         return watch.report() if watch is not None and watch.digest == bundle.digest else None
 
