@@ -135,7 +135,7 @@ class Recipes:
         return recipe
 
     def settle(self) -> bool:
-        """Return True when something changed: a switch, a refused one, or a self-test's result. For between two parts."""
+        """Return True after a switch, a refused switch, or a self-test's result; call it between two parts."""
         if self.pending is None or self._worker is None:
             return False
         alive = self._worker.is_alive()
