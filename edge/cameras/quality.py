@@ -70,15 +70,15 @@ class Look:
     blue_green: float
 
 
-def look(image: Image) -> Look:
+def _look(image: Image) -> Look:
     """Reduce an (H, W, 3) uint8 BGR frame to what is compared."""
     height, width = image.shape[:2]
     step = max(1, min(height // THUMB[1], width // THUMB[0]) // 3)
     thumb = cv2.resize(np.ascontiguousarray(image[::step, ::step]), THUMB, interpolation=cv2.INTER_AREA)
-    return look_of(np.asarray(thumb, dtype=np.float32), _focus(image))
+    return _look_of(np.asarray(thumb, dtype=np.float32), _focus(image))
 
 
-def look_of(thumb: NDArray[np.float32], focus: float) -> Look:
+def _look_of(thumb: NDArray[np.float32], focus: float) -> Look:
     """The same from a (48, 64, 3) BGR thumbnail in grey levels and a sharpness."""
     blue, green, red = (float(value) for value in cv2.mean(thumb)[:3])
     grey = np.asarray(thumb @ _GREY, dtype=np.float32)
@@ -99,7 +99,7 @@ def _focus(image: Image) -> float:
     return sum(variances) / len(variances)
 
 
-def shift_px(reference: NDArray[np.float32], grey: NDArray[np.float32]) -> tuple[float, float]:
+def _shift_px(reference: NDArray[np.float32], grey: NDArray[np.float32]) -> tuple[float, float]:
     """How far the second (48, 64) picture is shifted against the first, by phase correlation, in its pixels."""
     (dx, dy), _ = cv2.phaseCorrelate(reference.copy(), grey.copy(), _WINDOW)  # it may write to what it is given
     return float(dx), float(dy)
@@ -136,7 +136,7 @@ def read_baseline(path: Path) -> Baseline | None:
         raise QualityError(f"{path}: the baseline cannot be read ({words}); run `edge commission` again") from None
 
 
-def encode_thumb(thumb: NDArray[np.float32]) -> str:
+def _encode_thumb(thumb: NDArray[np.float32]) -> str:
     """(48, 64, 3) grey levels as text for a Baseline."""
     _, data = cv2.imencode(".png", np.clip(np.rint(thumb), 0, 255).astype(np.uint8))
     return base64.b64encode(data.tobytes()).decode("ascii")
@@ -160,9 +160,9 @@ def baseline_of(frames: Sequence[Frame], camera: str) -> Baseline:
             raise QualityError(f"frame {frame.seq} is not usable: {refused}")
     if len({frame.image.shape for frame in frames}) > 1:
         raise QualityError("the camera changes its resolution; set camera.width and camera.height")
-    looks = [look(frame.image) for frame in frames]
+    looks = [_look(frame.image) for frame in frames]
     thumbs = np.stack([seen.thumb for seen in looks])
-    reference = look_of(np.asarray(np.median(thumbs, axis=0), dtype=np.float32), 0.0)
+    reference = _look_of(np.asarray(np.median(thumbs, axis=0), dtype=np.float32), 0.0)
     _refuse_variety(looks, reference)
     height, width = frames[0].image.shape[:2]
     return Baseline(
@@ -177,8 +177,8 @@ def baseline_of(frames: Sequence[Frame], camera: str) -> Baseline:
         red_green=reference.red_green,
         blue_green=reference.blue_green,
         move=_moves(looks, reference),
-        reference_png=encode_thumb(reference.thumb),
-        spread_png=encode_thumb(np.abs(thumbs - reference.thumb).max(axis=0)),
+        reference_png=_encode_thumb(reference.thumb),
+        spread_png=_encode_thumb(np.abs(thumbs - reference.thumb).max(axis=0)),
     )
 
 
@@ -207,10 +207,10 @@ def _moves(looks: Sequence[Look], reference: Look) -> float:
     """Return the largest shift against the reference, as a share of the width."""
     if reference.grey.std() < TEXTURED:
         return 0.0
-    return max(float(np.hypot(*shift_px(reference.grey, seen.grey))) for seen in looks) / THUMB[0]
+    return max(float(np.hypot(*_shift_px(reference.grey, seen.grey))) for seen in looks) / THUMB[0]
 
 
-class Gate:
+class FrameCheck:
     """Refuses frames that must not be judged, and remembers why: a camera's fault is not a part's defect."""
 
     def __init__(self, baseline: Baseline | None, limits: QualityConfig) -> None:
@@ -233,7 +233,7 @@ class Comparison:
     def __init__(self, baseline: Baseline, limits: QualityConfig) -> None:
         self._baseline = baseline
         self._limits = limits
-        self._reference = look_of(_decode_thumb(baseline.reference_png), baseline.focus)
+        self._reference = _look_of(_decode_thumb(baseline.reference_png), baseline.focus)
         self._spread = _decode_thumb(baseline.spread_png) + DIFFERENT
         reference = self._reference.thumb
         self._coloured = float(np.abs(reference[..., 2] - reference[..., 0]).mean()) >= COLOURED
@@ -245,7 +245,7 @@ class Comparison:
         known = self._baseline
         if (width, height) != (known.width, known.height):
             return f"the frame is {width}x{height}, commissioned was {known.width}x{known.height}; commission again"
-        seen = look(image)
+        seen = _look(image)
         if seen.clipped > known.clipped + CLIPPED_MORE:
             return f"over-exposed: {seen.clipped:.0%} of the frame is white; check exposure and light"
         return (
@@ -266,7 +266,7 @@ class Comparison:
         """Phase correlation proposes a shift; it counts when undoing it brings the reference back."""
         if not self._textured:
             return None
-        dx, dy = shift_px(self._reference.grey, seen.grey)
+        dx, dy = _shift_px(self._reference.grey, seen.grey)
         share = float(np.hypot(dx, dy)) / THUMB[0]
         if share <= max(self._limits.max_move, 2 * self._baseline.move):
             return None

@@ -108,7 +108,7 @@ class Evidence:
 
     @property
     def held(self) -> bool:
-        """True when every property that was tried did; an empty page proves nothing."""
+        """True when every property that was tried held; an empty page proves nothing."""
         tried = [one.held for one in self.properties if one.held is not None]
         return bool(tried) and all(tried)
 

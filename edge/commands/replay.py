@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def replay(config: StationConfig, inspection_id: int, tolerance: float = 0.0) -> str:
-    """Run what the model saw through the bundle that judged it; returns one line.
+    """Run the stored input of the model through the bundle that judged it; returns one line.
 
     tolerance: how far the scores may differ; the same CPU gives exactly the same. Raises CommandError when
     they differ by more, or the row, its picture or its bundle is not there.

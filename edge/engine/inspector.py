@@ -63,7 +63,7 @@ class Inspector:
             judgement = no_verdict(Reason.NO_FRAME, detail)
         else:
             recipe = self._recipe
-            judgement = judge(recipe.detector, recipe.threshold, frame.image, lambda _: recipe.gate.refusal(frame))
+            judgement = judge(recipe.detector, recipe.threshold, frame.image, lambda _: recipe.check.refusal(frame))
         judged = self._in_time(self._inspection(event, at, frame, judgement, grab_ms), _ms_since(event.at))
         return self._tell(judged, event, hindered)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from edge.cameras.quality import Gate, read_baseline
+from edge.cameras.quality import FrameCheck, read_baseline
 from edge.config.station import DEFAULT_RECIPE, StationConfig
 from edge.core.files import write_atomically
 from edge.core.types import EdgeError, Image, Prediction
@@ -34,7 +34,7 @@ class Recipe:
     name: str
     bundle: Bundle
     detector: Detector
-    gate: Gate
+    check: FrameCheck
 
     @property
     def title(self) -> str:
@@ -56,13 +56,13 @@ def load_recipe(config: StationConfig, name: str, rounds: int = START_ROUNDS) ->
     bundle = open_bundle(config.bundles[name])
     settings = config.inspection
     detector = Detector.from_bundle(bundle, settings.runtime, settings=Settings(settings.threads))
-    gate = Gate(read_baseline(config.baseline(name)), config.quality)
+    check = FrameCheck(read_baseline(config.baseline(name)), config.quality)
     check_references(detector, bundle)  # the first inferences are slower than any later one
     slowest_ms = 0.0
     for _ in range(rounds):
         slowest_ms = _slowest_ms(bundle, check_references(detector, bundle))
         if slowest_ms <= settings.deadline_ms:
-            return Recipe(name, bundle, detector, gate)
+            return Recipe(name, bundle, detector, check)
     raise EngineError(
         f"{bundle.path}: an inspection takes {slowest_ms:.0f} ms on this CPU, inspection.deadline_ms is "
         f"{settings.deadline_ms:g}; use a smaller input, a faster CPU or a longer deadline"

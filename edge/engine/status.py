@@ -61,7 +61,7 @@ class StatusWriter:
         """Write both files, with the state that the camera gives."""
         status = self._station.capture.status()
         recipes = self._station.recipes
-        detail = status.detail or recipes.active.gate.fault or ""
+        detail = status.detail or recipes.active.check.fault or ""
         state = State.CAMERA_FAULT if detail else State.RUNNING
         if recipes.refusal is not None:
             state, detail = State.FAULT, recipes.refusal
@@ -121,8 +121,8 @@ class StatusWriter:
             recipe_pending=station.recipes.pending,
             recipe_fault=station.recipes.fault,
             recipes=list(station.recipes.bundles),
-            commissioned=station.recipes.active.gate.commissioned,
-            quality_fault=station.recipes.active.gate.fault,
+            commissioned=station.recipes.active.check.commissioned,
+            quality_fault=station.recipes.active.check.fault,
             drift=station.recorder.drift(bundle),
             storage_fault=station.recorder.storage_fault,
             self_test=station.recipes.self_test,

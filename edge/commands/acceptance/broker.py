@@ -21,7 +21,7 @@ ENDS_WITHIN_S = 60.0
 
 
 class Broker:
-    """mosquitto on a port of its own; what it took for a subscriber outlives it."""
+    """Runs mosquitto on a port of its own; messages that it took for a subscriber outlive its process."""
 
     def __init__(self, folder: Path, settings: str = "allow_anonymous true\n") -> None:
         self.port = free_port()
@@ -31,7 +31,7 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Raises CommandError when mosquitto is not installed."""
+        """Start the broker; raises CommandError when mosquitto is not installed."""
         if MOSQUITTO is None:
             raise CommandError(MISSING)
         command = [MOSQUITTO, "-c", str(self._file)]
@@ -46,7 +46,7 @@ class Broker:
 
 
 class Listener:
-    """Hears PREFIX/#. It comes back when the broker does; from its first subscription on the broker keeps for it."""
+    """Subscribes to PREFIX/# and comes back when the broker does; the broker keeps its messages meanwhile."""
 
     def __init__(self, port: int, prefix: str, name: str = "listener") -> None:
         self.parts: list[dict[str, Any]] = []

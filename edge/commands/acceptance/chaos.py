@@ -1,4 +1,4 @@
-"""`edge chaos`: break a real engine in every way that can be broken from outside, and prove what must hold after it."""
+"""`edge chaos`: break a real engine in every way that is possible from outside, and prove what must hold after it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def chaos(bundle_path: Path, kills: int, page: Path, seed: int = 0) -> Evidence:
 
 
 def _kills(evidence: Evidence, bundle: Bundle, folder: Path, kills: int, chance: random.Random) -> None:
-    """A line that triggers as fast as it is answered, an engine that dies again and again."""
+    """Kill an engine again and again while a line triggers as fast as it is answered."""
     station, answers = TrialStation(folder, bundle), list[TriggerAnswer]()
     unready, starts_s = 0, list[tuple[float, float]]()
     for number in range(kills):
@@ -84,7 +84,7 @@ def _kills(evidence: Evidence, bundle: Bundle, folder: Path, kills: int, chance:
 
 
 def _lives(station: TrialStation, engine: EngineProcess, seconds: float) -> list[TriggerAnswer]:
-    """Trigger beside a life of so many seconds, then kill; the answers that came."""
+    """Trigger for so many seconds of an engine's life, then kill it; returns the answers that came."""
 
     def ask() -> Iterator[TriggerAnswer]:
         while (answer := station.trigger()) is not None:

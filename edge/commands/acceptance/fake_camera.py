@@ -1,4 +1,4 @@
-"""A network camera that misbehaves on demand: it freezes, stalls, goes and returns. For `edge chaos` and for trials."""
+"""A network camera for `edge chaos` and for trials; on demand it freezes, stalls, goes and returns."""
 
 from __future__ import annotations
 

@@ -48,10 +48,10 @@ class PlcError(CommandError):
 
 
 class FakePlc:
-    """One connection to a station."""
+    """A PLC with one connection to a station."""
 
     def __init__(self, host: str, port: int, timeout_s: float = 5.0) -> None:
-        """Raises PlcError when nobody listens."""
+        """Connect to the station; raises PlcError when nobody listens."""
         self._timeout_s = timeout_s
         self._client = ModbusTcpClient(host, port=port, timeout=timeout_s, retries=0)
         if not self._client.connect():  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The CPU's heat as the kernel tells it; many machines, and most virtual ones, tell nothing."""
+"""Reads the CPU's heat from the kernel; many machines, and most virtual ones, tell nothing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ HOT = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "soc_the
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One moment; None stands for a value that cannot be read."""
+    """The values of one moment; None stands for a value that cannot be read."""
 
     temperature_c: float | None  # the hottest of the CPU's sensors
     throttled: int | None  # how often the CPU slowed itself down since it was switched on
 
 
 class Sensors:
-    """The files that this machine has; they are looked for once."""
+    """The sensor files of this machine; they are looked for once."""
 
     def __init__(self, root: Path = SYS) -> None:
         zones = root / "class/thermal"

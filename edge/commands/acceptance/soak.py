@@ -37,7 +37,7 @@ STORAGE = {"max_image_mb": 10, "keep_free_mb": 0, "ok_every": 50}
 
 @dataclass
 class Run:
-    """One run: triggers, answers, and what was read beside them."""
+    """The triggers and answers of one run, and the values that were read beside them."""
 
     frames: int
     answers: list[TriggerAnswer] = field(default_factory=list)
@@ -89,7 +89,7 @@ def soak(bundle_path: Path, frames: int, page: Path) -> Evidence:
 
 
 def _mostly_good(station: TrialStation, bundle: Bundle) -> None:
-    """The good references again and again, the others once."""
+    """Show the good references again and again, the others once."""
     for reference in bundle.manifest.references:
         if reference.score < bundle.manifest.threshold.value:
             for number in range(GOODS):
@@ -98,7 +98,7 @@ def _mostly_good(station: TrialStation, bundle: Bundle) -> None:
 
 @contextmanager
 def _asked_to_end() -> Iterator[Event]:
-    """Set by Ctrl-C, so that it takes effect between two parts."""
+    """Give an event that Ctrl-C sets, so that it takes effect between two parts."""
     ended = Event()
     before = signal.signal(signal.SIGINT, lambda *_: ended.set())
     try:

@@ -35,7 +35,7 @@ class TrialStation:
     """A station in a folder of its own; its camera shows the bundle's reference images."""
 
     def __init__(self, folder: Path, bundle: Bundle, deadline_ms: float = 2000.0, **sections: dict[str, Any]) -> None:
-        """sections: what station.toml has besides, or instead, e.g. trigger={"type": "free_run", "rate_hz": 20}."""
+        """Write station.toml; `sections` add to it or replace, e.g. trigger={"type": "free_run", "rate_hz": 20}."""
         folder.mkdir(parents=True)
         self.parts = folder / "camera"
         self.parts.mkdir()
@@ -121,10 +121,10 @@ def _toml(head: dict[str, str], sections: dict[str, dict[str, Any]]) -> str:
 
 
 class EngineProcess:
-    """`python -m edge run --no-page`, or the same with a defect put in; killed when a with block ends."""
+    """A child process of `edge run --no-page`, with or without a defect put in; killed when a with block ends."""
 
     def __init__(self, station: TrialStation, defect: str = "", environment: dict[str, str] | None = None) -> None:
-        """defect: Python that is run in the child before its engine starts; environment: what is added to its own."""
+        """Start the child; `defect` is Python that it runs before its engine, `environment` is added to its own."""
         self.station = station
         address = (
             f"linewatch-proof-{secrets.token_hex(8)}"  # in the abstract name space: no path, however long, is in it
@@ -235,7 +235,7 @@ def broken_sequence(rows: Sequence[Inspection]) -> str:
 
 
 def unrecorded(answers: Sequence[TriggerAnswer], rows: Sequence[Inspection]) -> list[int]:
-    """Ids that the line was told and the history does not have, or has with another verdict.
+    """Return the ids that the line was told and the history does not have, or has with another verdict.
 
     A row ERROR/engine_died stands for a verdict whose row was lost with the engine: the id is accounted for.
     """

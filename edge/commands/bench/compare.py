@@ -33,7 +33,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure in both reports."""
+    """One figure of both reports, and their ratio."""
 
     what: str
     before: float

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.cameras.capture import Capture, FrameSlot
-from edge.cameras.quality import Gate
+from edge.cameras.quality import FrameCheck
 from edge.commands import CommandError
 from edge.commands.bench.compare import block_medians
 from edge.config.station import QualityConfig
@@ -73,7 +73,7 @@ class ReadyCamera:
 
 @dataclass
 class Rig:
-    """One configuration under measurement."""
+    """One configuration of runtime and precision under measurement."""
 
     runtime: Runtime
     precision: Precision
@@ -172,7 +172,7 @@ def ready_camera(images: list[Image]) -> Iterator[tuple[ReadyCamera, FrameSlot]]
 
 def make_rig(bundle: Bundle, runtime: Runtime, precision: Precision, camera: ReadyCamera, slot: FrameSlot) -> Rig:
     detector = Detector.from_bundle(bundle, runtime, precision)
-    recipe = Recipe("bench", bundle, detector, Gate(None, QualityConfig()))
+    recipe = Recipe("bench", bundle, detector, FrameCheck(None, QualityConfig()))
     inspector = Inspector(slot, recipe, [MemoryOutput()], DEADLINE_MS, itertools.count(1).__next__)
     tensors = [prepare(image, detector.spec) for image in camera.images]
     rig = Rig(runtime, precision, inspector, camera, detector, tensors)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.cameras.quality import Comparison, Gate, QualityError, baseline_of, read_baseline, unusable
+from edge.cameras.quality import Comparison, FrameCheck, QualityError, baseline_of, read_baseline, unusable
 from edge.config.station import QualityConfig
 from edge.core.types import Image
 from edge.inference.preprocess import image_files, load_image
@@ -120,19 +120,19 @@ def test_defects_are_left_to_the_model() -> None:
     assert [path.name for path in paths if COMPARISON.difference(load_image(path))] == []
 
 
-def test_the_gate_remembers_the_fault_of_the_last_frame_only() -> None:
-    gate = Gate(None, QualityConfig())
-    assert not gate.commissioned
-    assert "black" in (gate.refusal(frame(image=np.zeros((96, 128, 3), np.uint8))) or "")
-    assert gate.fault is not None
-    assert gate.refusal(frame()) is None
-    assert gate.fault is None
+def test_the_check_remembers_the_fault_of_the_last_frame_only() -> None:
+    check = FrameCheck(None, QualityConfig())
+    assert not check.commissioned
+    assert "black" in (check.refusal(frame(image=np.zeros((96, 128, 3), np.uint8))) or "")
+    assert check.fault is not None
+    assert check.refusal(frame()) is None
+    assert check.fault is None
 
 
 def test_a_frame_that_the_capture_marked_is_refused_in_its_words() -> None:
     marked = frame()
     object.__setattr__(marked, "fault", "frozen: it repeats itself")
-    assert Gate(None, QualityConfig()).refusal(marked) == "frozen: it repeats itself"
+    assert FrameCheck(None, QualityConfig()).refusal(marked) == "frozen: it repeats itself"
 
 
 @pytest.mark.parametrize(

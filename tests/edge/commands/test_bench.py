@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
 
 @pytest.fixture(scope="module")
 def out(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One benchmark with all there is."""
+    """Run one benchmark of everything and return its folder."""
     folder = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edge.commands.bench.starts.ROUNDS", 1)

@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 
 def report(total_ms: float = 5.0) -> dict[str, Any]:
-    """As `edge bench` writes it, as far as a comparison reads it: one configuration with a tenth of noise."""
+    """Return a report as far as a comparison reads it: one configuration with a tenth of noise."""
     blocks = (total_ms * RNG.normal(1, 0.1, 50)).tolist()
     times = {"p50": float(np.median(blocks))}
     result = {

@@ -27,7 +27,7 @@ def edge(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def complained(result: subprocess.CompletedProcess[str], status: int = 1) -> str:
-    """The one line of a command that refused."""
+    """Return the one line of a command that refused."""
     lines = result.stderr.splitlines()
     assert result.returncode == status
     assert len(lines) == 1, result.stderr

@@ -33,7 +33,7 @@ def noisy(number: int) -> Image:
 
 
 def recorded(config: StationConfig, bundle: Bundle, images: list[Image]) -> None:
-    """What the engine does with each: judge it, store row and pictures."""
+    """Do with each image as the engine does: judge it, store its row and pictures."""
     events = EventLog(config.events_db)
     config.run_dir.mkdir()
     recorder = Recorder(events, config.images_dir, config.run_dir, config.storage)
@@ -69,7 +69,7 @@ def test_every_score_is_exactly_the_same_again(file: Path) -> None:
 
 
 def test_the_frame_alone_would_not_have_given_the_same_score(file: Path, tiny_bundle: Bundle) -> None:
-    """Why the model's input is kept without loss, beside the JPEG that people look at."""
+    """The model's input is kept without loss, because the JPEG that people look at scores otherwise."""
     config, detector = load_config(file), Detector.from_bundle(tiny_bundle)
     events = EventLog(config.events_db)
     frame = cv2.imread(str(picture_path(config.images_dir, 1, "frame")))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.cameras.quality import Gate
+from edge.cameras.quality import FrameCheck
 from edge.config.station import QualityConfig, StationConfig
 from edge.core.types import Frame, Image, Inspection, Prediction, Reason, Region, Timings, Verdict
 from edge.engine.recipes import Recipe
@@ -82,7 +82,7 @@ class ChosenModel:
 
 def chosen_recipe(answer: Callable[[Image], Prediction]) -> Recipe:
     """A recipe whose model answers what it is told to."""
-    return Recipe("default", BUNDLE, ChosenModel(answer), Gate(None, QualityConfig()))  # type: ignore[arg-type]
+    return Recipe("default", BUNDLE, ChosenModel(answer), FrameCheck(None, QualityConfig()))  # type: ignore[arg-type]
 
 
 @dataclass

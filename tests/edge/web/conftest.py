@@ -13,7 +13,7 @@ from tests.edge.web.standin import StandIn
 
 
 def free_port() -> int:
-    """A port that nobody used a moment ago."""
+    """Return a port that nobody used a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

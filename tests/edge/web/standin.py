@@ -72,7 +72,7 @@ def encoded(image: Image, suffix: str = ".jpg") -> bytes:
 
 
 def all_commands(passed: bool = True) -> dict[str, Any]:
-    """Health of a station that takes every command."""
+    """Return the health of a station that takes every command."""
     detail = "" if passed else "references/good.png scores 9.1, expected 2 within 2"
     return {
         "software_trigger": True,
@@ -84,7 +84,7 @@ def all_commands(passed: bool = True) -> dict[str, Any]:
 
 
 def all_troubles() -> dict[str, Any]:
-    """Health of a station with everything that has a banner, except that it still inspects."""
+    """Return the health of a station that has every banner and still inspects."""
     since = datetime.now(UTC) - timedelta(hours=1, minutes=20)
     drift = Drift(alarm=True, since=since, detail="the last 400 good parts score 38 % higher", parts=12_480)
     return all_commands(passed=False) | {
@@ -127,7 +127,7 @@ class StandIn:
         self._threads: list[threading.Thread] = []
 
     def write_toml(self, path: Path) -> Path:
-        """The station.toml that this station could have been started with."""
+        """Write the station.toml that this station could have been started with."""
         config = self.config
         path.write_text(
             f'name = "{config.name}"\nbundle = "{config.bundle}"\n'
@@ -138,7 +138,7 @@ class StandIn:
         return path
 
     def show_also(self, *others: Path) -> None:
-        """From now on this station's page is one over several."""
+        """Make this station's page one over several stations."""
         page = self.config.page.model_copy(update={"stations": others})
         self.config = self.config.model_copy(update={"page": page})
 
@@ -188,7 +188,7 @@ class StandIn:
         self.last = inspection
 
     def fill(self, parts: int) -> None:
-        """A plausible past: mostly good, some defects, a few faults."""
+        """Fill a plausible past: mostly good, some defects, a few faults."""
         for index in range(parts):
             at = datetime.now(UTC) - timedelta(seconds=0.5 * (parts - index))
             if index % 41 == 17:
@@ -197,7 +197,7 @@ class StandIn:
                 self.inspect(part_image(index, defect=index % 13 == 6), at)
 
     def shift(self, hours: float, parts: int) -> None:
-        """Rows without pictures, spread over the hours before now: scores creep up, and so do the rejects."""
+        """Add rows without pictures, spread over the hours before now: scores creep up, and so do the rejects."""
         rng = np.random.default_rng(7)
         log = EventLog(self.config.events_db)
         rows = []
@@ -292,7 +292,7 @@ class StandIn:
         reply(caller, TriggerAnswer(overrun=True) if self.busy else TriggerAnswer.of(self.inspect(self.part)))
 
     def _obey(self, command: Command) -> None:
-        """What the engine does with a command, as health.json tells it."""
+        """Carry a command out as the engine does, as far as health.json tells it."""
         if command.verb is Verb.SELF_TEST:
             self.says["self_test"] = SelfTest(at=datetime.now(UTC), passed=True, detail="1 of 1 references reproduced")
         elif command.recipe == "broken":
@@ -354,7 +354,7 @@ def main() -> None:
 
 
 def _others(first: StandIn) -> list[StandIn]:
-    """Further stations: with a defect, without a camera, with trouble, without an engine."""
+    """Make further stations: with a defect, without a camera, with trouble, without an engine."""
     others = []
     for index, name in enumerate(("Line 4 flanges", "Line 5 inside", "Line 5 outside", "Line 6")):
         other = StandIn(first.config.state_dir.parent.parent / f"other{index}", first.bundle, name)

@@ -1,4 +1,4 @@
-"""The page in a real Chromium: what a technician sees, at the three sizes it is made for."""
+"""The page in a real Chromium, as a technician sees it, at the three sizes that it is made for."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def line(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Itera
 
 
 class Visitor:
-    """One tab; it remembers every complaint of the browser."""
+    """One tab of the browser; it remembers every complaint."""
 
     def __init__(self, browser: Browser, station: StandIn, width: int = 1280, height: int = 800, dark: bool = False):
         self.context = browser.new_context(
@@ -95,7 +95,7 @@ class Visitor:
         return self.page
 
     def settled(self) -> Page:
-        """The first page after its script has filled everything that is filled later."""
+        """Open the first page and wait until its script has filled everything."""
         page = self.open()
         page.wait_for_selector("#live-image:not([hidden])")
         page.wait_for_selector("#rows .row")

@@ -29,7 +29,7 @@ HANG_S = 60.0
 
 @contextmanager
 def page_process(config: StationConfig) -> Iterator[SpawnProcess]:
-    """`serve` in its own process, answering."""
+    """Run `serve` in its own process and wait until it answers."""
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(config,))
     process.start()
     try:
@@ -58,7 +58,7 @@ def served(station: StandIn) -> Iterator[StandIn]:
 
 
 def curl(*arguments: str) -> tuple[int, str]:
-    """Status and body as plain curl gets them."""
+    """Return status and body as plain curl gets them."""
     done = subprocess.run(
         ["curl", "-sS", "-w", "\n%{http_code}", *arguments], capture_output=True, text=True, timeout=HANG_S, check=False
     )

@@ -1,4 +1,4 @@
-"""What `edge chaos` does to an engine, apart from killing it; each attack starts engines of its own."""
+"""The attacks of `edge chaos` on an engine, apart from killing it; each attack starts engines of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network camera that stalls, freezes, vanishes and returns."""
+"""Attacks by a network camera that stalls, freezes, vanishes and returns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNSEEN = {Reason.BAD_FRAME, Reason.NO_FRAME}
 
 
 def camera(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
-    """A camera fault each time, never a verdict on an old picture."""
+    """Expect a camera fault each time, and never a verdict on an old picture."""
     device = MjpegCamera(load_image(bundle.file(bundle.manifest.references[0].file)))
     try:
         station = TrialStation(folder, bundle, 300.0, camera={"type": "video", "source": device.url})
@@ -31,7 +31,7 @@ def camera(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
 
 
 def _lose(evidence: Evidence, station: TrialStation, device: MjpegCamera, name: str, begin: Callable[[], None]) -> None:
-    """One fault and its end."""
+    """Begin one fault, look at the parts meanwhile, and end it."""
     judged = happens(lambda: station.reason() is Reason.SCORE)
     begin()
     fault = happens(lambda: station.state() is State.CAMERA_FAULT and station.reason() in UNSEEN)

@@ -1,4 +1,4 @@
-"""A wall clock that jumps, as when a battery was empty and the network's time arrives, while the monotonic one goes on.
+"""An attack by a wall clock that jumps, as when the network's time arrives late; the monotonic clock goes on.
 
 Neither a time namespace (it has no CLOCK_REALTIME) nor libfaketime (it distorts waits as well) can do this to one
 process, so a few lines of C stand in front of libc in the engine's process, and only in what tells the wall clock.
@@ -53,7 +53,7 @@ time_t time(time_t *now) {
 
 
 def clock(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
-    """Parts are judged in time and in order all the while, and the loop beats; only dates show it."""
+    """Expect that parts are judged in time and in order and the loop beats; only dates show the jumps."""
     if shutil.which("cc") is None:
         evidence.skip(NAME, "needs a C compiler, cc; Debian: apt-get install gcc libc6-dev")
         return
@@ -84,14 +84,14 @@ def _hold_jump(evidence: Evidence, station: TrialStation, engine: EngineProcess,
 
 
 def _jump(told: Path, jump: timedelta) -> None:
-    """In place: the engine has the file mapped."""
+    """Write the jump into the file in place: the engine has the file mapped."""
     told.touch()
     with told.open("r+b") as stream:
         stream.write(struct.pack("q", round(jump.total_seconds())))
 
 
 def _clock_in_front(folder: Path, told: Path) -> Path:
-    """Raises CommandError when it cannot be compiled."""
+    """Compile the library that stands in front of the clock; raises CommandError when it cannot be compiled."""
     source, library = folder / "clock.c", folder / "clock.so"
     source.write_text(f'#define JUMP_FILE "{told}"\n{SOURCE}', encoding="utf-8")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A computer that stops the engine, or has no time for it."""
+"""Attacks by a computer that stops the engine, or has no time for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STOPS = 20  # SIGSTOPs while a part is being judged
 
 
 def stopped(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
-    """SIGSTOP in the middle of the work, as a debugger or a freezing host does; SIGCONT later."""
+    """Send SIGSTOP in the middle of the work, as a debugger or a freezing host does, and SIGCONT later."""
     deadline_ms = 200.0
     station, chance = TrialStation(folder, bundle, deadline_ms), random.Random(0)
     with ThreadPoolExecutor(max_workers=1) as line, inspecting(station) as engine:
@@ -40,7 +40,7 @@ def stopped(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
 
 
 def hog(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
-    """Every core busy with something else: late parts are ERROR, never a late OK."""
+    """Keep every core busy with something else: late parts are ERROR, never a late OK."""
     deadline_ms = 100.0
     station = TrialStation(folder, bundle, deadline_ms, trigger={"type": "free_run", "rate_hz": 30})
     with inspecting(station) as engine, _hogs():

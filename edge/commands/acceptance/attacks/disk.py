@@ -1,4 +1,4 @@
-"""A disk that is full: first for pictures, then for everything."""
+"""Attacks by a disk that is full: first for pictures, then for everything."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_PARTS = 2000  # after which a disk without any room must have ended the eng
 
 
 def disk(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
-    """A small disk of its own below state_dir, and somebody else who fills it."""
+    """Mount a small disk below state_dir and fill it as another program would."""
     station = TrialStation(folder, bundle, storage={"max_image_mb": 1000, "keep_free_mb": KEPT_FREE_MB})
     with _small_disk(station.config.state_dir) as refusal:
         if refusal:
@@ -42,7 +42,7 @@ def disk(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
 
 @contextmanager
 def _small_disk(folder: Path) -> Iterator[str]:
-    """Mounts a tmpfs; gives why it cannot, or an empty string."""
+    """Mount a tmpfs; gives the reason when that is refused, else an empty string."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "linewatch-proof", str(folder)]
     try:
@@ -58,7 +58,7 @@ def _small_disk(folder: Path) -> Iterator[str]:
 
 
 def _fill(folder: Path, leave: int) -> bool:
-    """Somebody else's file grows until so many bytes are left."""
+    """Let another program's file grow until so many bytes are left."""
     with suppress(OSError), (folder / OTHER).open("ab", buffering=0) as stream:
         while shutil.disk_usage(folder).free > leave:
             stream.write(b"x" * 4096)
@@ -93,7 +93,7 @@ def _no_room_for_pictures(evidence: Evidence, station: TrialStation) -> list[Tri
 
 
 def _no_room_at_all(evidence: Evidence, station: TrialStation, engine: EngineProcess) -> list[TriggerAnswer]:
-    """Pictures go for rows; when none is left, no part may be judged without a row."""
+    """Fill the disk after every part: pictures give way to rows, and without room no part is judged without a row."""
     answers: list[TriggerAnswer] = []
     for _ in range(MOST_PARTS):
         _fill(station.config.state_dir, 0)

@@ -1,4 +1,4 @@
-"""A model that raises, and one that hangs."""
+"""Attacks by a model that raises, and by one that hangs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Detector.predict = hanging
 
 
 def raises(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
-    """Now and then."""
+    """Let the model raise now and then: only that part is an ERROR."""
     station = TrialStation(folder, bundle)
     with inspecting(station, RAISES) as engine:
         answers = station.triggers(120)
@@ -52,7 +52,7 @@ def raises(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
 
 
 def hangs(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
-    """It never answers: no beat for the watchdog, so that systemd kills and restarts."""
+    """Let the model never answer: the watchdog gets no beat, so systemd kills and restarts the engine."""
     station = TrialStation(folder, bundle)
     with ThreadPoolExecutor(max_workers=1) as line, inspecting(station, HANGS) as engine:
         hanging = line.submit(station.triggers, 200)

@@ -1,4 +1,4 @@
-"""Neighbours that are away for a while: a webhook's receiver, an MQTT broker, a PLC."""
+"""Attacks by neighbours that are away for a while: a webhook's receiver, an MQTT broker, a PLC."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PARTS = 20
 
 
 def receiver(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
-    """Of a webhook: it comes when the engine was killed meanwhile, and repeats can be recognised."""
+    """Let a webhook's receiver come after the engine was killed: all messages arrive, repeats can be recognised."""
     heard: list[int] = []
 
     class Receiver(http.server.BaseHTTPRequestHandler):
@@ -60,7 +60,7 @@ def receiver(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
 
 
 def broker(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
-    """mosquitto goes and comes back, twice, in the middle of the work; a subscriber counts what arrives."""
+    """Stop and start mosquitto twice in the middle of the work; a subscriber counts the messages that arrive."""
     name = "MQTT broker down for a while: every verdict arrives when it is back, in order, repeats recognisable"
     if MOSQUITTO is None:
         evidence.skip(name, MISSING)
@@ -91,7 +91,7 @@ def broker(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
 
 
 def _without(server: Broker, station: TrialStation) -> bool:
-    """Parts with the broker, parts without it; True when the latter wait on the disk."""
+    """Trigger parts with the broker and without it; returns True when the latter wait on the disk."""
     with_it = station.triggers(PARTS)
     server.stop()
     without = station.triggers(PARTS)
@@ -101,7 +101,7 @@ def _without(server: Broker, station: TrialStation) -> bool:
 
 
 def plc(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
-    """The PLC dies in the middle of a part and comes back; then the engine is killed under it."""
+    """Let the PLC die in the middle of a part and come back; then kill the engine under it."""
     port = free_port()
     trigger = {"type": "modbus", "page_button": True}
     station = TrialStation(folder, bundle, trigger=trigger, output={"type": "modbus", "port": port})
@@ -127,7 +127,7 @@ def plc(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
 
 
 def _hold_results(evidence: Evidence, station: TrialStation, seen: list[dict[str, Any]], went_on: bool) -> None:
-    """seen: what the PLCs read, in order."""
+    """Compare the results that the PLCs read, in their order, with the history."""
     rows = station.rows()
     died = {row.id for row in rows if row.reason is Reason.ENGINE_DIED}  # read, and not yet stored at the kill
     recorded = {row.id: row.verdict.value for row in rows}
@@ -144,7 +144,7 @@ def _hold_results(evidence: Evidence, station: TrialStation, seen: list[dict[str
 
 
 def _gone(plc: FakePlc) -> bool:
-    """Whether a PLC notices that nobody answers, so that it can reject."""
+    """Return True when a PLC notices that nobody answers, so that it can reject."""
     try:
         plc.read()
     except PlcError:
