@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edge.cameras.capture import Capture
-from edge.engine.daemon import run
+from edge.engine.daemon import run_engine
 from edge.engine.page_process import PageProcess
 from edge.engine.recorder import Recorder
 from edge.history.eventlog import EventLog
@@ -73,7 +73,7 @@ def test_the_line_opens_last_and_when_it_cannot_all_before_it_is_closed_in_rever
 
     monkeypatch.setattr("edge.engine.daemon.open_line", refuse)
     with pytest.raises(LineError, match="no such chip"):
-        run(Station(tmp_path, tiny_bundle).file)
+        run_engine(Station(tmp_path, tiny_bundle).file)
     opened = [f"{name} opens" for name in [*OPENED, "Line"]]
     assert heard == opened + [f"{name} closes" for name in reversed(OPENED)]
 
@@ -87,7 +87,7 @@ def test_the_line_is_closed_before_everything_that_was_opened_before_it(
     monkeypatch.setattr("edge.engine.daemon.open_line", lambda config: heard.append("Line opens") or open_line(config))
     monkeypatch.setattr("edge.engine.daemon._catch_up", fail)
     with pytest.raises(LineError, match="cannot be told"):
-        run(Station(tmp_path, tiny_bundle).file)
+        run_engine(Station(tmp_path, tiny_bundle).file)
     assert heard[len(OPENED) :] == ["Line opens", "Line closes", *(f"{name} closes" for name in reversed(OPENED))]
 
 
@@ -99,5 +99,5 @@ def test_a_page_whose_port_is_taken_keeps_recorder_camera_and_line_from_opening(
 
     monkeypatch.setattr(PageProcess, "_check_port", taken)
     with pytest.raises(LineError, match="port is taken"):
-        run(Station(tmp_path, tiny_bundle).file)
+        run_engine(Station(tmp_path, tiny_bundle).file)
     assert heard == ["EventLog opens", "Ids opens", "PageProcess opens", "Ids closes", "EventLog closes"]
