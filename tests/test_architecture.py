@@ -113,7 +113,7 @@ def test_the_device_installs_nothing_that_it_does_not_import() -> None:
 
 
 def test_failures_are_swallowed_in_two_places_only() -> None:
-    """A broad handler is a part that may leave without a verdict: see docs/architecture.md."""
+    """A broad handler is a part that may leave without a verdict: see docs/explanation/architecture.md."""
     broad = [
         path.relative_to(REPO).as_posix()
         for path in EDGE

@@ -1,4 +1,4 @@
-"""docs/architecture.md and docs/operation.md say what the code does."""
+"""The documents on architecture, station.toml, inputs and outputs, and trouble say what the code does."""
 
 import ast
 import re
@@ -12,24 +12,42 @@ from edge.config.cameras import FolderCameraConfig, GenicamCameraConfig, VideoCa
 from edge.config.outputs import OutputConfig
 from edge.config.station import InspectionConfig, PageConfig, QualityConfig, StationConfig, StorageConfig
 from edge.config.triggers import TriggerConfig
-from edge.core.types import Reason
+from edge.core.types import Reason, Verdict
+from edge.line.handshake import Handshake
 from edge.line.modbus_server import Bit, Coil, Holding, Input
 from edge.web.server import THREADS
+from tests.edge.engine.parts import inspection
+from train.config import TrainConfig
 
 REPO = Path(__file__).parents[1]
-ARCHITECTURE = (REPO / "docs" / "architecture.md").read_text(encoding="utf-8")
-IO = (REPO / "docs" / "io.md").read_text(encoding="utf-8")
-OPERATION = (REPO / "docs" / "operation.md").read_text(encoding="utf-8")
+DOCS = REPO / "docs"
+ARCHITECTURE = (DOCS / "explanation" / "architecture.md").read_text(encoding="utf-8")
+IO = (DOCS / "reference" / "io.md").read_text(encoding="utf-8")
+STATION_TOML = (DOCS / "reference" / "station-toml.md").read_text(encoding="utf-8")
+METRICS = (DOCS / "reference" / "metrics.md").read_text(encoding="utf-8")
+TRAINING = (DOCS / "reference" / "training-config.md").read_text(encoding="utf-8")
+TROUBLESHOOT = (DOCS / "how-to" / "troubleshoot.md").read_text(encoding="utf-8")
+KINDS = {
+    "camera": (FolderCameraConfig, VideoCameraConfig, GenicamCameraConfig),
+    "trigger": get_args(get_args(TriggerConfig)[0]),
+    "output": get_args(get_args(OutputConfig)[0]),
+}
+TABLES: dict[str, type[BaseModel]] = {
+    "Inspection": InspectionConfig,
+    "Quality": QualityConfig,
+    "Storage": StorageConfig,
+    "Page": PageConfig,
+}
 NUMBER_WORDS = {4: "Four", 8: "Eight", 16: "Sixteen"}
 
 
-def section(text: str, heading: str) -> str:
-    """The lines below one heading, to the next of its kind."""
-    return text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+def section(text: str, heading: str, level: str = "##") -> str:
+    """Return the lines below one heading, up to the next heading of the same level."""
+    return text.split(f"\n{level} {heading}\n")[1].split("\n## ")[0].split(f"\n{level} ")[0]
 
 
 def column(table: str, number: int) -> list[str]:
-    """What stands in backticks in one column of a table."""
+    """Return the words in backticks in one column of a table."""
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][1:]
     return [name for row in rows for name in re.findall(r"`([^`]+)`", row[number])]
 
@@ -74,33 +92,31 @@ def test_every_fault_seen_elsewhere_has_a_test_that_exists() -> None:
         assert f"def {function}(" in (REPO / file).read_text(encoding="utf-8"), name
 
 
-def test_every_module_of_the_tree_exists() -> None:
-    tree = section(ARCHITECTURE, "The tree")
-    for name in re.findall(r"\b(\w+\.py)\b", tree.split("train/  ")[0]):
-        assert list((REPO / "edge").rglob(name)), name
+@pytest.mark.parametrize("package", ["edge", "train"])
+def test_every_room_is_in_the_architecture_and_the_reverse(package: str) -> None:
+    rooms = section(ARCHITECTURE, "The rooms")
+    documented = {name for name in column(rooms, 0) if name.startswith(f"{package}/")}
+    there = {path.parent.relative_to(REPO).as_posix() for path in (REPO / package).glob("*/__init__.py")}
+    assert documented == there
 
 
-def keys() -> set[str]:
-    sections: dict[str, tuple[type[BaseModel], ...]] = {
-        "camera": (FolderCameraConfig, VideoCameraConfig, GenicamCameraConfig),
-        "trigger": get_args(get_args(TriggerConfig)[0]),
-        "inspection": (InspectionConfig,),
-        "quality": (QualityConfig,),
-        "storage": (StorageConfig,),
-        "page": (PageConfig,),
-    }
-    assert sections.keys() < StationConfig.model_fields.keys()
-    nested = {f"{name}.{key}" for name, models in sections.items() for model in models for key in model.model_fields}
-    return nested | (StationConfig.model_fields.keys() - sections.keys())
+def test_the_document_lists_every_key_of_a_station_and_no_other() -> None:
+    assert set(column(section(STATION_TOML, "Top level"), 0)) == StationConfig.model_fields.keys()
 
 
-def test_operation_lists_every_configuration_key_and_no_other() -> None:
-    assert set(column(section(OPERATION, "Configuration"), 0)) == keys()
+@pytest.mark.parametrize("heading", TABLES)
+def test_the_document_lists_every_key_of_a_table_and_no_other(heading: str) -> None:
+    assert set(column(section(STATION_TOML, heading), 0)) == TABLES[heading].model_fields.keys()
 
 
-def test_io_lists_every_key_of_every_output_and_no_other() -> None:
-    documented = set(column(section(IO, "Keys of an output"), 0))
-    assert documented == {key for model in get_args(get_args(OutputConfig)[0]) for key in model.model_fields}
+@pytest.mark.parametrize(
+    ("place", "kind"), [(place, kind) for place, kinds in KINDS.items() for kind in kinds], ids=lambda value: str(value)
+)
+def test_the_document_lists_every_key_of_a_kind_and_no_other(place: str, kind: type[BaseModel]) -> None:
+    """A kind of camera, trigger or output has a section of its own."""
+    (name,) = get_args(kind.model_fields["type"].annotation)
+    keys = column(section(STATION_TOML, f'{place}.type = "{name}"', "###"), 0)
+    assert set(keys) == kind.model_fields.keys()
 
 
 def test_io_lists_every_register_and_error_code_at_its_address() -> None:
@@ -113,5 +129,55 @@ def test_io_lists_every_register_and_error_code_at_its_address() -> None:
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_operation_explains_every_reason(reason: Reason) -> None:
-    assert reason.value in column(section(OPERATION, "What each verdict's reason means"), 0)
+def test_every_reason_is_explained(reason: Reason) -> None:
+    assert reason.value in column(section(TROUBLESHOOT, "What each reason means"), 0)
+
+
+def test_the_document_lists_every_key_of_a_training_and_no_other() -> None:
+    assert set(column(TRAINING, 0)) - {"key"} == TrainConfig.model_fields.keys()
+
+
+def test_the_document_lists_every_metric_of_a_station_and_no_other() -> None:
+    documented = set(column(section(METRICS, "Metrics of a station"), 0))
+    code = "".join(path.read_text(encoding="utf-8") for path in (REPO / "edge").rglob("*.py"))
+    kinds = re.findall(r'(Counter|Info|Gauge|Histogram|outputs)\(\s*"(linewatch_\w+)"', code)
+    named = {name + {"Counter": "_total", "Info": "_info"}.get(kind, "") for kind, name in kinds}
+    named |= set(re.findall(r"# TYPE (linewatch_\w+)", code))
+    assert documented == named
+
+
+def waveforms(heading: str) -> dict[str, str]:
+    """Return name -> waveform of one timing diagram; the row "step" marks the columns where something happens."""
+    drawn = section(IO, "Modbus TCP").split(f"\n### {heading}\n")[1].split("```")[1].splitlines()[1:]
+    rows = {row.split()[-2 if row.split()[-1][0] in '_"' else 0]: row for row in drawn[1:] if "VERDICT" not in row}
+    return {"step": drawn[0]} | rows
+
+
+def play(handshake: Handshake, coils: dict[str, bool], drawn: dict[str, str], place: int) -> None:
+    """Let the PLC write its coils as drawn at one step; where BUSY falls, the part gets its OK."""
+    for coil, write in (("RESULTS_ACK", handshake.results_ack), ("TRIGGER", handshake.trigger)):
+        level = drawn[coil][place + 1] == '"'
+        if level != coils[coil]:
+            coils[coil] = level
+            ready = handshake.ready
+            write(level)
+            if coil == "TRIGGER" and level and ready:
+                handshake.begin()
+    if drawn["BUSY"][place] == "\\":
+        handshake.result(inspection(1, verdict=Verdict.OK))
+        handshake.accept()
+    elif drawn.get("RELEASE", "_" * 999)[place] == "\\" and drawn["RESULTS_VALID"][place] == '"':
+        handshake.safe()
+
+
+@pytest.mark.parametrize("heading", ["The handshake for one part", "A trigger that is refused", "A fault after an OK"])
+def test_the_handshake_is_as_its_diagram_draws_it(heading: str) -> None:
+    drawn = waveforms(heading)
+    handshake, coils = Handshake(), {"TRIGGER": False, "RESULTS_ACK": False}
+    handshake.accept()
+    places = [match.start() for match in re.finditer(r"\d", drawn["step"])]
+    assert len(places) >= 5
+    for place in places:
+        play(handshake, coils, drawn, place)
+        for name in drawn.keys() - {"step", *coils}:
+            assert getattr(handshake.signals(), name.lower()) == (drawn[name][place + 1] == '"'), (name, place)

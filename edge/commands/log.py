@@ -62,7 +62,9 @@ def _opened(config: StationConfig) -> Iterator[EventLog]:
 def _verify(events: EventLog, noted: tuple[int, str] | None) -> None:
     head = events.verify()
     if noted is not None and events.hash_of(noted[0]) != noted[1]:
-        raise HistoryError(f"{events.path}: row {noted[0]} is not the one whose hash was noted; see docs/operation.md")
+        raise HistoryError(
+            f"{events.path}: row {noted[0]} is not the one whose hash was noted; see docs/how-to/troubleshoot.md"
+        )
     end = f"{head.last_id}:{head.last_hash}"
     sys.stdout.write(f"{head.counts.total} rows, none altered, missing or put in; the chain ends with {end}\n")
 

@@ -22,7 +22,7 @@ class MemoryOutputConfig(Section):
 
 
 class ModbusOutputConfig(Section):
-    """A Modbus TCP server; docs/io.md lists its registers."""
+    """A Modbus TCP server; docs/reference/io.md lists its registers."""
 
     type: Literal["modbus"]
     name: OutputName = "modbus"

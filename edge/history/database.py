@@ -31,7 +31,7 @@ class Database:
         """
         self.path = path
         self._kind = kind
-        with self.errors("cannot be opened", "; see docs/operation.md"), ExitStack() as failed:
+        with self.errors("cannot be opened", "; see docs/how-to/troubleshoot.md"), ExitStack() as failed:
             if not read_only:
                 path.parent.mkdir(parents=True, exist_ok=True)
             uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"

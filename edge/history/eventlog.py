@@ -149,7 +149,9 @@ class EventLog:
         with self._db.errors():
             row = self._db.execute("SELECT * FROM head").fetchone()
         if row is None:
-            raise HistoryError(f"{self.path}: the head record is missing: it was altered; see docs/operation.md")
+            raise HistoryError(
+                f"{self.path}: the head record is missing: it was altered; see docs/how-to/troubleshoot.md"
+            )
         counts = Counts(row["ok"], row["ng"], row["error"])
         return Head(row["history"], row["last_id"], row["last_hash"], counts, row["reserved_to"])
 
@@ -241,7 +243,7 @@ class EventLog:
             head = self.head()
             fault = self._first_fault(head)
         if fault:
-            raise HistoryError(f"{self.path}: {fault}; keep the file as it is, see docs/operation.md")
+            raise HistoryError(f"{self.path}: {fault}; keep the file as it is, see docs/how-to/troubleshoot.md")
         return head
 
     def hash_of(self, inspection_id: int) -> str | None:

@@ -1,4 +1,4 @@
-"""A bundle is a verified folder: docs/bundle.md is the contract, this file reads and writes it."""
+"""A bundle is a verified folder: docs/reference/bundle.md is the contract, this file reads and writes it."""
 
 from __future__ import annotations
 

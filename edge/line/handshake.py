@@ -1,4 +1,4 @@
-"""The handshake with a PLC, without any network: levels in, levels out. docs/io.md draws it.
+"""The handshake with a PLC, without any network: levels in, levels out. docs/reference/io.md draws it.
 
 The PLC owns two coils, TRIGGER and RESULTS_ACK; the station owns everything else. A rising edge of TRIGGER while
 READY starts one part and gets exactly one result, which stays valid until RESULTS_ACK rises.

@@ -1,4 +1,4 @@
-"""The Modbus TCP server inside the engine: a thread with an event loop, and the registers of docs/io.md."""
+"""The Modbus TCP server inside the engine: a thread with an event loop, and the registers of docs/reference/io.md."""
 
 from __future__ import annotations
 

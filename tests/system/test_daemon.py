@@ -272,7 +272,7 @@ def test_a_damaged_history_is_refused_and_left_as_it_is(tmp_path: Path, tiny_bun
     status, line = refused(station, "--no-page")
     assert status == 1
     assert "events.db" in line
-    assert "docs/operation.md" in line
+    assert "docs/how-to/troubleshoot.md" in line
     assert station.config.events_db.read_bytes() == b"no database" * 100
 
 

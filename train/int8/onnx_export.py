@@ -18,7 +18,7 @@ from train.run import FitReport
 
 
 def outputs(report: FitReport) -> tuple[str, ...]:
-    """Return the names of the graph's outputs: docs/bundle.md."""
+    """Return the names of the graph's outputs: docs/reference/bundle.md."""
     return ("score", "anomaly_map", *(("defect_types",) if report.types else ()))
 
 

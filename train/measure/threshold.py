@@ -86,7 +86,7 @@ def defect_probability(goods: Sequence[float], defects: Sequence[float], thresho
 def goods_logistic(scores: Sequence[float], threshold: Threshold) -> Calibration:
     """A defect probability where no defect was ever seen: 0.5 at the threshold, 0.02 at the goods' median.
 
-    It orders parts and agrees with the verdict; it is not a frequency, and docs/bundle.md says so.
+    It orders parts and agrees with the verdict; it is not a frequency, and docs/reference/bundle.md says so.
     """
     spread = max(threshold.value - float(np.median(scores)), 1e-3 * threshold.value)
     scale = spread / math.log((1.0 - GOOD_MEDIAN_PROBABILITY) / GOOD_MEDIAN_PROBABILITY)

@@ -10,7 +10,10 @@ from edge.line.outputs import Output
 
 
 class ModbusOutput(Output):
-    """An output to PLCs by the handshake of docs/io.md. Shutdown value: not ready, RELEASE 0, connections closed."""
+    """An output to PLCs by the handshake of docs/reference/io.md.
+
+    Shutdown value: not ready, RELEASE 0, connections closed.
+    """
 
     def __init__(self, server: ModbusServer) -> None:
         self.name = f"modbus {server.address}"

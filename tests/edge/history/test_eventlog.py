@@ -111,7 +111,8 @@ def test_a_row_survives_a_process_that_dies(tmp_path: Path) -> None:
 def test_a_damaged_history_is_one_line_that_names_the_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "events.db"
     path.write_bytes(content)
-    with pytest.raises(HistoryError, match=r"events\.db: the history cannot be opened .*docs/operation\.md") as caught:
+    told = r"events\.db: the history cannot be opened .*docs/how-to/troubleshoot\.md"
+    with pytest.raises(HistoryError, match=told) as caught:
         EventLog(path)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == content

@@ -170,7 +170,7 @@ def test_a_history_without_its_head_record_is_refused(original: Path, tmp_path: 
 def test_whoever_forges_rows_and_head_alike_is_only_found_by_an_end_that_was_noted_elsewhere(
     original: Path, tmp_path: Path
 ) -> None:
-    """What docs/operation.md says that verify cannot find."""
+    """What docs/how-to/troubleshoot.md says that verify cannot find."""
 
     def cut_off(db: sqlite3.Connection) -> None:
         db.execute("DELETE FROM inspections WHERE id > 3")

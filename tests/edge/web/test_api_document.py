@@ -1,4 +1,4 @@
-"""docs/api.md is compared with the page: routes, parameters, fields, and its curl lines are run as they stand."""
+"""docs/reference/api.md is compared with the page: routes, parameters, fields; its curl lines are run as they stand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.edge.web.standin import StandIn, all_commands, encoded, part_image
 from tests.edge.web.test_server import HANG_S, page_process
 from tests.edge.web.test_trial import post
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "api.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "api.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### (\w+ \S+)\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL))
 CONVERTER = re.compile(r"<(?:[^:>]*:)?(?:inspection_)?(\w+)>")
