@@ -15,11 +15,12 @@ import onnx
 import openvino
 from onnx import TensorProto, helper
 
-from edge.core.types import Image
+from edge.core.types import Image, Limits
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, Bundle, write_bundle
 
 SIZE = 64
 THRESHOLD = 50.0
+LIMITS = Limits(threshold=THRESHOLD, marking=THRESHOLD)
 
 
 def good_image(width: int = 128, height: int = 96) -> Image:
@@ -78,6 +79,8 @@ def write_tiny_bundle(target: Path, work: Path) -> Bundle:
         "git_commit": "0" * 40,
         "dataset_sha256": "0" * 64,
         "input": {"width": SIZE, "height": SIZE},
+        "map": {"columns": SIZE // 8, "rows": SIZE // 8, "stride": 8.0, "offset": (3.5, 3.5)},
+        "marking": {"value": THRESHOLD, "share": 1e-4, "n": 99},
         "threshold": {"value": THRESHOLD, "method": "conformal", "n": 99, "alpha": 0.01, "bound": 0.01},
         "calibration": {"method": "goods_logistic", "midpoint": THRESHOLD, "scale": 8.0, "n": 99},
         "metrics": {},

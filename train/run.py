@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
+from edge.inference.placement import MapGeometry
 from edge.inference.preprocess import InputSpec
 from train import TrainError
 from train.config import TrainConfig
@@ -77,6 +78,16 @@ class Run:
             return FitReport.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise RunError(f"{path}: {error.errors()[0]['msg']}; run `python -m train fit` again") from None
+
+    def map_geometry(self) -> MapGeometry:
+        """Return where the cells of the exported map look; raises RunError where `export` has not measured it."""
+        facts = self.read_report("export.json", "export").get("map")
+        try:
+            return MapGeometry.model_validate(facts)
+        except ValidationError:
+            raise RunError(
+                f"{self.file('export.json')}: does not say where the map looks; run `python -m train export` again"
+            ) from None
 
     def write_report(self, name: str, facts: dict[str, Any]) -> None:
         (self.folder / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -14,11 +14,12 @@ from typing import Any
 import cv2
 
 from edge.commands import CommandError
-from edge.core.types import Image, Reason, Verdict
+from edge.core.types import Image, Limits, Reason, Verdict, distance
 from edge.engine.judge import Judgement, judge
 from edge.inference.bundle import Bundle, open_bundle
-from edge.inference.decision import Decision, overlay
+from edge.inference.decision import Decision
 from edge.inference.detector import RUNTIMES, Detector
+from edge.inference.heatmap import overlay
 from edge.inference.preprocess import IMAGE_SUFFIXES, ImageError, inspected_box, load_image
 
 
@@ -41,20 +42,21 @@ def _inspect_files(
     bundle: Bundle, detector: Detector, paths: Iterable[Path], heatmaps: Path | None, as_json: bool
 ) -> int:
     """Write one line for each image to stdout; returns 1 when any verdict was ERROR. Raises CommandError."""
-    threshold = bundle.manifest.threshold.value
+    limits = bundle.manifest.limits
     names = _HeatmapNames(heatmaps) if heatmaps is not None else None
     failed = False
     for path in _image_paths(paths):
-        image, judgement = _judge_file(detector, threshold, path)
+        image, judgement = _judge_file(detector, limits, path)
         decision = judgement.decision
         if decision.verdict is Verdict.ERROR:
             failed = True
             sys.stderr.write(f"linewatch: {_named(path, decision.detail)}\n")
-        line = _as_record(path, judgement, bundle) if as_json else _as_text(path, judgement, threshold)
+        line = _as_record(path, judgement, bundle) if as_json else _as_text(path, judgement, limits)
         sys.stdout.write(f"{line}\n")
         if names is not None and image is not None and judgement.prediction is not None:
             box = inspected_box(image.shape, detector.spec)
-            _write_png(names.next_for(path), overlay(image, judgement.prediction.anomaly_map, threshold, box))
+            heat = overlay(image, judgement.prediction.anomaly_map, limits, box, decision.verdict)
+            _write_png(names.next_for(path), heat)
     return int(failed)
 
 
@@ -70,12 +72,12 @@ def _image_paths(paths: Iterable[Path]) -> Iterator[Path]:
         yield from found
 
 
-def _judge_file(detector: Detector, threshold: float, path: Path) -> tuple[Image | None, Judgement]:
+def _judge_file(detector: Detector, limits: Limits, path: Path) -> tuple[Image | None, Judgement]:
     try:
         image = load_image(path)
     except ImageError as error:
         return None, Judgement(Decision(Verdict.ERROR, Reason.BAD_FRAME, str(error), ()))
-    return image, judge(detector, threshold, image)
+    return image, judge(detector, limits, image)
 
 
 def _named(path: Path, detail: str) -> str:
@@ -91,6 +93,8 @@ def _as_record(path: Path, judgement: Judgement, bundle: Bundle) -> str:
         "reason": judgement.decision.reason.value,
         "score": judgement.score,
         "threshold": bundle.manifest.threshold.value,
+        "typical": bundle.manifest.typical_score,
+        "distance": distance(judgement.score, bundle.manifest.threshold.value, bundle.manifest.typical_score),
         "defect_probability": judgement.defect_probability,
         "regions": [asdict(region) for region in judgement.decision.regions],
         "timings_ms": {name: round(value, 3) for name, value in timings.items()},
@@ -99,12 +103,13 @@ def _as_record(path: Path, judgement: Judgement, bundle: Bundle) -> str:
     return json.dumps(record, allow_nan=False)
 
 
-def _as_text(path: Path, judgement: Judgement, threshold: float) -> str:
+def _as_text(path: Path, judgement: Judgement, limits: Limits) -> str:
     decision = judgement.decision
     score = math.nan if judgement.score is None else judgement.score
     probability = math.nan if judgement.defect_probability is None else judgement.defect_probability
     return (
-        f"{decision.verdict:<5}  {decision.reason:<16}  score {score:10.4f} / {threshold:.4f}  p {probability:5.3f}  "
+        f"{decision.verdict:<5}  {decision.reason:<16}  distance {limits.distance(score):7.2f}  "
+        f"score {score:10.4f} / {limits.threshold:.4f}  p {probability:5.3f}  "
         f"regions {len(decision.regions):2d}  {_timings(judgement)['total']:7.2f} ms  {path}"
     )
 

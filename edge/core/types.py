@@ -84,6 +84,19 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """The values that a prediction is compared with; all three are in units of score."""
+
+    threshold: float  # the score from which a part is NG
+    marking: float  # the map value that only a stated share of good pixels reaches: nothing below it is marked
+    typical: float = 0.0  # the score of a typical good part
+
+    def distance(self, score: float) -> float:
+        """Return a score in units of the good parts' spread: 0 is a typical good part, 1 is the threshold."""
+        return (score - self.typical) / (self.threshold - self.typical)
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
     """A connected area whose anomaly reaches the threshold."""
 
@@ -125,6 +138,25 @@ class Inspection:
     bundle: str  # "name version digest12"
     timings: Timings
     bundle_digest: str = ""  # all 64 digits; empty where no bundle judged
+    typical: float | None = None  # score of a typical good part; None in rows from before it was kept
     image: Image | None = field(default=None, repr=False, compare=False)  # (H, W, 3) uint8 BGR
     anomaly_map: AnomalyMap | None = field(default=None, repr=False, compare=False)
     box: tuple[int, int, int, int] | None = field(default=None, repr=False, compare=False)  # inspected, frame pixels
+    limits: Limits | None = field(default=None, repr=False, compare=False)  # what the map was compared with
+
+    @property
+    def distance(self) -> float | None:
+        """The score in units of the good parts' spread; None where nothing was compared."""
+        return distance(self.score, self.threshold, self.typical)
+
+
+def distance(score: float | None, threshold: float | None, typical: float | None) -> float | None:
+    """Return how far a score is from a typical good part: 0 is a typical good part, 1 is the threshold.
+
+    Where no typical score is known it counts as 0. The result is None unless all numbers are finite and the
+    threshold is above the typical score.
+    """
+    if finite(score) is None or finite(threshold) is None or score is None or threshold is None:
+        return None
+    start = finite(typical) or 0.0
+    return (score - start) / (threshold - start) if threshold > start else None

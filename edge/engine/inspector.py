@@ -63,7 +63,7 @@ class Inspector:
             judgement = no_verdict(Reason.NO_FRAME, detail)
         else:
             recipe = self._recipe
-            judgement = judge(recipe.detector, recipe.threshold, frame.image, lambda _: recipe.check.refusal(frame))
+            judgement = judge(recipe.detector, recipe.limits, frame.image, lambda _: recipe.check.refusal(frame))
         judged = self._in_time(self._inspection(event, at, frame, judgement, grab_ms), _ms_since(event.at))
         return self._tell(judged, event, hindered)
 
@@ -87,7 +87,7 @@ class Inspector:
     def _inspection(
         self, event: TriggerEvent, at: datetime, frame: Frame | None, judgement: Judgement, grab_ms: float
     ) -> Inspection:
-        prediction = judgement.prediction
+        prediction, limits = judgement.prediction, self._recipe.limits
         return Inspection(
             id=self._next_id(),
             at=at,
@@ -96,7 +96,8 @@ class Inspector:
             reason=judgement.decision.reason,
             detail=judgement.decision.detail,
             score=judgement.score,
-            threshold=self._recipe.threshold,
+            threshold=limits.threshold,
+            typical=limits.typical,
             defect_probability=judgement.defect_probability,
             regions=judgement.decision.regions,
             bundle=self._recipe.title,
@@ -110,6 +111,7 @@ class Inspector:
             image=frame.image if frame else None,
             anomaly_map=prediction.anomaly_map if prediction else None,
             box=judgement.box,
+            limits=limits,
         )
 
     def _in_time(self, inspection: Inspection, taken_ms: float) -> Inspection:

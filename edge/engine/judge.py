@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from edge.cameras.quality import unusable
-from edge.core.types import Image, Prediction, Reason, Verdict, finite, one_line
+from edge.core.types import Image, Limits, Prediction, Reason, Verdict, finite, one_line
 from edge.inference.decision import Decision, decide
 from edge.inference.preprocess import ImageError, InputSpec, inspected_box
 
@@ -47,7 +47,7 @@ class Judgement:
         return finite(self.prediction.defect_probability if self.prediction else None)
 
 
-def judge(model: Model, threshold: float, image: Image, refusal: Callable[[Image], str | None] = unusable) -> Judgement:
+def judge(model: Model, limits: Limits, image: Image, refusal: Callable[[Image], str | None] = unusable) -> Judgement:
     """Quality, inference, decision for an (H, W, 3) uint8 BGR image. Never raises: a failure is an ERROR verdict.
 
     refusal: why an image must not be judged, None when it may be.
@@ -60,7 +60,7 @@ def judge(model: Model, threshold: float, image: Image, refusal: Callable[[Image
         box = inspected_box(image.shape, model.spec)
         prediction = model.predict(image)
         start = time.perf_counter()
-        decision = decide(prediction, threshold, box)
+        decision = decide(prediction, limits, box)
         return Judgement(decision, prediction, (time.perf_counter() - start) * 1e3, box)
 
     judged = attempt(decided)

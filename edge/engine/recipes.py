@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from edge.cameras.quality import FrameCheck, read_baseline
 from edge.config.station import DEFAULT_RECIPE, StationConfig
 from edge.core.files import write_atomically
-from edge.core.types import EdgeError, Image, Prediction
+from edge.core.types import EdgeError, Image, Limits, Prediction
 from edge.core.worker import Worker
 from edge.engine import EngineError
 from edge.exchange.health import SelfTest
@@ -42,9 +42,9 @@ class Recipe:
         return self.bundle.title
 
     @property
-    def threshold(self) -> float:
-        """The score from which a part is NG."""
-        return self.bundle.manifest.threshold.value
+    def limits(self) -> Limits:
+        """The values that its predictions are compared with."""
+        return self.bundle.manifest.limits
 
     def predict_prepared(self, tensor: Image) -> Prediction:
         """Judge a tensor that `prepare` made, (1, height, width, 3) uint8 RGB."""

@@ -26,7 +26,7 @@ from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
 from edge.history.pictures import INPUT, NoRoomError, PictureStore
 from edge.inference.bundle import Bundle
-from edge.inference.decision import overlay
+from edge.inference.heatmap import overlay
 from edge.inference.preprocess import prepare
 
 THREAD = "recorder"
@@ -214,10 +214,10 @@ def _pictures(inspection: Inspection, image: Image) -> dict[str, bytes]:
     """Return JPEG bytes by kind; heat only when there is an anomaly map. The thumbnail shows what the heatmap shows."""
     pictures = {"frame": _jpeg(image)}
     shown = image
-    if inspection.anomaly_map is not None and inspection.threshold is not None:
+    if inspection.anomaly_map is not None and inspection.limits is not None:
         anomaly_map = np.nan_to_num(inspection.anomaly_map, posinf=0.0, neginf=0.0)
         box = inspection.box or (0, 0, image.shape[1], image.shape[0])
-        shown = overlay(image, anomaly_map, inspection.threshold, box)
+        shown = overlay(image, anomaly_map, inspection.limits, box, inspection.verdict)
         pictures["heat"] = _jpeg(shown)
     height = max(1, round(shown.shape[0] * THUMB_WIDTH / shown.shape[1]))
     thumb = cv2.resize(shown, (THUMB_WIDTH, height), interpolation=cv2.INTER_AREA)

@@ -101,7 +101,7 @@ class StatusWriter:
             started_at=self._started_at,
             bundle=bundle.title,
             bundle_path=str(bundle.path),
-            threshold=station.recipes.active.threshold,
+            threshold=station.recipes.active.limits.threshold,
             runtime=config.inspection.runtime,
             cpu_tier=self._tier,
             camera=station.capture.camera.describe(),

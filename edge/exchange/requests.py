@@ -13,7 +13,7 @@ import secrets
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.core.files import write_atomically
-from edge.core.types import AnomalyMap, EdgeError, Image, Prediction
+from edge.core.types import AnomalyMap, EdgeError, Image, Limits, Prediction
 from edge.exchange import ExchangeError
 
 _REQUEST = re.compile(r"^[0-9a-f]{32}\.npy$")
@@ -36,7 +36,7 @@ class Answer:
 
     score: float
     defect_probability: float
-    threshold: float
+    limits: Limits
     anomaly_map: AnomalyMap  # (h, w) float32
     infer_ms: float
     bundle: str
@@ -51,8 +51,8 @@ class Judge(Protocol):
         """The bundle's title."""
 
     @property
-    def threshold(self) -> float:
-        """The score from which a part is NG."""
+    def limits(self) -> Limits:
+        """The values that a prediction is compared with."""
 
     def predict_prepared(self, tensor: Image) -> Prediction:
         """Judge a (1, height, width, 3) uint8 RGB tensor."""
@@ -164,7 +164,7 @@ class RequestBox:
         if not waiting:
             return False
         question = min(waiting, key=lambda p: p.name)
-        facts: dict[str, object] = {"bundle": judge.title, "threshold": judge.threshold}
+        facts: dict[str, object] = {"bundle": judge.title, "limits": asdict(judge.limits)}
         anomaly_map = np.zeros((0, 0), np.float32)
         try:
             prediction = judge.predict_prepared(np.load(question, allow_pickle=False))
@@ -196,4 +196,4 @@ def _read_answer(path: Path) -> Answer:
         raise ExchangeError(f"the engine's answer cannot be read ({error}); try again") from error
     if "error" in facts:
         raise ExchangeError(f"the engine refused the image: {facts['error']}")
-    return Answer(anomaly_map=anomaly_map, **facts)
+    return Answer(anomaly_map=anomaly_map, limits=Limits(**facts.pop("limits")), **facts)

@@ -71,15 +71,17 @@ class EventLog:
         version = self._db.version
         if version == SCHEMA_VERSION:
             return
-        if version not in (0, 1) or (version == 0 and read_only):
+        if version not in (0, 1, 2) or (version == 0 and read_only):
             raise HistoryError(f"{self.path}: history schema {version}, this Linewatch reads {SCHEMA_VERSION}")
         if read_only:
             raise HistoryError(f"{self.path}: history schema {version}; start the engine once, which brings it up")
         with self._db.transaction():
             if version == 0:
                 self._create(GENESIS, 0, Counts(0, 0, 0))
-            else:
+            elif version == 1:
                 self._migrate_version_1()
+            else:  # schema 2 had no typical score; the hash of a row without one does not cover it
+                self._db.execute("ALTER TABLE inspections ADD COLUMN typical REAL")
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _create(self, last_hash: str, last_id: int, counts: Counts) -> None:
@@ -214,12 +216,12 @@ class EventLog:
         """Yield a Point for each chosen row, oldest first; a tenth of the work of whole rows."""
         where, values = chosen.where()
         query = (
-            "SELECT at, verdict, score, threshold, json_extract(timings, '$.total_ms') AS total_ms"
+            "SELECT at, verdict, score, threshold, json_extract(timings, '$.total_ms') AS total_ms, typical"
             f" FROM inspections WHERE {' AND '.join(where)} ORDER BY id"
         )
         with self._db.errors(), closing(self._db.execute(query, values)) as cursor:
-            for at, verdict, score, threshold, total_ms in cursor:
-                yield Point(datetime.fromisoformat(at), Verdict(verdict), score, threshold, total_ms)
+            for at, verdict, score, threshold, total_ms, typical in cursor:
+                yield Point(datetime.fromisoformat(at), Verdict(verdict), score, threshold, total_ms, typical)
 
     def ok_ids(self, first: int, last: int) -> set[int]:
         """Return the ids of a range that were judged OK."""

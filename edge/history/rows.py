@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from edge.core.types import Inspection, Reason, Region, Timings, Verdict
+from edge.core.types import Inspection, Reason, Region, Timings, Verdict, distance
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 GENESIS = "0" * 64  # stands for the hash of the row before the first one
 # The hash of a row covers these, in the order of the columns.
 FIELDS = (
@@ -28,6 +28,7 @@ FIELDS = (
     "bundle",
     "timings",
     "bundle_digest",
+    "typical",
 )
 COLUMNS = (*FIELDS, "previous_hash", "hash")
 SCHEMA = """
@@ -45,6 +46,7 @@ CREATE TABLE inspections (
     bundle TEXT NOT NULL,
     timings TEXT NOT NULL,
     bundle_digest TEXT NOT NULL,
+    typical REAL,
     previous_hash TEXT NOT NULL,
     hash TEXT NOT NULL
 ) STRICT;
@@ -88,6 +90,12 @@ class Point:
     score: float | None
     threshold: float | None
     total_ms: float
+    typical: float | None = None
+
+    @property
+    def distance(self) -> float | None:
+        """The score in units of the good parts' spread; None where nothing was compared."""
+        return distance(self.score, self.threshold, self.typical)
 
 
 def as_row(inspection: Inspection, previous_hash: str) -> dict[str, str | int | float | None]:
@@ -106,6 +114,7 @@ def as_row(inspection: Inspection, previous_hash: str) -> dict[str, str | int | 
         "bundle": inspection.bundle,
         "timings": json.dumps(asdict(inspection.timings)),
         "bundle_digest": inspection.bundle_digest,
+        "typical": _real(inspection.typical),
     }
     return {**fields, "previous_hash": previous_hash, "hash": row_hash(previous_hash, fields)}
 
@@ -126,13 +135,14 @@ def as_inspection(row: Any) -> Inspection:
         bundle=row["bundle"],
         timings=Timings(**json.loads(row["timings"])),
         bundle_digest=row["bundle_digest"],
+        typical=row["typical"],
     )
 
 
 def from_version_1(row: Mapping[str, Any], previous_hash: str) -> dict[str, str | int | float | None]:
     """Return a row of schema 1 with its place in the chain; schema 1 kept 12 digits of the bundle's digest."""
-    fields = {name: row[name] for name in FIELDS[:-1]}
-    fields["bundle_digest"] = str(row["bundle"]).rpartition(" ")[2]
+    fields = {name: row[name] for name in FIELDS[:-2]}
+    fields |= {"bundle_digest": str(row["bundle"]).rpartition(" ")[2], "typical": None}
     return {**fields, "previous_hash": previous_hash, "hash": row_hash(previous_hash, fields)}
 
 
@@ -140,9 +150,11 @@ def row_hash(previous: str, fields: Mapping[str, str | int | float | None]) -> s
     """Return the sha256, 64 hex digits, over the previous row's hash and all fields in a canonical encoding.
 
     The encoding is JSON in ASCII: names sorted, no spaces, numbers in their shortest form that reads back
-    exactly. A real number must be a float, and never minus zero: SQLite gives both back so.
+    exactly. A real number must be a float, and never minus zero: SQLite gives both back so. A missing typical score
+    is left out, so that rows from before it was kept have the hash that they always had.
     """
-    text = json.dumps([previous, sorted(fields.items())], ensure_ascii=True, separators=(",", ":"))
+    covered = sorted(item for item in fields.items() if item != ("typical", None))
+    text = json.dumps([previous, covered], ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 

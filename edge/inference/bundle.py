@@ -6,18 +6,31 @@ import hashlib
 import json
 import os
 import shutil
+import statistics
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
-from edge.core.types import EdgeError
+from edge.core.types import EdgeError, Limits
+from edge.inference.placement import MapGeometry
 from edge.inference.preprocess import InputSpec
 
-FORMAT = 1
+FORMAT = 2  # what is written; format 1, which said nothing of the map's place, is read too
+READABLE = (1, 2)
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"
 INT8_IR = "model_int8.xml"
@@ -27,6 +40,7 @@ FP32_ONNX = "model_fp32.onnx"
 MODELS = (INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, FP32_ONNX)
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # of a bundle
 MAX_MANIFEST_BYTES = 1024 * 1024
+FORMAT_1_SHIFT_PX = -12.5  # measured with dots: 12.1 to 13.8 at strides 8 and 16, Lite0 and Lite2
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -53,6 +67,14 @@ class Threshold(Facts):
     upper_95: Probability | None = None  # the share rejected stays below this in 95 of 100 such draws of n goods
 
 
+class Marking(Facts):
+    """Map value from which a place on an NG part may be marked, set on good parts the model had not seen."""
+
+    value: PositiveFloat
+    share: Probability  # of the held-out good images' placed map that reaches it
+    n: PositiveInt  # held-out good images
+
+
 class Calibration(Facts):
     """defect_probability = 1 / (1 + exp(-(score - midpoint) / scale))."""
 
@@ -74,14 +96,16 @@ class Reference(Facts):
 class Manifest(Facts):
     """Everything the device needs to know of a bundle, and everything an auditor may ask."""
 
-    format: Literal[1]
+    format: Literal[1, 2]
     name: str = Field(pattern=f"^{NAME}$")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")
     created: datetime
     git_commit: str
     dataset_sha256: Sha256
     input: InputSpec
+    map: MapGeometry | None = None  # where the cells of the model's map look; format 1 does not say
     threshold: Threshold
+    marking: Marking | None = None  # format 1 does not say
     calibration: Calibration
     types: tuple[str, ...] = ()  # of defects, in the order of the model's `defect_types`; empty: it tells none apart
     metrics: dict[str, Any]
@@ -89,6 +113,49 @@ class Manifest(Facts):
     references: tuple[Reference, ...] = Field(min_length=1)
     holdout_scores: tuple[FiniteFloat, ...] = ()  # of the held-out good parts; without them drift is not watched
     files: dict[str, Sha256]
+
+    @model_validator(mode="after")
+    def _map_fits(self) -> Manifest:
+        told = self.map is not None and self.marking is not None
+        if self.format == 2 and not told:
+            raise ValueError("format 2 needs map and marking")
+        if self.format == 1 and (self.map is not None or self.marking is not None):
+            raise ValueError("format 1 knows neither map nor marking")
+        if self.map is not None and (misfit := self.map.misfit(self.input)) is not None:
+            raise ValueError(f"map: {misfit}")
+        return self
+
+    @property
+    def marking_value(self) -> float:
+        """Map value from which a place on an NG part may be marked; format 1 took the threshold."""
+        return self.threshold.value if self.marking is None else self.marking.value
+
+    @property
+    def typical_score(self) -> float:
+        """Score of a typical good part; 0 where no held-out good part is known."""
+        return typical_score(self.holdout_scores, self.threshold.value)
+
+    @property
+    def limits(self) -> Limits:
+        """The values that a prediction of this bundle's model is compared with."""
+        return Limits(self.threshold.value, self.marking_value, self.typical_score)
+
+    def format_1_geometry(self, columns: int, rows: int) -> MapGeometry:
+        """Return where the columns x rows cells of a format 1 model look: its manifest does not say, its making does.
+
+        The backbones that TensorFlow trained ran with symmetric padding there, and look up and left of the middle of
+        their cells (docs/decisions/0010). A map with heads, 4 pixels a cell, was taught its place by the masks.
+        """
+        config = self.training.get("recipe", {})
+        trained_by_tensorflow = str(config.get("backbone", "")).startswith("tf_")
+        shift = FORMAT_1_SHIFT_PX if trained_by_tensorflow and self.input.width / columns >= 8 else 0.0
+        return MapGeometry.centred(columns, rows, self.input, shift)
+
+
+def typical_score(goods: Sequence[float], threshold: float) -> float:
+    """Return the median score of the held-out good parts that lie below the threshold, or 0 where there are none."""
+    below = [score for score in goods if score < threshold]
+    return max(0.0, statistics.median(below)) if below else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +218,9 @@ def _parse_manifest(path: Path, raw: bytes) -> Manifest:
     except ValueError as error:
         raise BundleError(f"{path}: {MANIFEST} is not JSON ({error}); pack the bundle again") from None
     found = data.get("format") if isinstance(data, dict) else None
-    if found != FORMAT:
-        raise BundleError(f"{path}: bundle format {found!r}, this Linewatch reads format {FORMAT}; pack it again")
+    if found not in READABLE or isinstance(found, bool):
+        known = " and ".join(map(str, READABLE))
+        raise BundleError(f"{path}: bundle format {found!r}, this Linewatch reads formats {known}; pack it again")
     try:
         return Manifest.model_validate_json(raw)
     except ValidationError as error:

@@ -1,17 +1,27 @@
-"""Prediction + threshold -> verdict. Pure functions: no clock, no file, no state."""
+"""Prediction + limits -> verdict and marked regions. Pure functions: no clock, no file, no state.
+
+One rule keeps verdict and marks together. A part is NG exactly when its score reaches the threshold. Only an NG part
+has marked regions. It always has at least one, and the first one holds the highest value of the map.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from edge.core.types import ANOMALY, AnomalyMap, Image, Prediction, Reason, Region, Verdict
+from edge.core.types import ANOMALY, AnomalyMap, Limits, Prediction, Reason, Region, Verdict
 
 MAX_REGIONS = 32
-HEATMAP_TOP = 2.0  # the heatmap's colours end at this multiple of the threshold, for every image alike
+EDGE = 0.6  # a region ends where this share of its height over a typical good part is left (docs/decisions/0010)
+FURTHER = 0.25  # share of the strongest region's height that a further region must reach, beside the threshold
+LEAST_PX = 2  # map values: a further region that is smaller is noise
+
+Labels = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,55 +33,89 @@ class Decision:
     detail: str
     regions: tuple[Region, ...]
 
+    @property
+    def words(self) -> str:
+        """Say in one sentence for a worker what was found."""
+        return defect_words(self.regions) if self.verdict is Verdict.NG else "No defect found."
 
-def decide(prediction: Prediction, threshold: float, box: tuple[int, int, int, int]) -> Decision:
+
+def decide(prediction: Prediction, limits: Limits, box: tuple[int, int, int, int]) -> Decision:
     """Judge one prediction; box is the inspected rectangle (x, y, width, height) in frame pixels.
 
-    Asked from the OK side, so that a score or threshold that is not a number can never pass.
+    The question is asked from the OK side, so that a score or threshold that is not a number can never pass.
     """
     score = prediction.score
-    if not (math.isfinite(score) and math.isfinite(threshold) and np.isfinite(prediction.anomaly_map).all()):
+    numbers = score, limits.threshold, limits.marking, limits.typical
+    if not (all(map(math.isfinite, numbers)) and np.isfinite(prediction.anomaly_map).all()):
         return Decision(Verdict.ERROR, Reason.INFERENCE_FAILED, f"score {score} is not a finite number", ())
-    if score < threshold:
+    if score < limits.threshold:
         return Decision(Verdict.OK, Reason.SCORE, "", ())
     label = prediction.defect_type or ANOMALY
-    return Decision(Verdict.NG, Reason.SCORE, "", find_regions(prediction.anomaly_map, threshold, box, label))
+    return Decision(Verdict.NG, Reason.SCORE, "", find_regions(prediction.anomaly_map, limits, box, label))
+
+
+def mark(anomaly_map: AnomalyMap, limits: Limits) -> Labels:
+    """Mark an NG part's (h, w) map: 0 where nothing is marked, else the number of the region, the strongest is 1.
+
+    Connected areas that reach the marking value are cut back to EDGE of their own height. A further area must reach
+    the threshold and FURTHER of the strongest one's height. Where nothing reaches the marking value, the area round
+    the highest value is marked.
+    """
+    peak = float(anomaly_map.max())
+    floor = min(limits.typical, peak)
+    least = max(limits.threshold, floor + FURTHER * (peak - floor))
+    level = min(limits.marking, peak)
+    count, areas = cv2.connectedComponents((anomaly_map >= level).astype(np.uint8))
+    marked = np.zeros(anomaly_map.shape, np.uint8)
+    for index in range(1, count):
+        area = areas == index
+        highest = float(anomaly_map[area].max())
+        if highest == peak or highest >= least:
+            marked[area & (anomaly_map >= floor + EDGE * (highest - floor))] = 1
+    return _ordered(anomaly_map, marked, least, peak)
+
+
+def _ordered(anomaly_map: AnomalyMap, marked: NDArray[np.uint8], least: float, peak: float) -> Labels:
+    """Number the connected pieces by their peaks; leave out what is too low, too small or beyond MAX_REGIONS."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(marked)
+    peaks = [float(anomaly_map[pieces == index].max()) for index in range(1, count)]
+    order = sorted(range(1, count), key=lambda index: -peaks[index - 1])
+    kept = order[:1] + [
+        index
+        for index in order[1:]
+        if peaks[index - 1] >= least and (stats[index, cv2.CC_STAT_AREA] >= LEAST_PX or peaks[index - 1] == peak)
+    ]
+    numbers = np.zeros(count, np.int32)
+    numbers[kept[:MAX_REGIONS]] = np.arange(1, len(kept[:MAX_REGIONS]) + 1)
+    return np.asarray(numbers[pieces], np.int32)
 
 
 def find_regions(
-    anomaly_map: AnomalyMap, threshold: float, box: tuple[int, int, int, int], label: str = ANOMALY
+    anomaly_map: AnomalyMap, limits: Limits, box: tuple[int, int, int, int], label: str = ANOMALY
 ) -> tuple[Region, ...]:
-    """Connected areas of an (h, w) map at or above the threshold, in frame pixels, strongest first (at most 32)."""
+    """Return the marked regions of an NG part's (h, w) map in frame pixels, strongest first (1 to 32 of them)."""
     left, top, width, height = box
     rows, columns = anomaly_map.shape
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((anomaly_map >= threshold).astype(np.uint8))
     step_x, step_y = width / columns, height / rows
+    labels = mark(anomaly_map, limits)
     regions = []
-    for index in range(1, count):
-        x, y, w, h, area = (int(v) for v in stats[index])
-        x0, y0, x1, y1 = (round(v) for v in (x * step_x, y * step_y, (x + w) * step_x, (y + h) * step_y))
-        peak = float(anomaly_map[labels == index].max())
-        regions.append(Region(left + x0, top + y0, x1 - x0, y1 - y0, round(area * step_x * step_y), peak, label))
-    return tuple(sorted(regions, key=lambda region: -region.peak)[:MAX_REGIONS])
+    for number in range(1, int(labels.max()) + 1):
+        own = labels == number
+        ys, xs = np.nonzero(own)
+        edges = (xs.min() * step_x, ys.min() * step_y, (xs.max() + 1) * step_x, (ys.max() + 1) * step_y)
+        x0, y0, x1, y1 = (round(float(edge)) for edge in edges)
+        x0, y0 = min(x0, width - 1), min(y0, height - 1)
+        area = max(1, round(len(xs) * step_x * step_y))
+        found = Region(
+            left + x0, top + y0, max(1, x1 - x0), max(1, y1 - y0), area, float(anomaly_map[own].max()), label
+        )
+        regions.append(found)
+    return tuple(regions)
 
 
-def overlay(image: Image, anomaly_map: AnomalyMap, threshold: float, box: tuple[int, int, int, int]) -> Image:
-    """Paint the heatmap and the threshold's outline over a copy of an (H, W, 3) uint8 BGR frame.
-
-    The colour scale is fixed: 0 .. 2 x threshold, the same for every image, and cividis, which stays
-    ordered for colour-blind eyes (Nunez et al. 2018). Opacity grows with the anomaly, so a calm part
-    still looks like itself; the outline is where the map crosses the threshold.
-    """
-    x, y, width, height = box
-    painted = image.copy()
-    part = painted[y : y + height, x : x + width]
-    level = cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR)
-    share = np.clip(level * np.float32(1.0 / (HEATMAP_TOP * max(threshold, 1e-9))), 0.0, 1.0)
-    colours = cv2.applyColorMap(cv2.convertScaleAbs(share, alpha=255.0), cv2.COLORMAP_CIVIDIS)
-    opacity = 0.15 + 0.5 * share
-    part[:] = cv2.blendLinear(np.ascontiguousarray(part), colours, 1.0 - opacity, opacity)
-    outlines, _ = cv2.findContours((level >= threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    thickness = max(2, round(max(width, height) / 300))
-    cv2.drawContours(part, outlines, -1, (0, 0, 0), thickness + 2)
-    cv2.drawContours(part, outlines, -1, (255, 255, 255), thickness)
-    return painted
+def defect_words(regions: Sequence[Region]) -> str:
+    """Say in one sentence for a worker what is marked."""
+    if not regions:
+        return "Defect found."
+    kind = "" if regions[0].label == ANOMALY else f"{regions[0].label}, "
+    return f"Defect found: {kind}{len(regions)} marked area{'s' if len(regions) > 1 else ''}."

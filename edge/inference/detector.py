@@ -14,6 +14,7 @@ import numpy as np
 from edge.core.types import AnomalyMap, EdgeError, Image, Prediction
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, Calibration
 from edge.inference.cpu import require_cpu
+from edge.inference.placement import MapGeometry, placed
 from edge.inference.preprocess import InputSpec, load_image, prepare
 from edge.inference.runtimes import RUNTIMES, Runtime, Settings, load
 
@@ -66,8 +67,11 @@ class Detector:
         runtime: Runtime = "openvino",
         settings: Settings = DEFAULT_SETTINGS,
         types: Sequence[str] = (),
+        geometry: MapGeometry | None = None,
     ) -> None:
-        """Load and compile a model file (IR or ONNX).
+        """Load and compile a model file (IR or ONNX); geometry: where the cells of its map look.
+
+        Without a geometry the detector is for scores only: its maps are the model's own cells, in no frame's pixels.
 
         The model takes `image` (1, height, width, 3) uint8 RGB and answers `score` (1,), `anomaly_map` (1, 1, h, w)
         and, with types, `defect_types` (1, K), all float32. Raises DetectorError when it does not, RuntimeLoadError
@@ -86,6 +90,14 @@ class Detector:
         for name in (SCORE, ANOMALY_MAP, *([TYPES] if types else [])):
             if name not in loaded.outputs:
                 raise DetectorError(f"{model}: answers {', '.join(loaded.outputs)} and no {name!r}; export it again")
+        self._geometry = geometry
+        rows, columns = loaded.outputs[ANOMALY_MAP][-2:]
+        if geometry is not None and (geometry.columns, geometry.rows) != (columns, rows):
+            raise DetectorError(
+                f"{model}: answers a map of {columns}x{rows} cells, the manifest says "
+                f"{geometry.columns}x{geometry.rows}; pack the bundle again"
+            )
+        self.map_size = columns, rows  # cells
         self.run = loaded.run  # the bare model: prepared tensor -> output name -> array
 
     @classmethod
@@ -98,7 +110,11 @@ class Detector:
     ) -> Detector:
         """Load a verified bundle's model; int8 is what ships, fp32 is for comparison."""
         manifest, model = bundle.manifest, model_file(bundle, runtime, precision)
-        return cls(model, manifest.input, manifest.calibration, runtime, settings, manifest.types)
+        spec, calibration, types = manifest.input, manifest.calibration, manifest.types
+        detector = cls(model, spec, calibration, runtime, settings, types, manifest.map)
+        if manifest.map is None:
+            detector._geometry = manifest.format_1_geometry(*detector.map_size)
+        return detector
 
     def predict(self, image: Image) -> Prediction:
         """Judge one (H, W, 3) uint8 BGR frame; raises ImageError when it does not fit the input spec."""
@@ -113,18 +129,19 @@ class Detector:
         return self._answer(tensor, 0.0)
 
     def infer(self, tensor: Image) -> tuple[float, AnomalyMap]:
-        """The raw graph: (score, (h, w) float32 map) of a prepared tensor."""
-        score, anomaly_map, _ = self._infer(tensor)
-        return score, anomaly_map
+        """Run the bare graph on a prepared tensor: (score, the model's own (rows, columns) float32 cells)."""
+        score, cells, _ = self._infer(tensor)
+        return score, cells
 
     def _infer(self, tensor: Image) -> tuple[float, AnomalyMap, str]:
         answers = self.run(tensor)
-        score, anomaly_map = float(answers[SCORE].reshape(())), np.asarray(answers[ANOMALY_MAP], dtype=np.float32)[0, 0]
-        return score, anomaly_map, self._types[int(np.argmax(answers[TYPES]))] if self._types else ""
+        score, cells = float(answers[SCORE].reshape(())), np.asarray(answers[ANOMALY_MAP], dtype=np.float32)[0, 0]
+        return score, cells, self._types[int(np.argmax(answers[TYPES]))] if self._types else ""
 
     def _answer(self, tensor: Image, prepare_ms: float) -> Prediction:
         start = time.perf_counter()
-        score, anomaly_map, defect_type = self._infer(tensor)
+        score, cells, defect_type = self._infer(tensor)
+        anomaly_map = cells if self._geometry is None else placed(cells, self._geometry, tensor)
         infer_ms = (time.perf_counter() - start) * 1e3
         chance = probability(score, self._calibration)
         return Prediction(score, chance, anomaly_map, prepare_ms, infer_ms, defect_type)

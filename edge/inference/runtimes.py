@@ -52,7 +52,7 @@ class Loaded:
 
     run: Run
     shape: tuple[int, ...]  # of the input
-    outputs: tuple[str, ...]
+    outputs: Mapping[str, tuple[int, ...]]  # name -> shape
 
 
 def _version(runtime: Runtime) -> str:
@@ -78,7 +78,7 @@ def load(model: Path, runtime: Runtime, settings: Settings) -> Loaded:
     return Loaded(
         _openvino_run(compiled),
         tuple(compiled.input(IMAGE).shape),
-        tuple(port.get_any_name() for port in compiled.outputs),
+        {port.get_any_name(): tuple(port.shape) for port in compiled.outputs},
     )
 
 
@@ -137,4 +137,4 @@ def _load_onnxruntime(model: Path, settings: Settings) -> Loaded:
     def run(tensor: Image) -> Answers:
         return dict(zip(names, map(np.asarray, session.run(names, {IMAGE: tensor})), strict=True))
 
-    return Loaded(run, tuple(shape), names)
+    return Loaded(run, tuple(shape), {output.name: tuple(output.shape) for output in session.get_outputs()})

@@ -57,6 +57,8 @@ def inspection_facts(inspection: Inspection, station: Station) -> Facts:
         "words": inspection_words(inspection).facts(),
         "score": finite(inspection.score),
         "threshold": finite(inspection.threshold),
+        "typical": finite(inspection.typical),
+        "distance": inspection.distance,
         "defect_probability": finite(inspection.defect_probability),
         "probability_text": percent(finite(inspection.defect_probability)),
         "regions": [asdict(region) for region in inspection.regions],

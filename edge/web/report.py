@@ -61,11 +61,14 @@ def _scores(points: list[Point], start: datetime, end: datetime) -> list[Facts]:
     """Return median and highest score of each slot that has any, and the slot's last threshold."""
     slot = (end - start) / SLOTS
     scores: dict[int, list[float]] = {}
+    distances: dict[int, list[float]] = {}
     thresholds: dict[int, float | None] = {}
     for point in points:
-        if finite(point.score) is not None and point.score is not None:
+        distance = point.distance
+        if distance is not None and point.score is not None:
             index = min(SLOTS - 1, int((point.at - start) / slot))
             scores.setdefault(index, []).append(point.score)
+            distances.setdefault(index, []).append(distance)
             thresholds[index] = finite(point.threshold)
     return [
         {
@@ -73,6 +76,8 @@ def _scores(points: list[Point], start: datetime, end: datetime) -> list[Facts]:
             "median": median(found),
             "highest": max(found),
             "threshold": thresholds[index],
+            "median_distance": median(distances[index]),
+            "highest_distance": max(distances[index]),
             "parts": len(found),
         }
         for index, found in sorted(scores.items())

@@ -13,10 +13,11 @@ from typing import Any, cast
 import cv2
 from flask import current_app
 
-from edge.core.types import EdgeError, Image, Prediction, finite, one_line
+from edge.core.types import EdgeError, Image, Prediction, Verdict, distance, finite, one_line
 from edge.exchange.health import Health
 from edge.exchange.requests import Answer
-from edge.inference.decision import decide, overlay
+from edge.inference.decision import decide
+from edge.inference.heatmap import overlay
 from edge.inference.preprocess import ImageError, decode_image, inspected_box, prepare
 from edge.web.station import EngineState, Station
 from edge.web.wording import percent, verdict_words
@@ -64,7 +65,7 @@ class Trials:
                 raise TrialError(503, f"the engine has changed to bundle {answer.bundle}; send the image again")
             timings = {"decode": decode_ms, "prepare": prepare_ms, "infer": answer.infer_ms}
             facts = _judge(answer, box) | {"image": {"width": image.shape[1], "height": image.shape[0]}}
-            facts["heatmap"] = _heatmap_url(image, answer, box) if heatmap else None
+            facts["heatmap"] = _heatmap_url(image, answer, box, Verdict(facts["verdict"])) if heatmap else None
         timings["total"] = (time.perf_counter() - start) * 1e3
         return facts | {"timings_ms": {stage: round(value, 3) for stage, value in timings.items()}}
 
@@ -104,7 +105,7 @@ def _decode(data: bytes, name: str) -> Image:
 def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:
     chance, kind = answer.defect_probability, answer.defect_type
     prediction = Prediction(answer.score, chance, answer.anomaly_map, 0.0, answer.infer_ms, kind)
-    decision = decide(prediction, answer.threshold, box)
+    decision = decide(prediction, answer.limits, box)
     probability = finite(answer.defect_probability)
     return {
         "trial": True,
@@ -113,7 +114,9 @@ def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:
         "detail": decision.detail,
         "words": verdict_words(decision.verdict, decision.reason, decision.regions).facts(),
         "score": finite(answer.score),
-        "threshold": finite(answer.threshold),
+        "threshold": finite(answer.limits.threshold),
+        "typical": finite(answer.limits.typical),
+        "distance": distance(answer.score, answer.limits.threshold, answer.limits.typical),
         "defect_probability": probability,
         "probability_text": percent(probability),
         "regions": [asdict(region) for region in decision.regions],
@@ -121,7 +124,7 @@ def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:
     }
 
 
-def _heatmap_url(image: Image, answer: Answer, box: tuple[int, int, int, int]) -> str | None:
+def _heatmap_url(image: Image, answer: Answer, box: tuple[int, int, int, int], verdict: Verdict) -> str | None:
     """Return the overlay as a JPEG data URL, at most SHOWN_SIDE_PX wide and high."""
     if answer.anomaly_map.size == 0:
         return None
@@ -131,7 +134,7 @@ def _heatmap_url(image: Image, answer: Answer, box: tuple[int, int, int, int]) -
         height, width = image.shape[:2]
         x, y = round(box[0] * scale), round(box[1] * scale)
         box = (x, y, min(round(box[2] * scale), width - x), min(round(box[3] * scale), height - y))
-    painted = overlay(image, answer.anomaly_map, answer.threshold, box)
+    painted = overlay(image, answer.anomaly_map, answer.limits, box, verdict)
     encoded, jpeg = cv2.imencode(".jpg", painted, [cv2.IMWRITE_JPEG_QUALITY, 88])
     if not encoded:
         raise TrialError(503, "the heatmap could not be encoded; ask again with heatmap=0")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from edge.core.types import ANOMALY, Inspection, Reason, Region, Verdict
+from edge.core.types import Inspection, Reason, Region, Verdict
+from edge.inference.decision import defect_words
 from edge.web.station import EngineState, EngineView
 
 UNKNOWN = "\N{EN DASH}"  # shown where there is no value
@@ -99,16 +100,9 @@ def verdict_words(verdict: Verdict, reason: Reason, regions: Sequence[Region] = 
     if verdict is Verdict.OK:
         return Words("ok", "OK", "No defect found.", "Nothing to do: the part may pass.")
     if verdict is Verdict.NG:
-        return Words("ng", "NG", _defects(regions), "Take the part out. The outline shows where to look.")
+        return Words("ng", "NG", defect_words(regions), "Take the part out. The outline shows where to look.")
     what, action = ERRORS[reason]
     return Words("error", "ERROR", what, action)
-
-
-def _defects(regions: Sequence[Region]) -> str:
-    if not regions:
-        return "Defect found."
-    kind = "" if regions[0].label == ANOMALY else f"{regions[0].label}, "
-    return f"Defect found: {kind}{len(regions)} marked area{'s' if len(regions) > 1 else ''}."
 
 
 def _reason(name: str | None) -> Reason:

@@ -59,5 +59,5 @@ def test_verdicts_on_the_references_agree(bundle: Bundle) -> None:
     for reference in bundle.manifest.references:
         frame = load_image(bundle.file(reference.file))
         box = inspected_box(frame.shape, bundle.manifest.input)
-        verdicts = {decide(d.predict(frame), bundle.manifest.threshold.value, box).verdict for d in detectors}
+        verdicts = {decide(d.predict(frame), bundle.manifest.limits, box).verdict for d in detectors}
         assert len(verdicts) == 1, reference.file

@@ -58,6 +58,8 @@ def _tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     openvino.save_model(openvino.convert_model(str(run / FP32_ONNX)), run / INT8_IR, compress_to_fp16=False)
     facts = {"convolutions": {"all": 1, "int8": 1}, "parity": {"int8_tolerance": 0.03}}
     (run / "quantize.json").write_text(json.dumps(facts))
+    place = {"columns": SIZE // 8, "rows": SIZE // 8, "stride": 8.0, "offset": (3.5, 3.5)}
+    (run / "export.json").write_text(json.dumps({"map": place}))
     return folder
 
 

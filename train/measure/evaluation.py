@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edge.core.types import Limits
 from edge.inference.bundle import Calibration
 from edge.inference.cpu import cpu_tier
 from edge.inference.detector import Detector, probability
@@ -31,7 +32,7 @@ class Subject:
     """What is measured: the model in both precisions, as it ships, and what it has seen."""
 
     detectors: dict[str, Detector]
-    threshold: float
+    limits: Limits
     calibration: Calibration
     seen: Collection[str]  # first hex digits of the sha256 of images
     rule: tuple[str | None, int]  # group_regex and group_gap of the recipe
@@ -48,7 +49,7 @@ def evaluate(subject: Subject, dataset: Dataset, json_path: Path | None) -> dict
     results = {name: _run(detector, samples, parts, name) for name, detector in subject.detectors.items()}
     defective = [sample.label != GOOD for sample in samples]
     draws = Resample(defective, parts)
-    images = [_image(result, dataset, subject.calibration) for result in results["int8"]]
+    images = [_image(result, dataset, subject) for result in results["int8"]]
     stated = [at_share(image["probability"], subject.calibration, float(np.mean(defective))) for image in images]
     facts: dict[str, Any] = {
         "data": dataset.root.resolve().name,
@@ -59,8 +60,9 @@ def evaluate(subject: Subject, dataset: Dataset, json_path: Path | None) -> dict
         "parts_defective": draws.bad_parts,
         "left_out": [_name(sample, dataset) for sample in left_out],
         "empty_masks": [_name(sample, dataset) for sample in empty],
-        "threshold": subject.threshold,
-        **{name: measures(found, subject.threshold) for name, found in results.items()},
+        "threshold": subject.limits.threshold,
+        "typical": subject.limits.typical,
+        **{name: measures(found, subject.limits) for name, found in results.items()},
         "reliability": asdict(reliability(stated, defective)),
         "images": images,
     }
@@ -84,13 +86,14 @@ def _name(sample: Sample, dataset: Dataset) -> str:
     return sample.path.relative_to(dataset.root).as_posix()
 
 
-def _image(result: Result, dataset: Dataset, calibration: Calibration) -> dict[str, Any]:
+def _image(result: Result, dataset: Dataset, subject: Subject) -> dict[str, Any]:
     return {
         "file": _name(result.sample, dataset),
         "label": result.sample.label,
         "score": result.score,
+        "distance": subject.limits.distance(result.score),
         "named": result.defect_type,
-        "probability": probability(result.score, calibration),
+        "probability": probability(result.score, subject.calibration),
     }
 
 

@@ -53,19 +53,18 @@ class PixelCounts:
     bad: Floats  # (n, L) defective pixels
     overlap: Floats  # (n, L) defective pixels, each weighing 1 / size of its connected region
     regions: Floats  # (n,) connected regions of the mask
-    flagged: Floats  # (n, 2) good and defective pixels at or above the shipped threshold
+    flagged: Floats  # (n, 2) good and defective pixels that the station marks
     defective: Mask  # (n,)
 
 
-def count_pixels(
-    pairs: Iterable[tuple[AnomalyMap, Mask]], maps: Sequence[AnomalyMap], threshold: float
-) -> PixelCounts | None:
-    """From (anomaly map (h, w), mask (H, W)) pairs; maps are enlarged bilinearly to their masks.
+def count_pixels(images: Iterable[tuple[AnomalyMap, Mask, Mask]], maps: Sequence[AnomalyMap]) -> PixelCounts | None:
+    """Count the pixels of (placed anomaly map (h, w), mask (H, W), what the station marks (h, w)) triples.
 
-    maps: all the maps there are, to choose the levels. None when there is no defective pixel, or no good one.
+    Maps and marks are enlarged bilinearly to their masks. maps: all the maps there are, to choose the levels. The
+    result is None when there is no defective pixel, or no good one.
     """
     levels = Levels(maps)
-    rows = [_count(anomaly_map, mask, levels, threshold) for anomaly_map, mask in pairs]
+    rows = [_count(anomaly_map, mask, marked, levels) for anomaly_map, mask, marked in images]
     if not rows:
         return None
     good, bad, overlap, regions, flagged = (np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
@@ -75,14 +74,14 @@ def count_pixels(
 
 
 def _count(
-    anomaly_map: AnomalyMap, mask: Mask, levels: Levels, threshold: float
+    anomaly_map: AnomalyMap, mask: Mask, marked: Mask, levels: Levels
 ) -> tuple[Floats, Floats, Floats, int, tuple[int, int]]:
     anomaly = np.asarray(cv2.resize(anomaly_map, mask.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
     level = levels.of(anomaly)
     regions, labels = cv2.connectedComponents(mask.astype(np.uint8))
     inside, label = level[mask], labels[mask]
     weight = 1.0 / np.maximum(np.bincount(label, minlength=regions), 1)
-    above = anomaly >= threshold
+    above = enlarged(marked, mask.shape)
     return (
         np.bincount(level[~mask], minlength=levels.count).astype(np.float64),
         np.bincount(inside, minlength=levels.count).astype(np.float64),
@@ -92,11 +91,17 @@ def _count(
     )
 
 
+def enlarged(marked: Mask, shape: tuple[int, ...]) -> Mask:
+    """Return an (h, w) mark at the size of an (H, W) mask, edges where the station draws them."""
+    values = cv2.resize(marked.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(values >= 0.5)
+
+
 @dataclass(frozen=True, slots=True)
 class PixelMetrics:
     """Over the pixels of all images, but IoU and Dice: these are over the pixels of all defective images together.
 
-    best: at the one threshold that is best for the whole set. at_threshold: pixels at or above the shipped one.
+    best: at the one threshold that is best for the whole set. marked: of what the station marks.
     """
 
     auroc: float
@@ -104,7 +109,7 @@ class PixelMetrics:
     au_pro: float  # every defect counts alike, whatever its size
     best_iou: float
     best_dice: float
-    iou_at_threshold: float
+    iou_marked: float
 
 
 def pixel_metrics(counts: PixelCounts) -> PixelMetrics:
@@ -142,7 +147,7 @@ def _measure(counts: PixelCounts, bad_times: Floats, good_times: Floats) -> list
                 au_pro=_limited_area(curve.fpr, pro),
                 best_iou=local.best_iou(),
                 best_dice=local.best_f1(),
-                iou_at_threshold=float(flagged[row, 1] / (bad[row].sum() + flagged[row, 0])),
+                iou_marked=float(flagged[row, 1] / (bad[row].sum() + flagged[row, 0])),
             )
         )
     return found

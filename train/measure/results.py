@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from edge.core.types import AnomalyMap
+from edge.core.types import AnomalyMap, Limits
+from edge.inference.decision import mark
 from train.data.dataset import GOOD, Sample, load_mask
 from train.measure.metrics import Interval, image_intervals, image_metrics, part_share_interval
-from train.measure.pixels import Mask, count_pixels, pixel_intervals, pixel_metrics
+from train.measure.pixels import Mask, count_pixels, enlarged, pixel_intervals, pixel_metrics
 
 # key in evaluate.json -> what the field calls it
 IMAGE_WORDS = {
@@ -27,7 +28,7 @@ PIXEL_WORDS = {
     "au_pro": "AU-PRO",
     "best_iou": "best IoU",
     "best_dice": "best Dice",
-    "iou_at_threshold": "IoU at the threshold",
+    "iou_marked": "IoU of what is marked",
 }
 VERDICT_WORDS = {"sensitivity": "sensitivity at the threshold", "specificity": "specificity at the threshold"}
 
@@ -45,18 +46,26 @@ class Result:
     infer_ms: float
     defect_type: str  # what the model takes it for if it is defective; empty where it tells no types apart
 
+    def marked(self, limits: Limits) -> Mask:
+        """Return what the station marks on it, (h, w): nothing unless it is NG."""
+        if self.score < limits.threshold:
+            return np.zeros(self.anomaly_map.shape, np.bool_)
+        return mark(self.anomaly_map, limits) > 0
 
-def measures(results: list[Result], threshold: float) -> dict[str, Any]:
+
+def measures(results: list[Result], limits: Limits) -> dict[str, Any]:
     """Every measure of one model as JSON types; both kinds of parts must be among the results."""
     scores = [result.score for result in results]
     defective = [result.sample.label != GOOD for result in results]
     parts = [result.part for result in results]
     types = sorted({result.sample.label for result in results} - {GOOD})
     times = [result.infer_ms for result in results]
-    pixel, pixel_limits = _pixel_measures(results, threshold)
+    threshold = limits.threshold
+    pixel, pixel_limits = _pixel_measures(results, limits)
     return {
         "image": asdict(image_metrics(scores, defective)),
         "pixel": pixel,
+        "places": _places(results, limits),
         "intervals": {
             "image": {name: asdict(found) for name, found in image_intervals(scores, defective, parts).items()},
             "pixel": pixel_limits,
@@ -73,10 +82,10 @@ def measures(results: list[Result], threshold: float) -> dict[str, Any]:
     }
 
 
-def _pixel_measures(results: list[Result], threshold: float) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def _pixel_measures(results: list[Result], limits: Limits) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     placed = [(result, mask) for result in results if (mask := _mask(result)) is not None]
-    pairs = ((result.anomaly_map, mask) for result, mask in placed)
-    counts = count_pixels(pairs, [result.anomaly_map for result in results], threshold)
+    images = ((result.anomaly_map, mask, result.marked(limits)) for result, mask in placed)
+    counts = count_pixels(images, [result.anomaly_map for result in results])
     if counts is None:
         return None, None
     facts = asdict(pixel_metrics(counts)) | {
@@ -85,6 +94,25 @@ def _pixel_measures(results: list[Result], threshold: float) -> tuple[dict[str, 
     }
     parts = [result.part for result, _ in placed]
     return facts, {name: asdict(found) for name, found in pixel_intervals(counts, parts).items()}
+
+
+def _places(results: list[Result], limits: Limits) -> dict[str, Any]:
+    """Of the found defects with a mask: how many have the map's hottest pixel on it, and how large the mark is."""
+    found = [(one, mask) for one in results if one.score >= limits.threshold and (mask := _mask(one)) is not None]
+    found = [(one, mask) for one, mask in found if mask.any()]
+    ratios = [enlarged(one.marked(limits), mask.shape).sum() / mask.sum() for one, mask in found]
+    return {
+        "found": len(found),
+        "hottest_on_mask": sum(hottest_on(one.anomaly_map, mask) for one, mask in found),
+        "median_area_ratio": float(np.median(ratios)) if ratios else None,  # marked pixels a mask's pixel
+    }
+
+
+def hottest_on(anomaly_map: AnomalyMap, mask: Mask) -> bool:
+    """Say whether the highest value of an (h, w) map lies on an (H, W) mask."""
+    at = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
+    y, x = (int((at[axis] + 0.5) * mask.shape[axis] / anomaly_map.shape[axis]) for axis in (0, 1))
+    return bool(mask[y, x])
 
 
 def _caught(results: list[Result], threshold: float, good: bool) -> Interval:
@@ -143,6 +171,12 @@ def table(facts: dict[str, Any]) -> str:
     lines.append(f"  {'':29}   FP32   INT8  [95 % interval]")
     for (label, fp32), (_, int8) in zip(rows(facts, "fp32"), rows(facts, "int8"), strict=True):
         lines.append(f"  {label:29}  {fp32.value:.3f}  {int8.value:.3f}  [{int8.low:.3f}, {int8.high:.3f}]")
+    places = facts["int8"]["places"]
+    if places["found"]:
+        lines.append(
+            f"  the map's hottest pixel lies on the mask in {places['hottest_on_mask']} of {places['found']} found "
+            f"defects; the marked area is {places['median_area_ratio']:.1f} x the mask (median)"
+        )
     at, limits = facts["int8"]["at_threshold"], facts["reliability"]
     lines += [
         f"  INT8: {at['escapes']} escapes of {facts['n_defective']}, {at['overkill']} overkill of {facts['n_good']}; "

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from edge.inference.bundle import Calibration, Threshold
+from edge.core.types import AnomalyMap, Limits
+from edge.inference.bundle import Calibration, Marking, Threshold
 from train.measure import MeasureError
 from train.measure.metrics import Floats
 
 MIN_HOLDOUT = 4
 MIN_DEFECTS = 5  # with fewer, a slope fitted to them is chance
+MARKED_SHARE = 1e-4  # of the held-out good images' map that reaches the marking value
 GOOD_MEDIAN_PROBABILITY = 0.02  # what the middle one of the good parts reads on the page, where 0.5 is the threshold
 
 
@@ -81,6 +84,25 @@ def defect_probability(goods: Sequence[float], defects: Sequence[float], thresho
     """Platt's where enough labelled defects score above the goods, the goods' own otherwise."""
     found = platt(goods, defects) if len(defects) >= MIN_DEFECTS else None
     return found or goods_logistic(goods, threshold)
+
+
+def set_marking(maps: Sequence[AnomalyMap]) -> Marking:
+    """Set the map value from which a place on an NG part may be marked, from the placed maps of held-out good images.
+
+    MARKED_SHARE of their values lie at or above it. Raises MeasureError without maps, or where they are all 0.
+    """
+    values = np.concatenate([np.ravel(anomaly_map) for anomaly_map in maps])
+    value = float(np.quantile(values, 1.0 - MARKED_SHARE))
+    if not (math.isfinite(value) and value > 0):
+        raise MeasureError("the held-out goods' maps are not usable (zero or not finite); check the images")
+    return Marking(value=value, share=MARKED_SHARE, n=len(maps))
+
+
+def limits_of(calibration: dict[str, Any]) -> Limits:
+    """Return the limits that calibration.json holds; raises MeasureError where it is of another version."""
+    if "marking" not in calibration:
+        raise MeasureError("calibration.json is of another version; run `python -m train calibrate` again")
+    return Limits(calibration["threshold"]["value"], calibration["marking"]["value"], calibration["typical"])
 
 
 def goods_logistic(scores: Sequence[float], threshold: Threshold) -> Calibration:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from edge.core.types import Image
 from edge.inference.preprocess import InputSpec, load_image, prepare
 from train.config import TrainConfig
 from train.data.dataset import Sample
@@ -20,7 +21,12 @@ PROJECTED = 96  # dimensions in which the bank is chosen
 
 def image_tensor(path: Path, spec: InputSpec) -> Tensor:
     """(1, 3, height, width) float 0..255 RGB, prepared by the device's own code."""
-    return torch.from_numpy(prepare(load_image(path), spec)).permute(0, 3, 1, 2).float()
+    return as_floats(prepare(load_image(path), spec))
+
+
+def as_floats(tensor: Image) -> Tensor:
+    """(1, height, width, 3) uint8 -> (1, 3, height, width) float, the network's input."""
+    return torch.from_numpy(tensor).permute(0, 3, 1, 2).float()
 
 
 def memory_bank(

@@ -96,14 +96,20 @@ class InspectionNet(nn.Module):
         top_k: int,
         heads: DefectHeads | None = None,
         fusion: Fusion | None = None,
+        shift: tuple[int, int] = (0, 0),
     ) -> None:
-        """top_k: cells of the map that make the score; heads and fusion: both or neither."""
+        """top_k: cells of the map that make the score; heads and fusion: both or neither.
+
+        shift: cells of the heads' map (x, y) that the normality map is moved by to lie true beside theirs, which the
+        masks taught where to look.
+        """
         super().__init__()
         self.features = features
         self.head = head
         self.heads = heads
         self.fusion = fusion
         self.top_k = top_k
+        self.shift = shift
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         stages = self.features.backbone(image)
@@ -117,10 +123,21 @@ class InspectionNet(nn.Module):
 
     def _fused(self, anomaly_map: Tensor, logits: Tensor, part: Tensor, fusion: Fusion) -> Tensor:
         finer = functional.interpolate(anomaly_map, size=logits.shape[-2:], mode="bilinear", align_corners=False)
+        finer = moved(finer, *self.shift)
         odds = fusion.normality * finer + fusion.segmentation * logits
         of_part = fusion.classification * part.clamp(-PART_LIMIT, PART_LIMIT) + fusion.bias
         odds = odds + of_part[:, :, None, None]
         return functional.softplus(odds / SOFTNESS) / math.log(2.0)
+
+
+def moved(maps: Tensor, x: int, y: int) -> Tensor:
+    """(N, C, h, w) -> the same size, moved right by x and down by y cells; what comes in repeats the edge."""
+    if (x, y) == (0, 0):
+        return maps
+    height, width = maps.shape[-2:]
+    padded = functional.pad(maps, (max(x, 0), max(-x, 0), max(y, 0), max(-y, 0)), mode="replicate")
+    left, top = max(-x, 0), max(-y, 0)
+    return padded[..., top : top + height, left : left + width]
 
 
 def top_mean(maps: Tensor, count: int) -> Tensor:

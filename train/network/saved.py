@@ -32,7 +32,11 @@ def load_network(work: Run) -> InspectionNet:
         return InspectionNet(features, normality_head(state), recipe.top_k).eval()
     heads = DefectHeads(features.backbone.channels, len(state["types"]))
     heads.load_state_dict(state["heads"])
-    return InspectionNet(features, normality_head(state), recipe.top_k, heads, Fusion(**state["fusion"])).eval()
+    if "shift" not in state:
+        raise NetworkError(f"{work.file(MODEL)}: is of another version of Linewatch; run `python -m train fit` again")
+    x, y = state["shift"]
+    head, fusion = normality_head(state), Fusion(**state["fusion"])
+    return InspectionNet(features, head, recipe.top_k, heads, fusion, (x, y)).eval()
 
 
 def chosen_patches(work: Run) -> Tensor:

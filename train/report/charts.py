@@ -10,14 +10,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from train.measure.metrics import Floats
 
 GOOD_COLOUR, BAD_COLOUR, INK, SOFT = "#2f6db3", "#c8560b", "#1d2329", "#9aa4ae"
-LOG_FROM = 20.0  # scores that span more than this factor are drawn on a logarithmic axis
+LOG_FROM, EVEN_TO = 8.0, 2.0  # distances beyond the first are drawn on an axis that is logarithmic from the second on
 LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
@@ -54,15 +54,15 @@ class Sheet:
 
 
 def histogram(scores: Floats, bad: Labels, threshold: float) -> str:
-    """How many parts of each kind have which score, and where the threshold lies."""
+    """How many parts of each kind have which distance from good, and where the limit lies."""
     sheet = Sheet("histogram")
     with sheet as axes:
         low, high = _span(scores, threshold)
-        logarithmic = _score_axis(axes, low, high)
-        bins = np.geomspace(low, high, 41) if logarithmic else np.linspace(low, high, 41)
+        _distance_axis(axes, low, high)
+        bins = _bins(low, high)
         for kind, colour, label in ((~bad, GOOD_COLOUR, "good"), (bad, BAD_COLOUR, "defective")):
             axes.hist(scores[kind], bins.tolist(), color=colour, alpha=0.75, label=label)
-        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label="threshold")
+        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label="limit")
         axes.set(ylabel="test images")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
@@ -74,7 +74,7 @@ def by_type(scores: Floats, labels: Sequence[str], good: str, threshold: float) 
     kinds = [good, *sorted(set(labels) - {good})]
     sheet = Sheet("types", 1.0 + 0.36 * len(kinds))
     with sheet as axes:
-        _score_axis(axes, *_span(scores, threshold))
+        _distance_axis(axes, *_span(scores, threshold))
         rng = np.random.default_rng(0)
         for row, kind in enumerate(kinds):
             found = scores[np.array([label == kind for label in labels])]
@@ -152,20 +152,25 @@ def words(key: str) -> str:
     return key.replace("_", " ").replace("auroc", "AUROC")
 
 
-def _span(scores: Floats, threshold: float) -> tuple[float, float]:
-    """The range of scores, with the threshold and a little room."""
-    low, high = min(float(scores.min()), threshold), max(float(scores.max()), threshold)
+def _span(distances: Floats, limit: float) -> tuple[float, float]:
+    """Return the range of distances, with the limit and a little room."""
+    low, high = min(float(distances.min()), limit), max(float(distances.max()), limit)
     room = 0.02 * (high - low) or 0.5
-    return (low if low > 0 and high / low > LOG_FROM else low - room), high + room
+    return low - room, high + room
 
 
-def _score_axis(axes: Axes, low: float, high: float) -> bool:
-    """Label the axis; logarithmic, and True, where scores span orders of magnitude."""
-    logarithmic = low > 0 and high / low > LOG_FROM
-    axes.set(xlim=(low, high), xlabel="score (logarithmic)" if logarithmic else "score")
-    if logarithmic:
-        axes.set_xscale("log")
-    return logarithmic
+def _bins(low: float, high: float) -> Floats:
+    if high <= LOG_FROM:
+        return np.linspace(low, high, 41)
+    return np.concatenate([np.linspace(low, EVEN_TO, 21), np.geomspace(EVEN_TO, high, 21)[1:]])
+
+
+def _distance_axis(axes: Axes, low: float, high: float) -> None:
+    """Label the axis; beyond EVEN_TO it is logarithmic where distances span more than LOG_FROM."""
+    axes.set(xlim=(low, high), xlabel="distance from good" + (" (logarithmic)" if high > LOG_FROM else ""))
+    if high > LOG_FROM:
+        axes.set_xscale("symlog", linthresh=EVEN_TO)
+        axes.xaxis.set_major_formatter(ScalarFormatter())
 
 
 def _shipped(axes: Axes, x: float, y: float) -> None:

@@ -35,7 +35,9 @@ th:first-child, td:first-child, .facts td { text-align: left }
 .trio img { width: 100%; max-height: 17rem; object-fit: contain; display: block; background: var(--wash) }
 .scale { max-width: 22rem; margin: .75rem 0; font-size: .8125rem }
 .scale i { display: block; height: .7rem; border-radius: .2rem; background:
-  linear-gradient(90deg, #00224e, #35456c, #666970, #948e77, #c8b866, #fee838) }
+  linear-gradient(90deg, rgb(34 60 255), rgb(120 50 255), rgb(206 70 255), rgb(255 130 245)) }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); gap: .75rem }
+.sheet img { width: 100%; display: block } summary h3 { display: inline }
 .scale div { display: flex; justify-content: space-between; color: var(--soft) }
 dt { font-weight: 600 } dd { margin: 0 0 .6rem; max-width: 46rem }
 @media print {

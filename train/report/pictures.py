@@ -11,13 +11,18 @@ import cv2
 import numpy as np
 
 from edge.core.types import Image as Pixels
-from edge.inference.decision import overlay
+from edge.core.types import Limits, Verdict
+from edge.inference.decision import Decision, decide
 from edge.inference.detector import Detector
+from edge.inference.heatmap import overlay
 from edge.inference.preprocess import inspected_box, load_image
 from train.data.dataset import GOOD, Sample, load_mask
+from train.measure.results import hottest_on
+from train.run import progress
 
 PANELS = 6  # parts of each kind
 WIDTH = 320  # pixels of each picture
+SHEET, TILE = 200, 200  # parts of a contact sheet, and the width in pixels of each of a part's two pictures
 MASK_COLOUR = (11, 86, 200)  # BGR
 Entry = dict[str, Any]  # one of evaluate.json's images
 
@@ -48,24 +53,52 @@ def best_catches(images: Sequence[Entry], threshold: float) -> list[Entry]:
     return [image for _, _, image in sorted(order, key=lambda item: item[:2])][:PANELS]
 
 
-def panels(detector: Detector, parts: Iterable[tuple[Sample, Entry]], threshold: float) -> str:
-    """Photo, heatmap and mask of each part, side by side."""
-    return f'<div class="panels">{"".join(_panel(detector, *part, threshold) for part in parts)}</div>'
+def panels(detector: Detector, parts: Iterable[tuple[Sample, Entry]], limits: Limits) -> str:
+    """Show photo, heatmap and mask of each part side by side, with the sentence that a worker would read."""
+    return f'<div class="panels">{"".join(_panel(detector, *part, limits) for part in parts)}</div>'
 
 
-def _panel(detector: Detector, sample: Sample, image: Entry, threshold: float) -> str:
+def contact_sheet(detector: Detector, parts: Sequence[tuple[Sample, Entry]], limits: Limits) -> str:
+    """Show every defective part, small: the photo with its mask beside the heatmap; at most SHEET, spread evenly."""
+    chosen = [parts[round(at)] for at in np.linspace(0, len(parts) - 1, min(SHEET, len(parts)))]
+    tiles = []
+    for sample, image in progress(chosen, "contact sheet"):
+        frame, heat, _, words = _judged(detector, sample, image, limits)
+        pair = np.hstack([_small(_marked(frame, sample), TILE), _small(heat, TILE)])
+        file = html.escape(image["file"])
+        picture = f'<img src="{_jpeg(pair)}" alt="photo and heatmap of {file}" loading="lazy">'
+        tiles.append(f"<figure>{picture}<figcaption><b>{file}</b> {html.escape(words)}</figcaption></figure>")
+    shown = "" if len(chosen) == len(parts) else f"<p>{len(chosen)} of {len(parts)}, spread evenly.</p>"
+    return f'{shown}<div class="sheet">{"".join(tiles)}</div>'
+
+
+def _judged(detector: Detector, sample: Sample, image: Entry, limits: Limits) -> tuple[Pixels, Pixels, Decision, str]:
+    """Return the photo, the photo with its heatmap, the decision, and what is to be said of them."""
     frame = load_image(sample.path)
     box = inspected_box(frame.shape, detector.spec)
-    heat = overlay(frame, detector.predict(frame).anomaly_map, threshold, box)
-    words = f"{image['file']}: score {image['score']:.4g}, {image['score'] / threshold:.2f} x the threshold"
+    prediction = detector.predict(frame)
+    decision = decide(prediction, limits, box)
+    words = f"{decision.verdict}, distance {limits.distance(image['score']):.2f}: {decision.words}"
+    mask = None if sample.mask is None else load_mask(sample.mask, (frame.shape[0], frame.shape[1]))
+    if mask is not None and decision.verdict is Verdict.NG:
+        x, y, width, height = box
+        hit = hottest_on(prediction.anomaly_map, mask[y : y + height, x : x + width])
+        words += f" The hottest pixel {'lies on' if hit else 'misses'} the mask."
+    heat = overlay(frame, prediction.anomaly_map, limits, box, decision.verdict)
+    return frame, heat, decision, words
+
+
+def _panel(detector: Detector, sample: Sample, image: Entry, limits: Limits) -> str:
+    frame, heat, _, words = _judged(detector, sample, image, limits)
     pictures = [("photo", frame), ("heatmap", heat)]
     if sample.mask is not None:
         pictures.append(("mask", _marked(frame, sample)))
     elif sample.label != GOOD:
-        words += " (nobody drew a mask)"
+        words += " Nobody drew a mask."
     file = html.escape(image["file"])
-    shown = "".join(f'<img src="{_jpeg(picture)}" alt="{what} of {file}">' for what, picture in pictures)
-    return f'<figure><div class="trio">{shown}</div><figcaption>{html.escape(words)}</figcaption></figure>'
+    shown = "".join(f'<img src="{_jpeg(_small(picture, WIDTH))}" alt="{what} of {file}">' for what, picture in pictures)
+    caption = f"{image['file']}: {words}"
+    return f'<figure><div class="trio">{shown}</div><figcaption>{html.escape(caption)}</figcaption></figure>'
 
 
 def _marked(frame: Pixels, sample: Sample) -> Pixels:
@@ -80,8 +113,11 @@ def _marked(frame: Pixels, sample: Sample) -> Pixels:
     return marked
 
 
+def _small(picture: Pixels, width: int) -> Pixels:
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def _jpeg(picture: Pixels) -> str:
-    height = max(1, round(picture.shape[0] * WIDTH / picture.shape[1]))
-    small = cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
-    data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from edge.core.cli import OneLineParser
-from edge.inference.bundle import INT8_IR
+from edge.core.types import Prediction
+from edge.inference.bundle import INT8_IR, typical_score
 from edge.inference.detector import Detector
 from edge.inference.preprocess import load_image
 from train.data.dataset import GOOD, read_dataset
 from train.data.parts import part_names
-from train.measure.threshold import defect_probability, promise, set_threshold
+from train.measure.threshold import defect_probability, promise, set_marking, set_threshold
 from train.run import FitReport, Run, progress
 from train.stages import StageError
 
@@ -25,17 +26,24 @@ def main(argv: list[str]) -> None:
 def calibrate(work: Run) -> None:
     """Score the held-out parts with the INT8 IR through the device's code and write calibration.json."""
     report = work.fit_report()
-    detector = Detector(work.need(INT8_IR, "quantize"), report.input)
+    detector = Detector(work.need(INT8_IR, "quantize"), report.input, geometry=work.map_geometry())
     held_out = held_out_goods(report)
-    goods = _scores(detector, report, list(held_out), "held-out goods")
+    seen = _predictions(detector, report, list(held_out), "held-out goods")
+    goods = {name: prediction.score for name, prediction in seen.items()}
     names = [name for name in report.validation_images if PurePosixPath(name).parent.name != GOOD]
-    defects = _scores(detector, report, names, "validation defects")
+    defects = {
+        name: prediction.score
+        for name, prediction in _predictions(detector, report, names, "validation defects").items()
+    }
     threshold = set_threshold(list(goods.values()), report.recipe.alpha, list(held_out.values()))
+    marking = set_marking([prediction.anomaly_map for prediction in seen.values()])
     calibration = defect_probability(list(goods.values()), list(defects.values()), threshold)
     work.write_report(
         "calibration.json",
         {
             "threshold": threshold.model_dump(),
+            "marking": marking.model_dump(),
+            "typical": typical_score(list(goods.values()), threshold.value),
             "calibration": calibration.model_dump(),
             "holdout": goods,
             "defects": defects,
@@ -58,5 +66,5 @@ def held_out_goods(report: FitReport) -> dict[str, str]:
     return dict(zip(chosen, parts, strict=True))
 
 
-def _scores(detector: Detector, report: FitReport, names: Sequence[str], what: str) -> dict[str, float]:
-    return {name: detector.predict(load_image(report.data / name)).score for name in progress(names, what)}
+def _predictions(detector: Detector, report: FitReport, names: Sequence[str], what: str) -> dict[str, Prediction]:
+    return {name: detector.predict(load_image(report.data / name)) for name in progress(names, what)}

@@ -11,6 +11,7 @@ from edge.inference.detector import Detector
 from train.data.dataset import read_dataset
 from train.data.unseen import both_kinds, image_sha256, unseen
 from train.measure.evaluation import Subject, evaluate
+from train.measure.threshold import limits_of
 from train.run import FitReport, Run
 
 
@@ -35,11 +36,12 @@ def evaluate_work(work: Run, data: Path | None = None, json_path: Path | None = 
     report = work.fit_report()
     found = work.read_report("calibration.json", "calibrate")
     files = {"int8": work.need(INT8_IR, "quantize"), "fp32": work.need(FP32_ONNX, "export")}
-    detectors = {name: Detector(path, report.input, types=report.types) for name, path in files.items()}
+    place = work.map_geometry()
+    detectors = {name: Detector(path, report.input, types=report.types, geometry=place) for name, path in files.items()}
     seen = _seen(report)
     calibration = Calibration.model_validate(found["calibration"])
     rule = report.recipe.group_regex, report.recipe.group_gap
-    subject = Subject(detectors, found["threshold"]["value"], calibration, seen, rule)
+    subject = Subject(detectors, limits_of(found), calibration, seen, rule)
     return evaluate(subject, read_dataset(data or report.data), json_path or work.file("evaluate.json"))
 
 
@@ -63,5 +65,5 @@ def evaluate_bundle(path: Path, data: Path, json_path: Path | None) -> dict[str,
         print(f"evaluate: {path} does not say what it was trained on; make sure that these images are others")
     recipe = manifest.training.get("recipe", {})
     rule = recipe.get("group_regex"), recipe.get("group_gap", 0)
-    subject = Subject(detectors, manifest.threshold.value, manifest.calibration, seen, rule)
+    subject = Subject(detectors, manifest.limits, manifest.calibration, seen, rule)
     return evaluate(subject, read_dataset(data), json_path)

@@ -11,8 +11,11 @@ import torch
 
 from edge.core.cli import OneLineParser
 from edge.inference.bundle import FP32_ONNX
+from edge.inference.detector import Detector
+from edge.inference.placement import MapGeometry
 from train.int8.graph import OPSET, finish
 from train.int8.onnx_export import example, outputs, to_onnx
+from train.network.geometry import measure_geometry, prepared_photos
 from train.network.saved import load_network
 from train.run import Run
 
@@ -36,6 +39,8 @@ def export(work: Run, torchscript: bool = False) -> None:
     path = work.file(FP32_ONNX)
     onnx.save(model, path)
     facts: dict[str, Any] = {"file": FP32_ONNX, "bytes": path.stat().st_size, "opset": OPSET, "nodes": _nodes(model)}
+    geometry, off_px = _geometry(work, path)
+    facts |= {"map": geometry.model_dump(), "dots_off_px": off_px}
     if torchscript:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # asked for by name; torch prefers torch.export
@@ -43,7 +48,19 @@ def export(work: Run, torchscript: bool = False) -> None:
             traced.save(str(work.file(TORCHSCRIPT)))
         facts["torchscript"] = TORCHSCRIPT
     work.write_report("export.json", facts)
-    print(f"export: {path.name}, {facts['bytes'] / 1e6:.1f} MB, {len(model.graph.node)} nodes")
+    x, y = (offset - (geometry.stride - 1) / 2 for offset in geometry.offset)
+    print(
+        f"export: {path.name}, {facts['bytes'] / 1e6:.1f} MB, {len(model.graph.node)} nodes; the map's cells look "
+        f"{x:+.1f}, {y:+.1f} pixels beside their middle, which the bundle says; dots are then {off_px:.1f} off"
+    )
+
+
+def _geometry(work: Run, path: Path) -> tuple[MapGeometry, float]:
+    """Measure where the exported model's map looks; raises NetworkError where dots are then still a pixel off."""
+    report = work.fit_report()
+    detector = Detector(path, report.input)
+    photos = prepared_photos([report.data / name for name in report.fit_images], report.input)
+    return measure_geometry(lambda tensor: detector.infer(tensor)[1], photos, report.recipe.seed)
 
 
 def _nodes(model: onnx.ModelProto) -> dict[str, int]:

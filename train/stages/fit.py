@@ -8,19 +8,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from edge.core.cli import OneLineParser
+from edge.core.types import AnomalyMap, Image
 from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos, validation_examples
 from train.data.dataset import Dataset, Sample, dataset_sha256, read_dataset
 from train.data.input_spec import input_spec
 from train.data.split import Split, split
-from train.network.backbones import Backbone
-from train.network.bank import memory_bank, normality_head
+from train.network.backbones import STRIDES, Backbone
+from train.network.bank import as_floats, memory_bank, normality_head
 from train.network.checkpoint import History
 from train.network.fusion import Fusion, fit_fusion
+from train.network.geometry import measure_geometry, prepared_photos
 from train.network.heads import DefectHeads
 from train.network.model import NormalityHead, PatchFeatures, top_mean
 from train.network.saved import save_network
@@ -62,7 +65,8 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         work.file(HEADS).unlink(missing_ok=True)
     else:
         fusion = asdict(_fuse(features, normality_head(state), learned.heads, roles, spec, recipe))
-        state |= {"heads": learned.heads.state_dict(), "types": list(learned.types), "fusion": fusion}
+        shift = _shift(features, normality_head(state), roles, spec, recipe)
+        state |= {"heads": learned.heads.state_dict(), "types": list(learned.types), "fusion": fusion, "shift": shift}
         facts = {"epochs": learned.history.epochs, "kept_epoch": learned.history.kept, "fusion": fusion}
         work.write_report(HEADS, facts)
     save_network(work, state)
@@ -127,6 +131,20 @@ def _fuse(
             rows.append((float(top_mean(anomaly_map, recipe.top_k)), float(summit), float(parts[0, 0])))
     normality, summits, parts_ = zip(*rows, strict=True)
     return fit_fusion(normality, summits, parts_, [bool(defective) for _, _, defective, *_ in examples])
+
+
+def _shift(
+    features: PatchFeatures, head: NormalityHead, roles: Split, spec: InputSpec, recipe: TrainConfig
+) -> list[int]:
+    """Measure by how many cells of the heads' map, x and y, the normality map lies beside where it looks."""
+
+    def cells(tensor: Image) -> AnomalyMap:
+        with torch.inference_mode():
+            return np.asarray(head(features(as_floats(tensor)))[0, 0].numpy())
+
+    geometry, _ = measure_geometry(cells, prepared_photos([sample.path for sample in roles.fit], spec), recipe.seed)
+    middle = (geometry.stride - 1.0) / 2.0
+    return [round((offset - middle) / STRIDES[0]) for offset in geometry.offset]
 
 
 def _names(samples: Sequence[Sample], dataset: Dataset) -> tuple[str, ...]:

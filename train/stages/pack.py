@@ -77,7 +77,9 @@ def pack(work: Run, target: Path, promise: float | None = None) -> Bundle:
             "dataset_sha256": report.dataset_sha256,
             "input": report.input,
             "types": report.types,
+            "map": work.map_geometry(),
             "threshold": calibration["threshold"],
+            "marking": calibration.get("marking"),
             "calibration": calibration["calibration"],
             "metrics": _metrics(work, calibration["threshold"]["value"]),
             "training": {

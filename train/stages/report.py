@@ -14,24 +14,26 @@ from edge.inference.detector import Detector
 from train.data.dataset import GOOD, read_dataset
 from train.measure.metrics import Interval
 from train.measure.results import rows
-from train.measure.threshold import promise
+from train.measure.threshold import limits_of, promise
 from train.report import charts
 from train.report.origin import origin
 from train.report.page import card, chart, definitions, document, table
-from train.report.pictures import best_catches, panels, worst_escapes, worst_overkill
+from train.report.pictures import best_catches, contact_sheet, panels, worst_escapes, worst_overkill
 from train.run import FitReport, Run
 from train.stages import StageError
 
 SCALE = (
-    '<div class="scale"><i></i><div><span>0</span><span>threshold</span><span>2 x threshold</span></div>'
-    "The heatmap's colours, the same for every part; outlined is what reaches the threshold. "
+    '<div class="scale"><i></i><div><span>like good parts</span><span>far from good</span></div>'
+    "The heatmap's colours, the same for every part. Places that look like good parts are not painted. "
+    "Outlines show what made a part NG; a part that is OK has none. "
     "Each row shows the photo, the heatmap and, where somebody drew one, the mask.</div>"
 )
 WORDS = (
     ("Escape, overkill", "A defective part judged OK; a good part judged NG."),
     (
-        "Score",
-        "What the model answers for a part: 0 and above, higher is more anomalous; NG from the threshold on.",
+        "Distance from good",
+        "How far a part is from good ones: 0 is a typical good part, and from 1, the limit, on a part is NG. "
+        "It is the model's score, counted from a typical good part in units of the way to the threshold.",
     ),
     ("[low, high]", "95 % confidence interval: how far chance in the choice of test images may have moved the figure."),
     ("AUROC", "The chance that a defective part scores above a good one. No threshold is involved; 0.5 is guessing."),
@@ -54,7 +56,7 @@ def main(argv: list[str]) -> None:
 def report(work: Run, out: Path | None = None) -> Path:
     """Write the page for a process engineer; raises RunError or StageError when the run was not evaluated."""
     facts = work.read_report("evaluate.json", "evaluate")
-    if "parts_good" not in facts:
+    if "parts_good" not in facts or "typical" not in facts:
         raise StageError(f"{work.file('evaluate.json')}: is of another version; run `python -m train evaluate` again")
     if facts["threshold"] != work.read_report("calibration.json", "calibrate")["threshold"]["value"]:
         raise StageError(
@@ -126,22 +128,22 @@ def _summary(work: Run, facts: dict[str, Any]) -> list[str]:
 
 def _arrays(facts: dict[str, Any]) -> tuple[Any, Any, list[str]]:
     labels = [image["label"] for image in facts["images"]]
-    return np.array([image["score"] for image in facts["images"]]), np.array([x != GOOD for x in labels]), labels
+    distances = np.array([image["distance"] for image in facts["images"]])
+    return distances, np.array([x != GOOD for x in labels]), labels
 
 
 def _scores(facts: dict[str, Any]) -> str:
-    scores, bad, _ = _arrays(facts)
-    at = facts["threshold"]
+    distances, bad, _ = _arrays(facts)
     drawn = [
-        chart(charts.histogram(scores, bad, at), "Scores: right of the dashed line a part is rejected."),
-        chart(charts.roc(scores, bad, at), "ROC: what finding more defective parts costs in good ones."),
-        chart(charts.precision_recall(scores, bad, at), "Precision and recall at this set's share of defects."),
+        chart(charts.histogram(distances, bad, 1.0), "Right of the dashed line a part is rejected."),
+        chart(charts.roc(distances, bad, 1.0), "ROC: what finding more defective parts costs in good ones."),
+        chart(charts.precision_recall(distances, bad, 1.0), "Precision and recall at this set's share of defects."),
     ]
-    return f'<h2>Scores and the threshold</h2><div class="charts">{"".join(drawn)}</div>'
+    return f'<h2>Distances and the limit</h2><div class="charts">{"".join(drawn)}</div>'
 
 
 def _types(facts: dict[str, Any]) -> str:
-    scores, _, labels = _arrays(facts)
+    distances, _, labels = _arrays(facts)
     shown = []
     for name, found in facts["int8"]["per_type"].items():
         share, auroc = (Interval(**found["intervals"][key]) for key in ("found", "auroc"))
@@ -149,7 +151,7 @@ def _types(facts: dict[str, Any]) -> str:
         right = "–" if found["named_right"] is None else f"{found['named_right']} of {found['found_at_threshold']}"
         sure = f"{100 * share.low:.0f} to {100 * share.high:.0f} %"
         shown.append([name, caught, sure, _with_interval(auroc), right])
-    dots = charts.by_type(scores, labels, GOOD, facts["threshold"])
+    dots = charts.by_type(distances, labels, GOOD, 1.0)
     counts = table(["type", "found", "95 %", "image AUROC [95 %]", "named right"], shown)
     picture = chart(dots, "Each dot is a part; right of the dashed line it is rejected.")
     return f'<h2>Types of defect</h2><div class="pair"><div>{counts}</div>{picture}</div>'
@@ -162,7 +164,9 @@ def _pictures(work: Run, run: FitReport, facts: dict[str, Any]) -> str:
     dataset = read_dataset(run.data)
     samples = {sample.path.relative_to(dataset.root).as_posix(): sample for sample in dataset.test}
     images = [image for image in facts["images"] if image["file"] in samples]
-    detector = Detector(work.need(INT8_IR, "quantize"), run.input)
+    place = work.map_geometry()
+    detector = Detector(work.need(INT8_IR, "quantize"), run.input, types=run.types, geometry=place)
+    limits = limits_of(work.read_report("calibration.json", "calibrate"))
     parts = [f"<h2>Pictures</h2>{SCALE}"]
     for title, none, chosen in (
         ("Worst escapes: defective, judged OK", "None: every defective test part is found.", worst_escapes),
@@ -170,9 +174,22 @@ def _pictures(work: Run, run: FitReport, facts: dict[str, Any]) -> str:
         ("Best catches: defective, judged NG", "None.", best_catches),
     ):
         found = [(samples[image["file"]], image) for image in chosen(images, facts["threshold"])]
-        shown = panels(detector, found, facts["threshold"]) if found else f"<p>{none}</p>"
+        shown = panels(detector, found, limits) if found else f"<p>{none}</p>"
         parts.append(f"<h3>{title}</h3>{shown}")
+    bad = [(samples[image["file"]], image) for image in images if image["label"] != GOOD]
+    sheet = contact_sheet(detector, bad, limits)
+    parts.append(f"<details><summary><h3>Every defective part</h3></summary>{_places(facts)}{sheet}</details>")
     return "".join(parts)
+
+
+def _places(facts: dict[str, Any]) -> str:
+    places = facts["int8"]["places"]
+    if not places["found"]:
+        return ""
+    return (
+        f"<p>The map's hottest pixel lies on the mask in {places['hottest_on_mask']} of {places['found']} found "
+        f"defects with a mask. The marked area is {places['median_area_ratio']:.1f} times the mask's (median).</p>"
+    )
 
 
 def _measures(facts: dict[str, Any]) -> str:

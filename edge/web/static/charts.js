@@ -1,6 +1,6 @@
 // All charts, drawn as SVG in the size they have on the screen, so that their words stay readable.
 // Verdicts differ by shape as well as by colour.
-import { byId, clock, number, root, setText, svg } from "./dom.js";
+import { byId, clock, distanceText, number, onScale, root, setText, svg } from "./dom.js";
 
 const LEFT = 52;
 const RIGHT = 12;
@@ -67,23 +67,25 @@ function draw() {
 
 const place = (index) => (KEEP - rows.length + index + 0.5) / KEEP;
 
-// The scale is the heatmap's: 0 to twice the threshold; what is beyond stands at the top edge.
+// The scale of the gauge; what is beyond stands at the edge.
+function scale(chart, right, y) {
+  rule(chart, y(onScale(0)), right, "0", "axis");
+  rule(chart, y(onScale(3)), right, "3", "axis");
+  rule(chart, y(onScale(1)), right, "limit 1", "limit");
+}
+
 function drawLastScores(chart) {
   const { inner, tall, right, x, y } = plane(chart, NO_WORDS_BELOW);
   const step = inner / KEEP;
-  const judged = rows.filter((row) => row.score !== null && row.threshold);
-  const threshold = judged.length ? judged[judged.length - 1].threshold : null;
-  rule(chart, y(0), right, "0", "axis");
-  rule(chart, y(1), right, threshold ? number(2 * threshold, 3) : "", "axis");
   rows.forEach((row, index) => {
     const at = x(place(index));
-    const top = y(row.score !== null && row.threshold ? row.score / row.threshold / 2 : 0);
+    const top = y(onScale(row.distance));
     const failed = row.verdict === "ERROR";
     if (failed) chart.append(svg("rect", { x: at - step / 2, y: y(1), width: step, height: tall, class: "gap" }));
     else chart.append(svg("line", { x1: at, x2: at, y1: y(0), y2: top, class: "stem" }));
     chart.append(mark(row.verdict, at, failed ? y(1) + 18 : top));
   });
-  rule(chart, y(0.5), right, threshold ? number(threshold, 3) : "", "limit");
+  scale(chart, right, y);
   const count = (verdict) => rows.filter((row) => row.verdict === verdict).length;
   chart.setAttribute("aria-label", `Of the last ${rows.length} parts ${count("OK")} are OK, ${count("NG")} NG, ${count("ERROR")} ERROR`);
 }
@@ -152,26 +154,19 @@ export function drawBars(chart, what, { seconds, bars }) {
   chart.setAttribute("aria-label", busy.length ? busy.map((bar) => `${clock(bar.at, true).slice(0, 16)}: ${bar.OK} OK, ${bar.NG} NG, ${bar.ERROR} ERROR`).join("; ") : "No parts in this time");
 }
 
-// The scale is the heatmap's: 0 to twice the threshold; what is beyond stands at the top edge.
 export function drawCourse(chart, { from, to, scores, bars }) {
   const { right, foot, x, y } = plane(chart, WORDS_BELOW);
-  const limit = scores.length ? scores[scores.length - 1].threshold : null;
-  rule(chart, y(0), right, "0", "axis");
-  rule(chart, y(1), right, limit ? number(2 * limit, 3) : "", "axis");
   const [start, end] = [Date.parse(from), Date.parse(to)];
   const at = (iso) => x((Date.parse(iso) - start) / (end - start));
-  const high = (score, threshold) => y(threshold ? score / threshold / 2 : 0);
-  const path = scores.map((slot, index) => `${index ? "L" : "M"}${at(slot.at)} ${high(slot.median, slot.threshold)}`).join("");
-  for (const slot of scores) {
-    const over = slot.threshold !== null && slot.highest >= slot.threshold;
-    chart.append(mark(over ? "NG" : "OK", at(slot.at), high(slot.highest, slot.threshold)));
-  }
+  const high = (distance) => y(onScale(distance));
+  const path = scores.map((slot, index) => `${index ? "L" : "M"}${at(slot.at)} ${high(slot.median_distance)}`).join("");
+  for (const slot of scores) chart.append(mark(slot.highest_distance >= 1 ? "NG" : "OK", at(slot.at), high(slot.highest_distance)));
   if (path) chart.append(svg("path", { d: path, class: "course" }));
-  rule(chart, y(0.5), right, limit ? number(limit, 3) : "", "limit");
+  scale(chart, right, y);
   below(chart, foot, x(0), when(from, bars.seconds), "start");
   below(chart, foot, x(1), when(to, bars.seconds), "end");
   const last = scores[scores.length - 1];
-  chart.setAttribute("aria-label", last ? `Median score ${number(scores[0].median, 3)} at the beginning, ${number(last.median, 3)} at the end; the threshold is ${number(limit, 3)}` : "No scores in this time");
+  chart.setAttribute("aria-label", last ? `Median distance from good ${distanceText(scores[0].median_distance)} at the beginning, ${distanceText(last.median_distance)} at the end; the limit is 1` : "No scores in this time");
 }
 
 export function drawLatency(chart, { latency, deadline_ms: deadline }) {

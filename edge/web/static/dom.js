@@ -49,23 +49,25 @@ export function clock(iso, withDate = false) {
   return today && !withDate ? time : `${at.toLocaleDateString("en-CA")} ${time}`;
 }
 
-// The bar of templates/macros.html: 200 wide is twice the threshold.
-export function scoreBar(score, threshold) {
+// Where a distance lies on every gauge and chart, from 0 to 1: -1 is the low end, the limit (1) the middle, 3 the top.
+export function onScale(distance) {
+  return distance === null || distance === undefined ? 0 : Math.max(0, Math.min(1, (distance + 1) / 4));
+}
+
+export const distanceText = (distance) => (distance === null || distance === undefined ? "–" : distance.toFixed(2));
+
+// The bar of templates/macros.html, 200 wide.
+export function scoreBar(distance) {
   const bar = svg("svg", { class: "bar thin", viewBox: "0 0 200 20", preserveAspectRatio: "none", "aria-hidden": "true" });
   bar.append(svg("rect", { class: "bar-track", width: 200, height: 20 }));
-  bar.append(svg("rect", { class: "bar-fill", width: barWidth(score, threshold), height: 20 }));
+  bar.append(svg("rect", { class: "bar-fill", width: 200 * onScale(distance), height: 20 }));
   bar.append(svg("rect", { class: "bar-tick", x: 98, width: 4, height: 20 }));
   return bar;
 }
 
-function barWidth(score, threshold) {
-  return score === null || !threshold ? 0 : Math.min(200, (100 * score) / threshold);
-}
-
-export function setScore(box, score, threshold) {
-  setText(box.querySelector(".score-value"), number(score));
-  setText(box.querySelector(".score-threshold"), number(threshold));
-  box.querySelector(".bar-fill").setAttribute("width", barWidth(score, threshold));
+export function setScore(box, distance) {
+  setText(box.querySelector(".score-value"), distanceText(distance));
+  box.querySelector(".bar-fill").setAttribute("width", 200 * onScale(distance));
 }
 
 // Two buttons of which one is pressed; calls back with the pressed one.

@@ -1,12 +1,12 @@
 // Inspections: one line of a list, and the page of a single inspection.
-import { badge, byId, choice, clock, element, number, root, scoreBar } from "./dom.js";
+import { badge, byId, choice, clock, distanceText, element, root, scoreBar } from "./dom.js";
 
 export function line(row, withDate = false) {
   const picture = row.pictures.thumb
     ? element("img", { src: row.pictures.thumb, alt: "", loading: "lazy", width: 124, height: 92 })
     : element("span", {}, "no picture");
   const judged = row.verdict !== "ERROR";
-  const score = !judged ? [row.words.what] : [`Score ${number(row.score, 3)}`, scoreBar(row.score, row.threshold)];
+  const score = !judged ? [row.words.what] : [`Distance ${distanceText(row.distance)}`, scoreBar(row.distance)];
   const small = !judged ? row.detail : row.probability_text === "–" ? row.words.what : `defect ${row.probability_text}`;
   const link = element(
     "a",

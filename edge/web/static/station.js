@@ -57,7 +57,6 @@ function show(status) {
   refreshCommands(status);
   for (const node of document.querySelectorAll("[data-fact]")) showFact(node, status.facts[node.dataset.fact]);
   setText(byId("station-name"), status.station);
-  setText(document.querySelector("#live .legend .score-threshold"), status.facts.threshold);
   refreshLive(status);
   refreshHistory(status);
   refreshCharts(status);
@@ -84,7 +83,7 @@ function showVerdict(display, latest, engine) {
   const box = byId("verdict-score");
   const scored = latest !== null && latest.score !== null;
   box.classList.toggle("void", !scored);
-  if (scored) setScore(box, latest.score, latest.threshold);
+  if (scored) setScore(box, latest.distance);
   setText(byId("verdict-which"), latest ? `Part ${latest.id} · ${clock(latest.at)}` : "\u00a0");
   announce(`${display.headline}. ${display.what} ${display.action}`);
 }

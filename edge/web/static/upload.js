@@ -34,7 +34,7 @@ function show(answer, file) {
   setText(byId("result-probability"), answer.probability_text);
   byId("result-badge").replaceChildren(badge(answer.words));
   setText(byId("result-what"), answer.words.what);
-  setScore(byId("result-score"), answer.score, answer.threshold);
+  setScore(byId("result-score"), answer.distance);
   setText(byId("result-small"), `${answer.bundle} · ${answer.image.width} × ${answer.image.height} px · model ${number(answer.timings_ms.infer, 3)} ms`);
   byId("result-body").hidden = false;
   byId("result-error").hidden = byId("result-empty").hidden = true;

@@ -18,7 +18,11 @@ from tests.edge.engine.parts import inspection
 from tests.tiny import bad_image, good_image
 
 ROOT = Path(__file__).parents[3]
-KEYS = {"file", "verdict", "reason", "score", "threshold", "defect_probability", "regions", "timings_ms", "bundle"}
+KEYS = {"file", "verdict", "reason", "score", "threshold", "typical", "distance", "defect_probability"} | {
+    "regions",
+    "timings_ms",
+    "bundle",
+}
 
 
 def edge(*arguments: object) -> subprocess.CompletedProcess[str]:

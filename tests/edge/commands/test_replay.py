@@ -40,7 +40,7 @@ def recorded(config: StationConfig, bundle: Bundle, images: list[Image]) -> None
     recorder.start()
     detector = Detector.from_bundle(bundle)
     for number, image in enumerate(images, start=1):
-        judged = judge(detector, bundle.manifest.threshold.value, image)
+        judged = judge(detector, bundle.manifest.limits, image)
         assert judged.prediction is not None
         part = replace(
             inspection(number, image),

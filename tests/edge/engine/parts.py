@@ -12,11 +12,11 @@ import numpy as np
 
 from edge.cameras.quality import FrameCheck
 from edge.config.station import QualityConfig, StationConfig
-from edge.core.types import Frame, Image, Inspection, Prediction, Reason, Region, Timings, Verdict
+from edge.core.types import Frame, Image, Inspection, Limits, Prediction, Reason, Region, Timings, Verdict
 from edge.engine.recipes import Recipe
 from edge.inference.bundle import Bundle, Manifest, Threshold
 from edge.inference.preprocess import InputSpec
-from tests.tiny import SIZE, THRESHOLD, good_image
+from tests.tiny import LIMITS, SIZE, THRESHOLD, good_image
 
 SPEC = InputSpec(width=SIZE, height=SIZE)
 BUNDLE = Bundle(
@@ -26,6 +26,7 @@ BUNDLE = Bundle(
         version="1",
         input=SPEC,
         threshold=Threshold.model_construct(value=THRESHOLD, alpha=0.01),
+        marking=None,
         holdout_scores=(),
     ),
     "0123456789ab".ljust(64, "0"),
@@ -43,6 +44,7 @@ def inspection(number: int, image: Image | None = None, verdict: Verdict = Verdi
         detail="",
         score=THRESHOLD + number,
         threshold=THRESHOLD,
+        limits=LIMITS,
         defect_probability=0.75,
         regions=(Region(1, 2, 3, 4, 12, 60.0),),
         bundle="tiny 1 0123456789ab",
@@ -90,7 +92,7 @@ class Answering:
     """Answers an upload as a recipe does."""
 
     predict_prepared: Callable[[Image], Prediction]
-    threshold: float = THRESHOLD
+    limits: Limits = LIMITS
     title: str = "tiny 1 0"
 
 

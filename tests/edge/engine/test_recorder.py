@@ -17,10 +17,10 @@ from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
 from edge.inference.bundle import Bundle
-from edge.inference.decision import overlay
+from edge.inference.heatmap import overlay
 from edge.inference.preprocess import load_image
 from tests.edge.engine.parts import BUNDLE, inspection, wait_for
-from tests.tiny import THRESHOLD, bad_image
+from tests.tiny import LIMITS, bad_image
 
 JPEGS = ("frame", "heat", "thumb")
 
@@ -61,7 +61,7 @@ def test_the_heat_picture_is_the_overlay_and_the_frame_is_untouched(station: Sta
     station.recorder.put(part, BUNDLE)
     station.recorder.stop()
     assert part.anomaly_map is not None
-    painted = overlay(bad_image(), part.anomaly_map, THRESHOLD, (0, 0, 128, 96))
+    painted = overlay(bad_image(), part.anomaly_map, LIMITS, (0, 0, 128, 96), part.verdict)
     for kind, wanted in (("heat", painted), ("frame", bad_image())):
         stored = load_image(picture_path(station.images, 1, kind)).astype(int)
         other = painted if kind == "frame" else bad_image()

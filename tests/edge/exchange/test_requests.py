@@ -12,7 +12,7 @@ from edge.inference.bundle import Bundle
 from edge.inference.detector import Detector
 from edge.inference.preprocess import prepare
 from tests.edge.engine.parts import Answering, prediction, wait_for
-from tests.tiny import THRESHOLD, bad_image, good_image
+from tests.tiny import LIMITS, bad_image, good_image
 
 TENSOR = np.zeros((1, 64, 64, 3), np.uint8)
 
@@ -45,7 +45,7 @@ def test_an_upload_gets_the_score_that_the_line_would(tmp_path: Path, tiny_bundl
         assert answer.score == wanted.score
         assert answer.defect_probability == wanted.defect_probability
         assert (answer.anomaly_map == wanted.anomaly_map).all()
-        assert (answer.threshold, answer.bundle) == (THRESHOLD, "tiny 1 0")
+        assert (answer.limits, answer.bundle) == (LIMITS, "tiny 1 0")
 
 
 def test_red_and_blue_of_an_upload_reach_the_model_in_order(tmp_path: Path, tiny_bundle: Bundle) -> None:

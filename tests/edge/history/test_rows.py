@@ -27,7 +27,7 @@ mutating = settings(max_examples=60, deadline=None, suppress_health_check=[Healt
 def part(number: int) -> Inspection:
     verdict = list(Verdict)[number % 3]
     at = datetime(2026, 1, 2, tzinfo=UTC) + timedelta(seconds=number)
-    return replace(inspection(number, verdict=verdict), at=at, bundle_digest="ab" * 32)
+    return replace(inspection(number, verdict=verdict), at=at, bundle_digest="ab" * 32, typical=1.5)
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,7 @@ def test_points_are_the_rows_as_a_chart_shows_them(original: Path) -> None:
     log = EventLog(original, read_only=True)
     rows = list(log.between())
     assert list(log.points(Selection())) == [
-        Point(row.at, row.verdict, row.score, row.threshold, row.timings.total_ms) for row in rows
+        Point(row.at, row.verdict, row.score, row.threshold, row.timings.total_ms, row.typical) for row in rows
     ]
     log.close()
 
@@ -300,3 +300,53 @@ def test_a_long_selection_is_read_in_batches_without_gap_or_repetition(
         assert [row.id for row in log.between(verdict=Verdict.OK)] == [3, 6, 9]
     assert list(log.between(datetime(2030, 1, 1, tzinfo=UTC))) == []
     log.close()
+
+
+def version_2(path: Path, rows: int) -> None:
+    """Write a history as the release before the typical score did."""
+    log = EventLog(path)
+    log.append(*(replace(part(number), typical=None) for number in range(1, rows + 1)))
+    log.close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("ALTER TABLE inspections DROP COLUMN typical")
+        db.execute("PRAGMA user_version = 2")
+
+
+def test_a_history_of_version_2_goes_on_with_its_chain_unbroken(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    version_2(path, 5)
+    log = EventLog(path)
+    log.append(part(6))
+    assert log.verify().last_id == 6
+    assert [row.typical for row in log.recent(9)] == [1.5, None, None, None, None, None]
+    log.close()
+
+
+def test_a_typical_score_put_into_an_old_row_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    version_2(path, 5)
+    EventLog(path).close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE inspections SET typical = 0.1 WHERE id = 3")
+    log = EventLog(path, read_only=True)
+    with pytest.raises(HistoryError, match="row 3 was altered"):
+        log.verify()
+    log.close()
+
+
+def test_the_page_does_not_read_a_history_of_version_2_before_the_engine_has_brought_it_up(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    version_2(path, 2)
+    with pytest.raises(HistoryError, match="history schema 2; start the engine once"):
+        EventLog(path, read_only=True)
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "typical", "wanted"),
+    [(0.5, 0.5, 0.3, 1.0), (0.3, 0.5, 0.3, 0.0), (1.0, 0.5, None, 2.0), (None, 0.5, 0.3, None), (0.4, 0.3, 0.3, None)],
+)
+def test_the_distance_of_a_row(
+    score: float | None, threshold: float, typical: float | None, wanted: float | None
+) -> None:
+    row = replace(part(1), score=score, threshold=threshold, typical=typical)
+    assert row.distance == (None if wanted is None else pytest.approx(wanted))

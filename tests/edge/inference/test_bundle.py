@@ -132,8 +132,64 @@ def test_a_path_that_leaves_the_bundle_is_refused(copy: Path, name: str) -> None
 
 
 def test_a_newer_format_is_named_with_the_one_that_is_read(copy: Path) -> None:
-    seal(copy, lambda manifest: manifest.update(format=2))
-    assert "format 2" in refusal(copy)
+    seal(copy, lambda manifest: manifest.update(format=3))
+    assert "format 3, this Linewatch reads formats 1 and 2" in refusal(copy)
+
+
+def without_place(manifest: dict[str, Any]) -> None:
+    """Turn a manifest into one of format 1, which said nothing of the map."""
+    del manifest["map"], manifest["marking"]
+    manifest["format"] = 1
+
+
+def test_a_bundle_of_format_1_is_opened_with_the_threshold_as_its_marking_value(copy: Path) -> None:
+    seal(copy, without_place)
+    manifest = open_bundle(copy).manifest
+    assert manifest.marking_value == manifest.threshold.value
+
+
+@pytest.mark.parametrize(
+    ("backbone", "columns", "shift"),
+    [("tf_efficientnet_lite0", 8, -12.5), ("tf_efficientnet_b0", 4, -12.5), ("efficientnet_b0", 8, 0.0)],
+)
+def test_a_map_of_format_1_lies_where_its_backbone_looks(copy: Path, backbone: str, columns: int, shift: float) -> None:
+    def old(manifest: dict[str, Any]) -> None:
+        without_place(manifest)
+        manifest["training"] = {"recipe": {"backbone": backbone}}
+
+    seal(copy, old)
+    place = open_bundle(copy).manifest.format_1_geometry(columns, columns)
+    assert place.stride == 64 / columns
+    assert place.offset == ((place.stride - 1) / 2 + shift,) * 2
+
+
+def test_a_map_of_format_1_with_heads_lies_where_the_masks_taught_it(copy: Path) -> None:
+    seal(copy, without_place)
+    assert open_bundle(copy).manifest.format_1_geometry(16, 16).offset == (1.5, 1.5)
+
+
+@pytest.mark.parametrize("key", ["map", "marking"])
+def test_format_2_says_where_its_map_lies_and_what_it_marks(copy: Path, key: str) -> None:
+    seal(copy, lambda manifest: manifest.pop(key))
+    assert "format 2 needs map and marking" in refusal(copy)
+
+
+def test_format_1_says_nothing_of_the_map(copy: Path) -> None:
+    seal(copy, lambda manifest: manifest.update(format=1))
+    assert "format 1 knows neither map nor marking" in refusal(copy)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"columns": 9}, "9 columns 8 pixels apart do not cover an input of 64 pixels"),
+        ({"stride": 4.0}, "do not cover an input of 64 pixels"),
+        ({"offset": [3.5, 99.0]}, "rows begin at 99 pixels"),
+    ],
+)
+def test_a_geometry_that_does_not_fit_its_input_is_refused(copy: Path, changed: dict[str, Any], words: str) -> None:
+    seal(copy, lambda manifest: manifest["map"].update(changed))
+    assert words in refusal(copy)
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"null", b"3", b"{", b"\xff\xfe", b"{}"])
@@ -143,7 +199,7 @@ def test_a_manifest_that_is_no_manifest_is_refused(copy: Path, raw: bytes) -> No
     refusal(copy)
 
 
-@pytest.mark.parametrize("where", [(), ("threshold",), ("calibration",), ("input",)])
+@pytest.mark.parametrize("where", [(), ("threshold",), ("calibration",), ("input",), ("map",), ("marking",)])
 def test_an_unknown_key_is_named(copy: Path, where: tuple[str, ...]) -> None:
     def add(manifest: dict[str, Any]) -> None:
         for key in where:
@@ -162,6 +218,10 @@ def test_an_unknown_key_is_named(copy: Path, where: tuple[str, ...]) -> None:
         ("threshold", "value", -1.0),
         ("calibration", "scale", 0.0),
         ("calibration", "midpoint", float("nan")),
+        ("marking", "value", 0.0),
+        ("marking", "share", 1.5),
+        ("map", "stride", 0.0),
+        ("map", "offset", [0.0, float("inf")]),
         ("input", "width", 0),
         ("input", "interpolation", "nearest"),
     ],

@@ -38,13 +38,15 @@ from edge.exchange.trigger_socket import TriggerAnswer, listen, reply
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
 from edge.inference.bundle import Bundle
-from edge.inference.decision import decide, overlay
+from edge.inference.decision import decide
 from edge.inference.detector import Detector
+from edge.inference.heatmap import overlay
 from edge.inference.preprocess import inspected_box
 from tests.edge.engine.parts import Answering
-from tests.tiny import THRESHOLD, write_tiny_bundle
+from tests.tiny import LIMITS, THRESHOLD, write_tiny_bundle
 
 WIDTH, HEIGHT = 640, 480
+TYPICAL = 12.0  # score of a typical good part, as the rows tell it
 BENCH_BGR = (158, 128, 98)  # grey on average, which the tiny model calls good, yet not grey to the eye
 BRASS_BGR = (86, 134, 164)
 
@@ -146,7 +148,7 @@ class StandIn:
         """Judge an image with the real detector and record it: row, pictures, latest.jpg."""
         prediction = self.detector.predict(image)
         box = inspected_box(image.shape, self.detector.spec)
-        decision = decide(prediction, THRESHOLD, box)
+        decision = decide(prediction, LIMITS, box)
         found = Inspection(
             id=self._next_id(),
             at=at or datetime.now(UTC),
@@ -156,12 +158,13 @@ class StandIn:
             detail=decision.detail,
             score=prediction.score,
             threshold=THRESHOLD,
+            typical=TYPICAL,
             defect_probability=prediction.defect_probability,
             regions=decision.regions,
             bundle=self.bundle.title,
             timings=Timings(2.1, 1.2, 6.4, 0.3, 0.1, 10.1 + prediction.score / 25),
         )
-        heat = overlay(image, prediction.anomaly_map, THRESHOLD, box)
+        heat = overlay(image, prediction.anomaly_map, LIMITS, box, decision.verdict)
         if keep:
             self._keep(found.id, {"frame": image, "heat": heat, "thumb": cv2.resize(heat, (160, 120))})
         write_atomically(self.config.run_dir / LATEST, encoded(heat), durable=False)
@@ -215,7 +218,7 @@ class StandIn:
             rows.append(
                 Inspection(
                     number, at, f"free-{number}", verdict, reason, "", score, THRESHOLD, 0.5, (), self.bundle.title,
-                    timings,
+                    timings, typical=TYPICAL,
                 )
             )  # fmt: skip
         log.append(*rows)
@@ -277,7 +280,7 @@ class StandIn:
         callers.setblocking(False)
         while not self._stop.is_set():
             self.health(state, detail)
-            box.answer_next(Answering(self.detector.predict_prepared, THRESHOLD, self.bundle.title))
+            box.answer_next(Answering(self.detector.predict_prepared, LIMITS, self.bundle.title))
             box.obey_next(self._obey)
             self._judge_for(callers)
             self._stop.wait(0.02)

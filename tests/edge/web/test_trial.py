@@ -20,7 +20,7 @@ from edge.history.eventlog import EventLog
 from edge.inference.preprocess import MAX_FILE_BYTES
 from tests.edge.engine.parts import Answering
 from tests.edge.web.standin import StandIn, encoded, part_image
-from tests.tiny import THRESHOLD, bad_image, good_image
+from tests.tiny import LIMITS, THRESHOLD, bad_image, good_image
 
 
 def post(client: FlaskClient, data: bytes, query: str = "") -> TestResponse:
@@ -56,6 +56,7 @@ def test_an_upload_gets_what_the_detector_says_of_the_same_image(station: StandI
     assert answer["reason"] == "score"
     assert answer["score"] == pytest.approx(expected.score)
     assert answer["threshold"] == THRESHOLD
+    assert answer["distance"] == pytest.approx(answer["score"] / THRESHOLD)
     assert answer["defect_probability"] == pytest.approx(expected.defect_probability)
     assert answer["bundle"] == station.bundle.title
     assert len(answer["regions"]) == 1
@@ -97,7 +98,7 @@ def test_red_stays_red_on_the_way_to_the_model_and_back(station: StandIn, client
 
     def engine() -> None:
         while not stop.is_set():
-            box.answer_next(Answering(look, THRESHOLD, station.bundle.title))
+            box.answer_next(Answering(look, LIMITS, station.bundle.title))
             stop.wait(0.01)
 
     station.health()
@@ -205,7 +206,7 @@ def test_an_answer_by_another_bundle_is_not_mixed_with_this_one(station: StandIn
     def engine() -> None:
         while not done.is_set():
             done.wait(0.01)
-            box.answer_next(Answering(station.detector.predict_prepared, THRESHOLD, "other 2 abc"))
+            box.answer_next(Answering(station.detector.predict_prepared, LIMITS, "other 2 abc"))
 
     thread = threading.Thread(target=engine)
     thread.start()

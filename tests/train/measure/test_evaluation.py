@@ -42,7 +42,10 @@ def test_every_measure_has_an_interval_that_holds_it(tiny_run: Run, tmp_path: Pa
                 assert interval["value"] == found[name][kind][key]
                 assert interval["low"] <= interval["value"] <= interval["high"]
     assert found["int8"]["per_type"]["spot"]["intervals"]["found"]["value"] == 1.0
-    assert found["int8"]["pixel"]["iou_at_threshold"] > 0.3
+    assert found["int8"]["pixel"]["iou_marked"] > 0.3
+    places = found["int8"]["places"]
+    assert 0 < places["hottest_on_mask"] <= places["found"]
+    assert places["median_area_ratio"] > 0
     assert found["reliability"]["n"] == found["n_good"] + found["n_defective"]
 
 

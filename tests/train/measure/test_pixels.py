@@ -30,8 +30,12 @@ def drawn(seed: int, images: int = 6, side: int = 32, spread: float = 1.0) -> li
     return pairs
 
 
+def marked(pairs: list[tuple[Map, Mask]], threshold: float = 2.0) -> list[tuple[Map, Mask, Mask]]:
+    return [(anomaly, mask, anomaly >= threshold) for anomaly, mask in pairs]
+
+
 def measured(pairs: list[tuple[Map, Mask]], threshold: float = 2.0) -> PixelMetrics:
-    counts = count_pixels(pairs, [pair[0] for pair in pairs], threshold)
+    counts = count_pixels(marked(pairs, threshold), [pair[0] for pair in pairs])
     assert counts is not None
     return pixel_metrics(counts)
 
@@ -68,7 +72,7 @@ def test_iou_and_dice_agree_with_torchmetrics(seed: int) -> None:
     assert -0.01 <= found.best_iou - float(peer.binary_jaccard_index(at, labels)) <= 1e-6
     assert -0.01 <= found.best_dice - float(peer.binary_f1_score(at, labels)) <= 1e-6
     shipped = torch.from_numpy(anomaly >= 2.0).int()
-    assert found.iou_at_threshold == pytest.approx(float(peer.binary_jaccard_index(shipped, labels)), abs=1e-6)
+    assert found.iou_marked == pytest.approx(float(peer.binary_jaccard_index(shipped, labels)), abs=1e-6)
 
 
 @settings(deadline=None, max_examples=10)
@@ -119,8 +123,8 @@ def test_a_good_image_cannot_lower_the_iou_of_the_defective_ones() -> None:
 
 def test_without_a_marked_pixel_there_is_no_pixel_figure() -> None:
     blank = np.zeros((4, 4), np.float32)
-    assert count_pixels([(blank, np.zeros((8, 8), np.bool_))], [blank], 1.0) is None
-    assert count_pixels([], [blank], 1.0) is None
+    assert count_pixels([(blank, np.zeros((8, 8), np.bool_), blank > 0)], [blank]) is None
+    assert count_pixels([], [blank]) is None
 
 
 def test_pixel_intervals_come_from_images_not_from_pixels() -> None:
@@ -129,7 +133,7 @@ def test_pixel_intervals_come_from_images_not_from_pixels() -> None:
     large = [(m.repeat(2, 0).repeat(2, 1), k.repeat(2, 0).repeat(2, 1)) for m, k in pairs]
     widths = []
     for chosen in (pairs, large):
-        counts = count_pixels(chosen, [pair[0] for pair in chosen], 2.0)
+        counts = count_pixels(marked(chosen), [pair[0] for pair in chosen])
         assert counts is not None
         found = pixel_intervals(counts, samples=100)
         for name, interval in found.items():
@@ -144,7 +148,7 @@ def test_six_photographs_of_each_part_are_drawn_together() -> None:
     names = [str(number) for number in range(len(pairs))]
     found = []
     for chosen, parts in ((pairs, names), (pairs * 6, names * 6)):
-        counts = count_pixels(chosen, [pair[0] for pair in pairs], 2.0)
+        counts = count_pixels(marked(chosen), [pair[0] for pair in pairs])
         assert counts is not None
         found.append(pixel_intervals(counts, parts, samples=50))
     for name, interval in found[0].items():

@@ -10,7 +10,17 @@ from scipy.special import expit, logit
 from edge.inference.bundle import Calibration
 from edge.inference.detector import probability
 from train.measure import MeasureError
-from train.measure.threshold import at_share, defect_probability, goods_logistic, goods_needed, platt, set_threshold
+from train.measure.threshold import (
+    MARKED_SHARE,
+    at_share,
+    defect_probability,
+    goods_logistic,
+    goods_needed,
+    limits_of,
+    platt,
+    set_marking,
+    set_threshold,
+)
 
 positive = st.floats(0.1, 10.0)
 
@@ -186,3 +196,24 @@ def test_another_share_of_defects_shifts_the_odds_and_the_same_share_nothing(sta
     assert at_share(stated, calibration, 0.25) == pytest.approx(stated)
     shift = logit(at_share(stated, calibration, share)) - logit(stated)
     assert shift == pytest.approx(logit(share) - logit(0.25), abs=1e-6)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 1000), images=st.integers(1, 6))
+def test_the_marking_value_leaves_the_stated_share_of_good_pixels_above_it(seed: int, images: int) -> None:
+    maps = list(np.random.default_rng(seed).lognormal(size=(images, 100, 100)).astype(np.float32))
+    marking = set_marking(maps)
+    assert (marking.share, marking.n) == (MARKED_SHARE, images)
+    assert np.mean(np.stack(maps) > marking.value) <= MARKED_SHARE
+    assert np.mean(np.stack(maps) > marking.value * 0.9) > 0
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan])
+def test_maps_that_say_nothing_set_no_marking_value(value: float) -> None:
+    with pytest.raises(MeasureError, match="check the images"):
+        set_marking([np.full((8, 8), value, np.float32)])
+
+
+def test_a_calibration_from_before_the_marking_value_asks_for_another() -> None:
+    with pytest.raises(MeasureError, match="run `python -m train calibrate` again"):
+        limits_of({"threshold": {"value": 1.0}})

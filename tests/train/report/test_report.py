@@ -1,3 +1,4 @@
+import html
 import json
 import re
 from pathlib import Path
@@ -51,12 +52,15 @@ def test_the_data_card_counts_what_was_used_and_what_was_left_out(evaluated: Run
 
 
 def test_every_mistake_at_the_threshold_is_pictured(evaluated: Run) -> None:
-    """With the threshold above all scores every defective part is an escape, and six are shown, three pictures each."""
+    """With the threshold above all scores every defective part is an escape, and six are shown, three pictures each.
+
+    The contact sheet shows all ten once more.
+    """
     changed(evaluated, "evaluate.json", threshold=999.0)
     threshold = evaluated.read_report("calibration.json", "calibrate")["threshold"]
     changed(evaluated, "calibration.json", threshold=threshold | {"value": 999.0})
     page = page_of(evaluated)
-    assert page.count("data:image/jpeg;base64,") == 18
+    assert page.count("data:image/jpeg;base64,") == 18 + 10
     assert "None: every good test part passes." in page
 
 
@@ -109,3 +113,11 @@ def test_pictures_are_the_extreme_ones_of_each_kind() -> None:
     assert [image["score"] for image in worst_escapes(images, 4.0)] == [2.0]
     assert [image["score"] for image in worst_overkill(images, 4.0)] == [7.0, 5.0]
     assert [image["score"] for image in best_catches(images, 4.0)] == [9.0, 6.0, 8.0]
+
+
+def test_every_defect_has_the_sentence_of_a_worker_and_says_whether_the_map_hit_it(evaluated: Run) -> None:
+    page = page_of(evaluated)
+    sheet = page[page.index("Every defective part") :]
+    assert sheet.count("<figure>") == 10
+    assert sheet.count("Defect found: 1 marked area. The hottest pixel lies on the mask.") == 10
+    assert "The map's hottest pixel lies on the mask in 10 of 10 found" in html.unescape(sheet)

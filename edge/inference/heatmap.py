@@ -1,0 +1,68 @@
+"""The heatmap: what the model marks on a part, drawn so that the flaw itself stays visible."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.core.types import AnomalyMap, Image, Limits, Verdict
+from edge.inference.decision import mark
+
+# Colours from the marking value to the top, (R, G, B). Blue and violet are the hues that grey metal, paper, green
+# boards and baked goods lack, and that people who confuse red and green still tell from them; the lightness rises,
+# so that the order is kept on a grey print.
+RAMP = ((34, 60, 255), (120, 50, 255), (206, 70, 255), (255, 130, 245))
+TOP = 5.0  # distance from a typical good part (1 is the threshold) at which the colours end, for every image alike
+FAINT, STRONG = 0.15, 0.4  # opacity where the paint begins and where the colours end
+CSS_STOPS = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in RAMP)
+
+Box = tuple[int, int, int, int]
+
+
+def overlay(image: Image, anomaly_map: AnomalyMap, limits: Limits, box: Box, verdict: Verdict) -> Image:
+    """Draw the heatmap over a copy of an (H, W, 3) uint8 BGR frame; box: the inspected rectangle, frame pixels.
+
+    Nothing is painted below the marking value, which good parts hardly reach. From there on the colours follow the
+    distance to a typical good part on a scale that is the same for every image. Only an NG part gets outlines: they
+    are those of its regions.
+    """
+    x, y, width, height = box
+    painted = image.copy()
+    part = painted[y : y + height, x : x + width]
+    share = shares(_enlarged(anomaly_map, width, height), limits)
+    colours = cv2.applyColorMap(cv2.convertScaleAbs(share, alpha=255.0), _lookup_table())
+    opacity = np.where(share > 0, FAINT + (STRONG - FAINT) * share, 0.0).astype(np.float32)
+    part[:] = cv2.blendLinear(np.ascontiguousarray(part), colours, 1.0 - opacity, opacity)
+    if verdict is Verdict.NG:
+        _outline(part, anomaly_map, limits)
+    return painted
+
+
+def shares(level: AnomalyMap, limits: Limits) -> NDArray[np.float32]:
+    """Return where values lie on the colour scale: 0 at and below the marking value, 1 at and above the top."""
+    top = max(limits.typical + TOP * (limits.threshold - limits.typical), limits.marking * (1 + 1e-6), 1e-9)
+    scaled = (level - np.float32(limits.marking)) / np.float32(max(top - limits.marking, 1e-9))
+    return np.asarray(np.clip(scaled, 0.0, 1.0), np.float32)
+
+
+def _outline(part: Image, anomaly_map: AnomalyMap, limits: Limits) -> None:
+    """Draw each region's outline into the part: white between two black lines, which shows on any ground."""
+    height, width = part.shape[:2]
+    marked = (mark(anomaly_map, limits) > 0).astype(np.float32)
+    inside = (_enlarged(marked, width, height) >= 0.5).astype(np.uint8)
+    outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    thickness = max(1, round(max(width, height) / 400))
+    cv2.drawContours(part, outlines, -1, (0, 0, 0), thickness + 2)
+    cv2.drawContours(part, outlines, -1, (255, 255, 255), thickness)
+
+
+def _enlarged(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _lookup_table() -> NDArray[np.uint8]:
+    """Return the ramp as the (256, 1, 3) BGR table that cv2.applyColorMap takes."""
+    at = np.linspace(0, len(RAMP) - 1, 256)
+    channels = [np.interp(at, range(len(RAMP)), [colour[channel] for colour in RAMP]) for channel in (2, 1, 0)]
+    return np.stack(channels, axis=1).round().astype(np.uint8)[:, np.newaxis]
