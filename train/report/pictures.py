@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -25,6 +25,15 @@ WIDTH = 320  # pixels of each picture
 SHEET, TILE = 200, 200  # parts of a contact sheet, and the width in pixels of each of a part's two pictures
 MASK_COLOUR = (11, 86, 200)  # BGR
 Entry = dict[str, Any]  # one of evaluate.json's images
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The pictures of one part, each with what it is and its data: URL, and what is to be said of the part."""
+
+    file: str
+    words: str
+    pictures: tuple[tuple[str, str], ...]
 
 
 def worst_escapes(images: Sequence[Entry], threshold: float) -> list[Entry]:
@@ -53,23 +62,20 @@ def best_catches(images: Sequence[Entry], threshold: float) -> list[Entry]:
     return [image for _, _, image in sorted(order, key=lambda item: item[:2])][:PANELS]
 
 
-def panels(detector: Detector, parts: Iterable[tuple[Sample, Entry]], limits: Limits) -> str:
-    """Show photo, heatmap and mask of each part side by side, with the sentence that a worker would read."""
-    return f'<div class="panels">{"".join(_panel(detector, *part, limits) for part in parts)}</div>'
+def panels(detector: Detector, parts: Iterable[tuple[Sample, Entry]], limits: Limits) -> list[Panel]:
+    """Return photo, heatmap and mask of each part, with the sentence that a worker would read."""
+    return [_panel(detector, *part, limits) for part in parts]
 
 
-def contact_sheet(detector: Detector, parts: Sequence[tuple[Sample, Entry]], limits: Limits) -> str:
-    """Show every defective part, small: the photo with its mask beside the heatmap; at most SHEET, spread evenly."""
+def contact_sheet(detector: Detector, parts: Sequence[tuple[Sample, Entry]], limits: Limits) -> list[Panel]:
+    """Return every defective part, small: the photo with its mask beside the heatmap; at most SHEET, spread evenly."""
     chosen = [parts[round(at)] for at in np.linspace(0, len(parts) - 1, min(SHEET, len(parts)))]
     tiles = []
     for sample, image in progress(chosen, "contact sheet"):
         frame, heat, _, words = _judged(detector, sample, image, limits)
         pair = np.hstack([_small(_marked(frame, sample), TILE), _small(heat, TILE)])
-        file = html.escape(image["file"])
-        picture = f'<img src="{_jpeg(pair)}" alt="photo and heatmap of {file}" loading="lazy">'
-        tiles.append(f"<figure>{picture}<figcaption><b>{file}</b> {html.escape(words)}</figcaption></figure>")
-    shown = "" if len(chosen) == len(parts) else f"<p>{len(chosen)} of {len(parts)}, spread evenly.</p>"
-    return f'{shown}<div class="sheet">{"".join(tiles)}</div>'
+        tiles.append(Panel(image["file"], words, (("photo and heatmap", _jpeg(pair)),)))
+    return tiles
 
 
 def _judged(detector: Detector, sample: Sample, image: Entry, limits: Limits) -> tuple[Pixels, Pixels, Decision, str]:
@@ -88,17 +94,15 @@ def _judged(detector: Detector, sample: Sample, image: Entry, limits: Limits) ->
     return frame, heat, decision, words
 
 
-def _panel(detector: Detector, sample: Sample, image: Entry, limits: Limits) -> str:
+def _panel(detector: Detector, sample: Sample, image: Entry, limits: Limits) -> Panel:
     frame, heat, _, words = _judged(detector, sample, image, limits)
     pictures = [("photo", frame), ("heatmap", heat)]
     if sample.mask is not None:
         pictures.append(("mask", _marked(frame, sample)))
     elif sample.label != GOOD:
         words += " Nobody drew a mask."
-    file = html.escape(image["file"])
-    shown = "".join(f'<img src="{_jpeg(_small(picture, WIDTH))}" alt="{what} of {file}">' for what, picture in pictures)
-    caption = f"{image['file']}: {words}"
-    return f'<figure><div class="trio">{shown}</div><figcaption>{html.escape(caption)}</figcaption></figure>'
+    shown = tuple((what, _jpeg(_small(picture, WIDTH))) for what, picture in pictures)
+    return Panel(image["file"], words, shown)
 
 
 def _marked(frame: Pixels, sample: Sample) -> Pixels:

@@ -1,0 +1,157 @@
+"""The report of a training run as one HTML page: the figures of each section, and the template that shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from edge.inference.bundle import INT8_IR, Threshold
+from edge.inference.detector import Detector
+from train.data.dataset import GOOD, read_dataset
+from train.measure.metrics import Interval
+from train.measure.results import rows
+from train.measure.threshold import limits_of, promise
+from train.report import charts
+from train.report.origin import origin
+from train.report.pictures import best_catches, contact_sheet, panels, worst_escapes, worst_overkill
+from train.run import FitReport, Run
+
+
+def write_report(work: Run, facts: dict[str, Any], path: Path) -> None:
+    """Write the page of an evaluated run; facts: evaluate.json."""
+    run = work.fit_report()
+    templates = FileSystemLoader(Path(__file__).parent)
+    page = Environment(loader=templates, autoescape=True, undefined=StrictUndefined).get_template("page.html")
+    found = page.render(
+        name=work.folder.resolve().name,
+        summary=_summary(work, facts),
+        distances=_distances(facts),
+        types=_types(facts),
+        pictures=_pictures(work, run, facts),
+        places=facts["int8"]["places"],
+        pixel=facts["int8"]["pixel"],
+        measures=_measures(facts),
+        probability=_probability(work, facts),
+        cpu_tier=facts["cpu_tier"],
+        origin=origin(work, run, facts),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(found, encoding="utf-8")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _range(facts: dict[str, float]) -> str:
+    return f"95 % confidence: {100 * facts['low']:.1f} to {100 * facts['high']:.1f} %"
+
+
+def _with_interval(found: Interval) -> str:
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _summary(work: Run, facts: dict[str, Any]) -> dict[str, Any]:
+    int8, limits = facts["int8"], facts["int8"]["intervals"]
+    n_good, n_bad, at = facts["n_good"], facts["n_defective"], int8["at_threshold"]
+    threshold = Threshold.model_validate(work.read_report("calibration.json", "calibrate")["threshold"])
+    least = sorted(int8["per_type"].items(), key=lambda item: item[1]["intervals"]["found"]["value"])
+    missed = [
+        f"{name} ({f['found_at_threshold']} of {f['n']})" for name, f in least if f["found_at_threshold"] < f["n"]
+    ]
+    found = n_bad - at["escapes"]
+    words = (
+        f"As shipped, it finds {found} of {n_bad} defective test images and passes {n_good - at['overkill']} of "
+        f"{n_good} good ones. None of these images was used in training or to set the threshold. "
+        + (f"Found least: {', '.join(missed[:3])}." if missed else "No type of defect escapes.")
+    )
+    auroc = limits["image"]["auroc"]
+    cards = [
+        (_percent(limits["sensitivity"]["value"]), "of defective parts found", _range(limits["sensitivity"])),
+        (_percent(limits["specificity"]["value"]), "of good parts passed", _range(limits["specificity"])),
+        (f"{auroc['value']:.3f}", "image AUROC", f"95 % confidence: {auroc['low']:.3f} to {auroc['high']:.3f}"),
+        (f"{int8['infer_ms_p50']:.1f} ms", "inference, median", f"{facts['cpu_tier']}, INT8"),
+    ]
+    images = (
+        f"{facts['data']}: {n_good} good and {n_bad} defective test images of {facts['parts_good']} and "
+        f"{facts['parts_defective']} parts, judged by the INT8 model that ships, through the station's own code"
+    )
+    of_threshold = f"Threshold {threshold.value:.4g}, from {threshold.n} held-out good parts: {promise(threshold)}."
+    return {"images": images, "found": words, "cards": cards, "threshold": of_threshold}
+
+
+def _arrays(facts: dict[str, Any]) -> tuple[Any, Any, list[str]]:
+    labels = [image["label"] for image in facts["images"]]
+    distances = np.array([image["distance"] for image in facts["images"]])
+    return distances, np.array([x != GOOD for x in labels]), labels
+
+
+def _distances(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the charts of all parts, each with its caption."""
+    distances, bad, _ = _arrays(facts)
+    return [
+        (charts.histogram(distances, bad, 1.0), "Right of the dashed line a part is rejected."),
+        (charts.roc(distances, bad, 1.0), "ROC: what finding more defective parts costs in good ones."),
+        (charts.precision_recall(distances, bad, 1.0), "Precision and recall at this set's share of defects."),
+    ]
+
+
+def _types(facts: dict[str, Any]) -> dict[str, Any]:
+    distances, _, labels = _arrays(facts)
+    shown = []
+    for name, found in facts["int8"]["per_type"].items():
+        share, auroc = (Interval(**found["intervals"][key]) for key in ("found", "auroc"))
+        caught = f"{found['found_at_threshold']} of {found['n']}"
+        right = "–" if found["named_right"] is None else f"{found['named_right']} of {found['found_at_threshold']}"
+        sure = f"{100 * share.low:.0f} to {100 * share.high:.0f} %"
+        shown.append([name, caught, sure, _with_interval(auroc), right])
+    return {"rows": shown, "dots": charts.by_type(distances, labels, GOOD, 1.0)}
+
+
+def _pictures(work: Run, run: FitReport, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """Return escapes, overkill and catches as pictures; None where the images are not those of the run."""
+    if run.data.name != facts["data"] or not run.data.is_dir():
+        return None
+    dataset = read_dataset(run.data)
+    samples = {sample.path.relative_to(dataset.root).as_posix(): sample for sample in dataset.test}
+    images = [image for image in facts["images"] if image["file"] in samples]
+    place = work.map_geometry()
+    detector = Detector(work.need(INT8_IR, "quantize"), run.input, types=run.types, geometry=place)
+    limits = limits_of(work.read_report("calibration.json", "calibrate"))
+    groups = []
+    for title, none, chosen in (
+        ("Worst escapes: defective, judged OK", "None: every defective test part is found.", worst_escapes),
+        ("Worst overkill: good, judged NG", "None: every good test part passes.", worst_overkill),
+        ("Best catches: defective, judged NG", "None.", best_catches),
+    ):
+        found = [(samples[image["file"]], image) for image in chosen(images, facts["threshold"])]
+        groups.append((title, none, panels(detector, found, limits)))
+    bad = [(samples[image["file"]], image) for image in images if image["label"] != GOOD]
+    return {"groups": groups, "sheet": contact_sheet(detector, bad, limits), "defective": len(bad)}
+
+
+def _measures(facts: dict[str, Any]) -> list[list[str]]:
+    return [
+        [words, _with_interval(int8), f"{fp32.value:.3f}"]
+        for (words, int8), (_, fp32) in zip(rows(facts, "int8"), rows(facts, "fp32"), strict=True)
+    ]
+
+
+def _probability(work: Run, facts: dict[str, Any]) -> dict[str, Any]:
+    calibration = work.read_report("calibration.json", "calibrate")["calibration"]
+    found = facts["reliability"]
+    if calibration["method"] == "platt":
+        words = (
+            f"Fitted to {calibration['n']} labelled parts that training did not see, {calibration['defective']:.0%} of "
+            f"them defective; moved here to the {facts['n_defective'] / found['n']:.0%} of this test set."
+        )
+    else:
+        words = (
+            "No labelled defect was kept to fit it to: it orders parts and reads 50 % at the threshold, "
+            "but it is not a frequency, and is not expected to lie on the diagonal."
+        )
+    shown = {key: found[key] for key in ("brier", "ece", "n")}
+    return {"words": words, "plot": charts.reliability_plot(found), **shown}
