@@ -144,7 +144,7 @@ class Manifest(Facts):
         """Return where the columns x rows cells of a format 1 model look: its manifest does not say, its making does.
 
         The backbones that TensorFlow trained ran with symmetric padding there, and look up and left of the middle of
-        their cells (docs/decisions/0010). A map with heads, 4 pixels a cell, was taught its place by the masks.
+        their cells (docs/decisions/0011). A map with heads, 4 pixels a cell, was taught its place by the masks.
         """
         config = self.training.get("recipe", {})
         trained_by_tensorflow = str(config.get("backbone", "")).startswith("tf_")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge.core.types import ANOMALY, AnomalyMap, Limits, Prediction, Reason, Region, Verdict
 
 MAX_REGIONS = 32
-EDGE = 0.6  # a region ends where this share of its height over a typical good part is left (docs/decisions/0010)
+EDGE = 0.6  # a region ends where this share of its height over a typical good part is left (docs/decisions/0011)
 FURTHER = 0.25  # share of the strongest region's height that a further region must reach, beside the threshold
 LEAST_PX = 2  # map values: a further region that is smaller is noise
 
@@ -66,25 +66,27 @@ def mark(anomaly_map: AnomalyMap, limits: Limits) -> Labels:
     least = max(limits.threshold, floor + FURTHER * (peak - floor))
     level = min(limits.marking, peak)
     count, areas = cv2.connectedComponents((anomaly_map >= level).astype(np.uint8))
-    marked = np.zeros(anomaly_map.shape, np.uint8)
-    for index in range(1, count):
-        area = areas == index
-        highest = float(anomaly_map[area].max())
-        if highest == peak or highest >= least:
-            marked[area & (anomaly_map >= floor + EDGE * (highest - floor))] = 1
-    return _ordered(anomaly_map, marked, least, peak)
+    highest = _peaks(anomaly_map, np.asarray(areas), count)
+    chosen = (highest == peak) | (highest >= least)
+    chosen[0] = False  # what is in no area
+    marked = chosen[areas] & (anomaly_map >= (floor + EDGE * (highest - floor))[areas])
+    return _ordered(anomaly_map, marked.astype(np.uint8), least, peak)
+
+
+def _peaks(anomaly_map: AnomalyMap, labels: Labels, count: int) -> NDArray[np.float32]:
+    """Return the highest value under each of `count` labels."""
+    peaks = np.zeros(count, np.float32)
+    np.maximum.at(peaks, labels.ravel(), anomaly_map.ravel())
+    return peaks
 
 
 def _ordered(anomaly_map: AnomalyMap, marked: NDArray[np.uint8], least: float, peak: float) -> Labels:
     """Number the connected pieces by their peaks; leave out what is too low, too small or beyond MAX_REGIONS."""
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(marked)
-    peaks = [float(anomaly_map[pieces == index].max()) for index in range(1, count)]
-    order = sorted(range(1, count), key=lambda index: -peaks[index - 1])
-    kept = order[:1] + [
-        index
-        for index in order[1:]
-        if peaks[index - 1] >= least and (stats[index, cv2.CC_STAT_AREA] >= LEAST_PX or peaks[index - 1] == peak)
-    ]
+    peaks = _peaks(anomaly_map, np.asarray(pieces), count)
+    order = 1 + np.argsort(-peaks[1:], kind="stable")
+    large = (stats[:, cv2.CC_STAT_AREA] >= LEAST_PX) & (peaks >= least)
+    kept = [index for index in order if large[index] or peaks[index] == peak]
     numbers = np.zeros(count, np.int32)
     numbers[kept[:MAX_REGIONS]] = np.arange(1, len(kept[:MAX_REGIONS]) + 1)
     return np.asarray(numbers[pieces], np.int32)
