@@ -153,3 +153,40 @@ def test_no_deadline_follows_a_clock_that_can_be_set() -> None:
         and (node.value.id, node.attr) in {("time", "time"), ("time", "time_ns")}
     ]
     assert wall == ["edge/line/outputs/webhook.py"], "the date that it signs, and no other"
+
+
+ROOMS = [REPO / "edge", REPO / "train"]
+# A verb of the command line and a stage of training each have the functions that their table of verbs calls. Settings
+# are how a runtime runs a model, and one way to quantise it; no file reads both.
+NAMED_ALIKE = {"add_arguments", "main", "run", "Settings"}
+
+
+def test_no_folder_has_more_than_twelve_entries() -> None:
+    aside = {"__pycache__", "__init__.py", "configs", "static", "templates"}
+    folders = [room for top in ROOMS for room in (top, *top.rglob("*")) if room.is_dir()]
+    crowded = {
+        folder.relative_to(REPO).as_posix(): entries
+        for folder in folders
+        if not set(folder.relative_to(REPO).parts) & {"__pycache__", "configs", "static", "templates"}
+        and len(entries := sorted(path.name for path in folder.iterdir() if path.name not in aside)) > 12
+    }
+    assert crowded == {}
+
+
+def test_the_tests_mirror_the_rooms() -> None:
+    for top in ROOMS:
+        rooms = {path.name for path in top.iterdir() if (path / "__init__.py").is_file()}
+        mirrored = {path.name for path in (REPO / "tests" / top.name).iterdir() if any(path.glob("test_*.py"))}
+        assert mirrored <= rooms
+        assert rooms <= mirrored
+
+
+def test_no_public_name_is_defined_in_two_rooms() -> None:
+    homes: dict[str, set[str]] = {}
+    for top in ROOMS:
+        for path in top.rglob("*.py"):
+            room = "/".join(path.relative_to(REPO).parts[:2])
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                    homes.setdefault(node.name, set()).add(room)
+    assert {name: rooms for name, rooms in homes.items() if len(rooms) > 1 and name not in NAMED_ALIKE} == {}

@@ -24,7 +24,7 @@ MAX_POINTS = 500_000  # some seconds of work; a longer history is cut off and sa
 Facts = dict[str, Any]
 
 
-def report(points: Iterable[Point], start: datetime, end: datetime) -> Facts:
+def shift_in_numbers(points: Iterable[Point], start: datetime, end: datetime) -> Facts:
     """Return the rows from start to before end in numbers; `complete` is false when there were more than MAX_POINTS."""
     found = list(islice(points, MAX_POINTS + 1))
     complete, found = len(found) <= MAX_POINTS, found[:MAX_POINTS]

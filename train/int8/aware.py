@@ -71,7 +71,7 @@ def adapt(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in progress(range(steps), "training in INT8"):
         images = image_batch([files[index] for index in rng.integers(len(files), size=BATCH)], spec)
-        loss = distance(student, teacher, images)
+        loss = feature_distance(student, teacher, images)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -80,7 +80,7 @@ def adapt(
     return student.to(memory_format=torch.contiguous_format)
 
 
-def distance(student: InspectionNet, teacher: InspectionNet, images: Tensor) -> Tensor:
+def feature_distance(student: InspectionNet, teacher: InspectionNet, images: Tensor) -> Tensor:
     """Mean squared difference of patch features, defect logits and part logits, each in units of its own variance."""
     with torch.no_grad():
         wanted = _answers(teacher, images)

@@ -68,7 +68,7 @@ def _device(text: str) -> Target:
     return Target(name, None, reference, infer_ms)
 
 
-def measure(model: Path, spec: InputSpec, image: Path, target: Target) -> tuple[str, float]:
+def measure_latency(model: Path, spec: InputSpec, image: Path, target: Target) -> tuple[str, float]:
     """Return the tier that was measured on, and the p50 in ms of preparing and judging the photograph on the target.
 
     For a device the time here is multiplied by what the reference bundle takes there over what it takes here.

@@ -24,7 +24,7 @@ from train.data.dataset import read_dataset
 from train.data.input_spec import own_size, spec_of
 from train.data.split import Split, split
 from train.int8.build import write_untrained
-from train.int8.latency import Target, measure, read_target
+from train.int8.latency import Target, measure_latency, read_target
 from train.network.backbones import Backbone
 from train.network.fusion import Fusion
 from train.network.heads import DefectHeads
@@ -166,7 +166,7 @@ def _measured(size: Size, config: TrainConfig, roles: Split, data: Path, station
     """Quantise an untrained network of a size; return the tier that was measured on and the p50 on the target in ms."""
     with tempfile.TemporaryDirectory() as folder:
         model = write_untrained(*_untrained(size.spec, config, roles, data), Path(folder))
-        return measure(model, size.spec, roles.fit[0].path, station)
+        return measure_latency(model, size.spec, roles.fit[0].path, station)
 
 
 def _untrained(spec: InputSpec, config: TrainConfig, roles: Split, data: Path) -> tuple[InspectionNet, FitReport]:

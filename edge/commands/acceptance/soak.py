@@ -36,7 +36,7 @@ STORAGE = {"max_image_mb": 10, "keep_free_mb": 0, "ok_every": 50}
 
 
 @dataclass
-class Run:
+class SoakRun:
     """The triggers and answers of one run, and the values that were read beside them."""
 
     frames: int
@@ -73,7 +73,7 @@ def soak(bundle_path: Path, frames: int, page: Path) -> Evidence:
     with tempfile.TemporaryDirectory(prefix="linewatch-soak-") as folder:
         station = TrialStation(Path(folder) / "station", bundle, camera=CAMERA, storage=STORAGE)
         _mostly_good(station, bundle)
-        run = Run(frames)
+        run = SoakRun(frames)
         with inspecting(station) as engine, _asked_to_end() as ended:
             _drive(station, engine, run, ended)
             run.status = engine.stop()
@@ -107,7 +107,7 @@ def _asked_to_end() -> Iterator[Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _drive(station: TrialStation, engine: EngineProcess, run: Run, ended: Event) -> None:
+def _drive(station: TrialStation, engine: EngineProcess, run: SoakRun, ended: Event) -> None:
     every, began, said_at = max(1, run.frames // SAMPLES), time.monotonic(), 0.0
     sensors = Sensors()
     before = sensors.read()
@@ -135,7 +135,7 @@ def _drive(station: TrialStation, engine: EngineProcess, run: Run, ended: Event)
             )
 
 
-def _hold_counts(evidence: Evidence, station: TrialStation, run: Run, rows: list[Inspection]) -> None:
+def _hold_counts(evidence: Evidence, station: TrialStation, run: SoakRun, rows: list[Inspection]) -> None:
     triggers = len(run.answers)
     evidence.facts["run"] = f"{triggers} triggers in {run.took_s:.0f} s: {triggers / run.took_s:.0f} parts a second"
     if triggers < run.frames:
@@ -179,7 +179,7 @@ def _hold_latency(evidence: Evidence, rows: list[Inspection]) -> None:
     evidence.plots.append(Plot("Trigger to output, longest of each block, by part", "ms", blocks))
 
 
-def _tell_heat(evidence: Evidence, run: Run) -> None:
+def _tell_heat(evidence: Evidence, run: SoakRun) -> None:
     """Say how hot the CPU was; heat by itself is no failure."""
     degrees = [value for _, value in run.temperature]
     evidence.facts["CPU temperature"] = f"{min(degrees):.0f} to {max(degrees):.0f} °C" if degrees else "not readable"

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, abort, jsonify, request
 
 from edge.history.rows import Selection
 from edge.web.facts import inspection_facts, station_facts
-from edge.web.report import last_hours, report
+from edge.web.report import last_hours, shift_in_numbers
 from edge.web.station import current_station
 from edge.web.trial import TrialError, current_trials
 from edge.web.views.parameters import moment, number, selection, shown, verdict
@@ -65,7 +65,7 @@ def shift_report() -> Response:
         abort(400, f"to: must be later than from, by at most {MAX_DAYS} days")
     station = current_station()
     with station.history() as log:
-        facts = report(log.points(Selection(start, end)) if log else [], start, end)
+        facts = shift_in_numbers(log.points(Selection(start, end)) if log else [], start, end)
     return jsonify(facts | {"deadline_ms": station.config.inspection.deadline_ms})
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge.core.types import Reason, Verdict
 from edge.history.rows import Point
-from edge.web.report import MAX_BARS, SLOTS, report
+from edge.web.report import MAX_BARS, SLOTS, shift_in_numbers
 from tests.edge.web.standin import StandIn, part_image
 
 START = datetime(2026, 3, 4, 6, 0, tzinfo=UTC)
@@ -47,7 +47,7 @@ points = st.builds(
 
 @given(st.lists(points, max_size=60), st.sampled_from(HOURS))
 def test_every_part_is_in_exactly_one_bar_and_one_latency_class(found: list[Point], span: timedelta) -> None:
-    facts = report(found, START, START + span)
+    facts = shift_in_numbers(found, START, START + span)
     bars = facts["bars"]["bars"]
     for verdict in Verdict:
         count = sum(point.verdict is verdict for point in found)
@@ -79,8 +79,8 @@ def test_a_history_too_long_for_one_report_says_so(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("edge.web.report.MAX_POINTS", 2)
     found = [Point(START, Verdict.OK, 1.0, 50.0, 10.0)] * 3
     assert (
-        report(found, START, START + HOURS[1])["complete"],
-        report(found[:2], START, START + HOURS[1])["total"],
+        shift_in_numbers(found, START, START + HOURS[1])["complete"],
+        shift_in_numbers(found[:2], START, START + HOURS[1])["total"],
     ) == (
         False,
         2,

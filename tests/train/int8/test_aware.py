@@ -9,7 +9,7 @@ from torch import nn
 from edge.inference.bundle import INT8_IR
 from tests.train.data.pictures import write_product
 from train.config import TrainConfig
-from train.int8.aware import Rounded, adapt, distance, image_batch, restore, round_convolutions
+from train.int8.aware import Rounded, adapt, feature_distance, image_batch, restore, round_convolutions
 from train.int8.build import build
 from train.int8.parity import int8_convolutions
 from train.int8.trials import Settings
@@ -33,10 +33,10 @@ def rounding(network: InspectionNet, teacher: InspectionNet, images: torch.Tenso
     """How far a network is from the teacher when it is rounded to 8 bits, with ranges of these images."""
     rounded = round_convolutions(network)
     with torch.inference_mode():
-        distance(network, teacher, images)
+        feature_distance(network, teacher, images)
         for layer in rounded:
             layer.observing = False
-        found = float(distance(network, teacher, images))
+        found = float(feature_distance(network, teacher, images))
     restore(network)
     return found
 

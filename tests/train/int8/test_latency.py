@@ -11,7 +11,7 @@ from edge.inference.preprocess import InputSpec
 from tests.tiny import SIZE
 from tests.train.data.pictures import good, write
 from train.int8 import Int8Error, latency
-from train.int8.latency import Target, measure, read_target
+from train.int8.latency import Target, measure_latency, read_target
 
 AVX2 = "processor : 0\nmodel name : Old\nflags : avx2\n"
 
@@ -27,7 +27,7 @@ def test_a_tier_is_measured_under_its_cap(tiny_bundle: Bundle, tmp_path: Path) -
         pytest.skip(f"this CPU is {read_cpu().native_tier}: there is no lesser tier to stand in for")
     write(tmp_path / "part.png", good(0))
     spec = InputSpec(width=SIZE, height=SIZE)
-    tier, ms = measure(tiny_bundle.file(INT8_IR), spec, tmp_path / "part.png", read_target("AVX2"))
+    tier, ms = measure_latency(tiny_bundle.file(INT8_IR), spec, tmp_path / "part.png", read_target("AVX2"))
     assert tier == "AVX2 (capped)"
     assert ms > 0
 
@@ -61,4 +61,6 @@ def test_a_device_that_is_not_known_is_one_line(tmp_path: Path, content: str | N
 def test_a_model_that_cannot_be_measured_is_one_line(tmp_path: Path) -> None:
     write(tmp_path / "part.png", good(0))
     with pytest.raises(Int8Error, match="measuring the latency failed"):
-        measure(tmp_path / "none.xml", InputSpec(width=SIZE, height=SIZE), tmp_path / "part.png", Target("AVX2"))
+        measure_latency(
+            tmp_path / "none.xml", InputSpec(width=SIZE, height=SIZE), tmp_path / "part.png", Target("AVX2")
+        )

@@ -13,7 +13,7 @@ from train.config import TrainConfig
 from train.data.dataset import read_dataset
 from train.data.split import split
 from train.int8 import latency
-from train.int8.latency import Target, measure
+from train.int8.latency import Target, measure_latency
 from train.run import Run
 from train.stages import StageError
 from train.stages.budget import Size, _search, _sizes, budget
@@ -94,7 +94,7 @@ def slow(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dic
     folder = tmp_path_factory.mktemp("slow")
     bundle = open_bundle(latency.REFERENCE)
     shown = bundle.file(bundle.manifest.references[0].file)
-    own_ms = measure(bundle.file(INT8_IR), bundle.manifest.input, shown, Target("this CPU"))[1]
+    own_ms = measure_latency(bundle.file(INT8_IR), bundle.manifest.input, shown, Target("this CPU"))[1]
     (folder / "bench.json").write_text(report(bundle.digest, 1000 * own_ms))
     with pytest.raises(StageError) as refused:
         budget(data, TINY.model_copy(update={"side": 64}), 50.0, str(folder / "bench.json"), Run(folder / "run"))
