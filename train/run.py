@@ -101,7 +101,7 @@ class Run:
 
 
 def rank() -> int:
-    """Which of a torchrun's processes this is; 0, the one that writes the results, when there is no other."""
+    """Return the number of this process in a torchrun; 0 writes the results and is the only one without torchrun."""
     return int(os.environ.get("RANK", "0"))
 
 

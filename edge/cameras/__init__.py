@@ -29,7 +29,7 @@ class Camera(Protocol):
 
 
 def repeats_mean_frozen(config: CameraConfig) -> bool:
-    """Whether byte-identical frames in a row mean a fault.
+    """Say whether byte-identical frames in a row mean a fault.
 
     A real sensor has noise; a folder holds each image in view, and a video file may stand still.
     """

@@ -64,7 +64,7 @@ class Freeze:
         self._since = 0.0
 
     def fault(self, image: Image, now: float) -> str:
-        """Why this frame must not be judged; empty when it may be. now: monotonic s."""
+        """Return why this frame must not be judged; empty when it may be. now: monotonic s."""
         if self._limit == 0:
             return ""
         self._same = self._same + 1 if self._last is not None and _identical(image, self._last) else 1
@@ -90,7 +90,7 @@ def _identical(one: Image, other: Image) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CameraStatus:
-    """What health says of the camera."""
+    """The camera's state, as health.json shows it."""
 
     up: bool
     detail: str  # why it is not up, one line; empty when it is

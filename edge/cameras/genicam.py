@@ -61,7 +61,7 @@ class GenicamCamera:
         self._shown = f"{self._config.device} {model.decode(errors='replace')}".strip()
 
     def _set_up(self) -> None:
-        """What station.toml asks for, and nothing else; raises CameraError when the camera does not take it."""
+        """Set what station.toml asks for, and nothing else; raises CameraError when the camera does not take it."""
         config, camera = self._config, self._camera
         if config.pixel_format is not None:
             camera_call("set_pixel_format_from_string", camera, config.pixel_format.encode())

@@ -39,7 +39,7 @@ class QualityError(EdgeError):
 
 
 def unusable(image: Image) -> str | None:
-    """Why an (H, W, 3) uint8 BGR frame cannot be judged, in one line; None when it can.
+    """Return in one line why an (H, W, 3) uint8 BGR frame cannot be judged; None when it can.
 
     Only frames that show nothing are refused: a dark part, or one that is all black and white, is fine.
     """
@@ -59,7 +59,7 @@ def unusable(image: Image) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is compared of a frame."""
+    """The features of a frame that are compared."""
 
     thumb: NDArray[np.float32]  # (48, 64, 3) BGR, grey levels
     grey: NDArray[np.float32]  # (48, 64)
@@ -100,13 +100,13 @@ def _focus(image: Image) -> float:
 
 
 def _shift_px(reference: NDArray[np.float32], grey: NDArray[np.float32]) -> tuple[float, float]:
-    """How far the second (48, 64) picture is shifted against the first, by phase correlation, in its pixels."""
+    """Return the shift of the second (48, 64) picture against the first, by phase correlation, in its pixels."""
     (dx, dy), _ = cv2.phaseCorrelate(reference.copy(), grey.copy(), _WINDOW)  # it may write to what it is given
     return float(dx), float(dy)
 
 
 class Baseline(BaseModel):
-    """How pictures of good parts look at this station; written by `edge commission`."""
+    """The look of good parts at this station, written by `edge commission`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     format: Literal[1] = 1
@@ -220,7 +220,7 @@ class FrameCheck:
         self._comparison = None if baseline is None else Comparison(baseline, limits)
 
     def refusal(self, frame: Frame) -> str | None:
-        """Why this frame is not fit to be judged, in one line; None when it is."""
+        """Return in one line why this frame is not fit to be judged; None when it is."""
         self.fault = frame.fault or unusable(frame.image)
         if self.fault is None and self._comparison is not None:
             self.fault = self._comparison.difference(frame.image)
@@ -240,7 +240,7 @@ class Comparison:
         self._textured = float(self._reference.grey.std()) >= TEXTURED
 
     def difference(self, image: Image) -> str | None:
-        """What is wrong with the frame, the most telling first; None when it looks as commissioned."""
+        """Return what is wrong with the frame, the most telling first; None when it looks as commissioned."""
         height, width = image.shape[:2]
         known = self._baseline
         if (width, height) != (known.width, known.height):

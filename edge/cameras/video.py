@@ -28,7 +28,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 class Controls(Protocol):
-    """What setting a camera's controls needs of cv2.VideoCapture."""
+    """The part of cv2.VideoCapture that sets a camera's controls."""
 
     def set(self, key: int, value: float, /) -> bool:
         """False when the driver refuses."""

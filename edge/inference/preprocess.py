@@ -30,7 +30,7 @@ class Crop(BaseModel):
 
 
 class InputSpec(BaseModel):
-    """How a frame becomes the model's input; travels in the bundle so both sides agree."""
+    """The way from a frame to the model's input; it travels in the bundle, so that both sides agree."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     crop: Crop | None = None

@@ -29,7 +29,7 @@ from train.run import progress
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is measured: the model in both precisions, as it ships, and what it has seen."""
+    """The model under evaluation in both precisions, as it ships, and the images it has seen."""
 
     detectors: dict[str, Detector]
     limits: Limits

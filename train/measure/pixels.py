@@ -47,7 +47,7 @@ def _order(values: AnomalyMap) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class PixelCounts:
-    """What n images hold, one row an image; goods have no defective pixels."""
+    """The pixels of n images, one row an image; goods have no defective ones."""
 
     good: Floats  # (n, L) good pixels at each level, ascending
     bad: Floats  # (n, L) defective pixels

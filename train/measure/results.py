@@ -35,7 +35,7 @@ VERDICT_WORDS = {"sensitivity": "sensitivity at the threshold", "specificity": "
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the detector said of one test image."""
+    """The detector's answer to one test image."""
 
     sample: Sample
     part: str  # the physical part it shows
@@ -97,7 +97,7 @@ def _pixel_measures(results: list[Result], limits: Limits) -> tuple[dict[str, An
 
 
 def _places(results: list[Result], limits: Limits) -> dict[str, Any]:
-    """Of the found defects with a mask: how many have the map's hottest pixel on it, and how large the mark is."""
+    """Count the found defects whose mask the hottest pixel hits; compare mark and mask in size."""
     found = [(one, mask) for one in results if one.score >= limits.threshold and (mask := _mask(one)) is not None]
     found = [(one, mask) for one, mask in found if mask.any()]
     ratios = [enlarged(one.marked(limits), mask.shape).sum() / mask.sum() for one, mask in found]

@@ -65,7 +65,7 @@ def _highest(values: Floats, parts: Sequence[str]) -> Floats:
 
 
 def promise(threshold: Threshold) -> str:
-    """What the threshold says of good parts, in words."""
+    """Say in words what the threshold promises of good parts."""
     if threshold.bound is None:
         return (
             f"an estimate of {threshold.alpha:.1%} rejected, no guarantee; "

@@ -79,7 +79,7 @@ def _distances(rows: Tensor) -> nn.Conv2d:
 
 
 class InspectionNet(nn.Module):
-    """What is exported: image (1, 3, H, W) float 0..255 RGB -> score (1,), anomaly_map (1, 1, h, w).
+    """The exported network: image (1, 3, H, W) float 0..255 RGB -> score (1,), anomaly_map (1, 1, h, w).
 
     Without the heads that learn from defects, the map is the normality head's at stride s. With them it is at stride 4,
     softplus(log odds / 16) / ln 2 of the three opinions added up (train.network.fusion): 1 at even odds, never

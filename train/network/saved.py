@@ -40,7 +40,7 @@ def load_network(work: Run) -> InspectionNet:
 
 
 def chosen_patches(work: Run) -> Tensor:
-    """Which of the candidates that `collect_patches` draws are in the memory bank: (N,) indices."""
+    """Return the (N,) indices of the candidates of `collect_patches` that are in the memory bank."""
     chosen: Tensor = _load(work)["chosen"]
     return chosen
 

@@ -54,7 +54,7 @@ class Sheet:
 
 
 def histogram(scores: Floats, bad: Labels, threshold: float) -> str:
-    """How many parts of each kind have which distance from good, and where the limit lies."""
+    """Draw how many parts of each kind lie at each distance from good, and the limit."""
     sheet = Sheet("histogram")
     with sheet as axes:
         low, high = _span(scores, threshold)
