@@ -98,7 +98,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A connected area whose anomaly reaches the threshold."""
+    """A marked area of an NG part; the first one of a part holds the highest value of the map."""
 
     x: int  # frame pixels, left
     y: int  # frame pixels, top
