@@ -136,13 +136,13 @@ END
         >"$BATS_TEST_TMPDIR/engine.log" 2>&1 3>&- &
     pid=$!
     for _ in $(seq 300); do
-        [ "$(engine log --config "$config" --csv 2>/dev/null | grep -c ',OK,score,')" -ge 5 ] && break
+        [ "$(engine log export --config "$config" 2>/dev/null | grep -c ',OK,score,')" -ge 5 ] && break
         kill -0 "$pid" || break
         sleep 0.2
     done
     kill -TERM "$pid"
     wait "$pid"
-    run engine log --config "$config" --csv --last 1000
+    run engine log export --config "$config"
     echo "$output"
     cat "$BATS_TEST_TMPDIR/engine.log"
     [ "$(grep -c ',OK,score,' <<<"$output")" -ge 5 ]
