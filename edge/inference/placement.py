@@ -79,7 +79,7 @@ def placed(cells: AnomalyMap, geometry: MapGeometry, tensor: Image) -> AnomalyMa
 
 def _grey(image: Image, width: int, height: int) -> NDArray[np.float32]:
     """Return the (height, width) float32 brightness, 0..1, of an (H, W, 3) uint8 image."""
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)  # a tenth of the time of areas
     return np.asarray(cv2.transform(small.astype(np.float32), np.full((1, 3), 1 / 765.0, np.float32)), np.float32)
 
 
