@@ -12,7 +12,7 @@ import numpy as np
 
 from edge.core.types import Image as Pixels
 from edge.core.types import Limits, Verdict
-from edge.inference.decision import Decision, decide
+from edge.inference.decision import decide
 from edge.inference.detector import Detector
 from edge.inference.heatmap import overlay
 from edge.inference.preprocess import inspected_box, load_image
@@ -72,14 +72,14 @@ def contact_sheet(detector: Detector, parts: Sequence[tuple[Sample, Entry]], lim
     chosen = [parts[round(at)] for at in np.linspace(0, len(parts) - 1, min(SHEET, len(parts)))]
     tiles = []
     for sample, image in progress(chosen, "contact sheet"):
-        frame, heat, _, words = _judged(detector, sample, image, limits)
+        frame, heat, words = _judged(detector, sample, image, limits)
         pair = np.hstack([_small(_marked(frame, sample), TILE), _small(heat, TILE)])
         tiles.append(Panel(image["file"], words, (("photo and heatmap", _jpeg(pair)),)))
     return tiles
 
 
-def _judged(detector: Detector, sample: Sample, image: Entry, limits: Limits) -> tuple[Pixels, Pixels, Decision, str]:
-    """Return the photo, the photo with its heatmap, the decision, and what is to be said of them."""
+def _judged(detector: Detector, sample: Sample, image: Entry, limits: Limits) -> tuple[Pixels, Pixels, str]:
+    """Return the photo, the photo with its heatmap, and the words that belong to them."""
     frame = load_image(sample.path)
     box = inspected_box(frame.shape, detector.spec)
     prediction = detector.predict(frame)
@@ -91,11 +91,11 @@ def _judged(detector: Detector, sample: Sample, image: Entry, limits: Limits) ->
         hit = hottest_on(prediction.anomaly_map, mask[y : y + height, x : x + width])
         words += f" The hottest pixel {'lies on' if hit else 'misses'} the mask."
     heat = overlay(frame, prediction.anomaly_map, limits, box, decision.verdict)
-    return frame, heat, decision, words
+    return frame, heat, words
 
 
 def _panel(detector: Detector, sample: Sample, image: Entry, limits: Limits) -> Panel:
-    frame, heat, _, words = _judged(detector, sample, image, limits)
+    frame, heat, words = _judged(detector, sample, image, limits)
     pictures = [("photo", frame), ("heatmap", heat)]
     if sample.mask is not None:
         pictures.append(("mask", _marked(frame, sample)))
