@@ -7,12 +7,15 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import simplejpeg
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from edge.core.types import EdgeError, Image
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_PIXELS = 64 * 1024 * 1024  # as edge tells OpenCV
+JPEG_START = b"\xff\xd8"
 
 
 class ImageError(EdgeError):
@@ -43,12 +46,15 @@ class InputSpec(BaseModel):
 def decode_image(data: bytes, name: str = "image") -> Image:
     """Decode an encoded image to (H, W, 3) uint8 BGR; grey becomes three equal channels, alpha is dropped.
 
-    Raises ImageError when the bytes are empty, too many, not an image, or more than 64 megapixels.
+    Raises ImageError when the bytes are empty, too many, not an image, a JPEG that is not whole, or more than
+    64 megapixels.
     """
     if not data:
         raise ImageError(f"{name}: the file is empty (0 bytes); take or export the image again")
     if len(data) > MAX_FILE_BYTES:
         raise ImageError(f"{name}: {len(data)} bytes is over the limit of {MAX_FILE_BYTES}; save it smaller")
+    if data.startswith(JPEG_START):
+        _refuse_torn(data, name)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -56,6 +62,17 @@ def decode_image(data: bytes, name: str = "image") -> Image:
     if image is None:
         raise ImageError(f"{name}: not a readable image; use PNG, JPEG, BMP, TIFF or WebP")
     return np.asarray(image, dtype=np.uint8)
+
+
+def _refuse_torn(jpeg: bytes, name: str) -> None:
+    """Raise ImageError when libjpeg has to guess a part of the picture: OpenCV would fill it in silence."""
+    try:
+        height, width = simplejpeg.decode_jpeg_header(jpeg, strict=True)[:2]
+        if height * width > MAX_PIXELS:
+            raise ImageError(f"{name}: {width}x{height} pixels; at most 64 megapixels are read")
+        simplejpeg.decode_jpeg(jpeg, "GRAY", fastdct=True, strict=True)
+    except ValueError as error:
+        raise ImageError(f"{name}: the JPEG is damaged ({error}); take or export the image again") from error
 
 
 def load_image(path: Path) -> Image:

@@ -138,6 +138,15 @@ def test_the_camera_orientation_note_of_a_photo_is_followed() -> None:
     assert turned[18:].max() < 60
 
 
+@given(share=st.floats(0.3, 0.999), marked=st.booleans())
+def test_a_jpeg_that_is_cut_is_refused_whether_or_not_an_end_marker_follows(share: float, marked: bool) -> None:
+    picture = np.random.default_rng(3).integers(0, 255, (64, 64, 3), np.uint8)
+    jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+    cut = jpeg[: int(len(jpeg) * share)] + (b"\xff\xd9" if marked else b"")
+    with pytest.raises(ImageError, match=r"part.jpg: the JPEG is damaged"):
+        decode_image(cut, "part.jpg")
+
+
 def claims(width: int, height: int) -> bytes:
     """A tiny PNG whose header says that it is huge."""
 
