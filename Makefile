@@ -37,7 +37,7 @@ train: $(DEV) ## photos -> bundle: DATA=folder NAME=name; without DATA a synthet
 
 benchmark: $(BASE) ## BUNDLE=models/default on this CPU: benchmark/benchmark.html; TIER=all, COMPARE=OLD.json
 	@mkdir -p benchmark
-	@exec $(RUN) -m edge bench --bundle "$(BUNDLE)" --out benchmark $(if $(SOAK),--soak) \
+	@exec $(RUN) -m edge bench --bundle "$(BUNDLE)" --out benchmark \
 	    $(if $(TIER),--tier "$(TIER)") $(if $(COMPARE),--compare "$(COMPARE)")
 
 check: $(DEV) ## ruff, mypy, import-linter

@@ -159,4 +159,4 @@ def distance(score: float | None, threshold: float | None, typical: float | None
     if finite(score) is None or finite(threshold) is None or score is None or threshold is None:
         return None
     start = finite(typical) or 0.0
-    return (score - start) / (threshold - start) if threshold > start else None
+    return Limits(threshold, threshold, start).distance(score) if threshold > start else None

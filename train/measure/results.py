@@ -61,11 +61,12 @@ def measures(results: list[Result], limits: Limits) -> dict[str, Any]:
     types = sorted({result.sample.label for result in results} - {GOOD})
     times = [result.infer_ms for result in results]
     threshold = limits.threshold
-    pixel, pixel_limits = _pixel_measures(results, limits)
+    marks = [result.marked(limits) for result in results]
+    pixel, pixel_limits = _pixel_measures(results, marks)
     return {
         "image": asdict(image_metrics(scores, defective)),
         "pixel": pixel,
-        "places": _places(results, limits),
+        "places": _places(results, marks, threshold),
         "intervals": {
             "image": {name: asdict(found) for name, found in image_intervals(scores, defective, parts).items()},
             "pixel": pixel_limits,
@@ -82,9 +83,13 @@ def measures(results: list[Result], limits: Limits) -> dict[str, Any]:
     }
 
 
-def _pixel_measures(results: list[Result], limits: Limits) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    placed = [(result, mask) for result in results if (mask := _mask(result)) is not None]
-    images = ((result.anomaly_map, mask, result.marked(limits)) for result, mask in placed)
+def _pixel_measures(results: list[Result], marks: list[Mask]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    placed = [
+        (result, mask, marked)
+        for result, marked in zip(results, marks, strict=True)
+        if (mask := _mask(result)) is not None
+    ]
+    images = ((result.anomaly_map, mask, marked) for result, mask, marked in placed)
     counts = count_pixels(images, [result.anomaly_map for result in results])
     if counts is None:
         return None, None
@@ -92,18 +97,21 @@ def _pixel_measures(results: list[Result], limits: Limits) -> tuple[dict[str, An
         "images": len(counts.defective),
         "with_defects": int(counts.defective.sum()),
     }
-    parts = [result.part for result, _ in placed]
+    parts = [result.part for result, *_ in placed]
     return facts, {name: asdict(found) for name, found in pixel_intervals(counts, parts).items()}
 
 
-def _places(results: list[Result], limits: Limits) -> dict[str, Any]:
+def _places(results: list[Result], marks: list[Mask], threshold: float) -> dict[str, Any]:
     """Count the found defects whose mask the hottest pixel hits; compare mark and mask in size."""
-    found = [(one, mask) for one in results if one.score >= limits.threshold and (mask := _mask(one)) is not None]
-    found = [(one, mask) for one, mask in found if mask.any()]
-    ratios = [enlarged(one.marked(limits), mask.shape).sum() / mask.sum() for one, mask in found]
+    found = [
+        (one, mask, marked)
+        for one, marked in zip(results, marks, strict=True)
+        if one.score >= threshold and (mask := _mask(one)) is not None and mask.any()
+    ]
+    ratios = [enlarged(marked, mask.shape).sum() / mask.sum() for _, mask, marked in found]
     return {
         "found": len(found),
-        "hottest_on_mask": sum(hottest_on(one.anomaly_map, mask) for one, mask in found),
+        "hottest_on_mask": sum(hottest_on(one.anomaly_map, mask) for one, mask, _ in found),
         "median_area_ratio": float(np.median(ratios)) if ratios else None,  # marked pixels a mask's pixel
     }
 
