@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from edge.config.cameras import CameraConfig, FolderCameraConfig, GenicamCameraConfig
@@ -12,14 +13,23 @@ class CameraError(EdgeError):
     """The camera gives no frame now; opening it again may help."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One frame as a camera gave it, with what is proven about its time."""
+
+    image: Image  # (H, W, 3) uint8 BGR, not to be written to
+    exposed_after: float | None  # monotonic s: the exposure began at or after this; None: nothing is proven
+    fault: str = ""  # why it must not be judged (torn, concealed, another size); empty when it may be
+
+
 class Camera(Protocol):
     """One source of frames, used by one thread."""
 
     def open(self) -> None:
         """Start, with a new handle each time; raises CameraError."""
 
-    def read(self) -> Image:
-        """Wait for the next frame, (H, W, 3) uint8 BGR, not to be written to; raises CameraError."""
+    def read(self) -> Shot:
+        """Wait for the next frame; raises CameraError."""
 
     def close(self) -> None:
         """Let go of the device; harmless when it is not open."""

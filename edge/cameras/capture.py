@@ -151,15 +151,16 @@ class Capture:
 
     def _read_frames(self) -> None:
         while not self._stop.is_set():
-            image = self.camera.read()
+            shot = self.camera.read()
             self._seq += 1
-            fault = self._freeze.fault(image, time.monotonic())
-            frame = Frame(image, self._seq, time.monotonic(), datetime.now(UTC), fault)
+            frozen = self._freeze.fault(shot.image, time.monotonic())
+            fault = frozen or shot.fault
+            frame = Frame(shot.image, self._seq, time.monotonic(), datetime.now(UTC), fault, shot.exposed_after)
             self.slot.put(frame)
             self._times.append(frame.captured_at)
             if fault:
                 self._down(f"camera {self.camera.describe()}: {fault}")
-                if self._freeze.needs_reopening(frame.captured_at):
+                if frozen and self._freeze.needs_reopening(frame.captured_at):
                     raise CameraError(f"camera {self.camera.describe()}: {fault}")
             elif self._error is not None:
                 self._up()

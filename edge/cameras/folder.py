@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from edge.cameras import CameraError
+from edge.cameras import CameraError, Shot
 from edge.config.cameras import FolderCameraConfig
 from edge.core.types import Image
 from edge.inference.preprocess import ImageError, image_files, load_image
@@ -46,7 +46,7 @@ class FolderCamera:
             raise CameraError(f"camera folder {folder}: no image in it; put PNG or JPEG files there")
         return files
 
-    def read(self) -> Image:
+    def read(self) -> Shot:
         """Sleep until the next frame is due; a slow reader misses frames, as with a real camera."""
         if not self._files:
             raise CameraError(f"camera folder {self._config.path}: not open")
@@ -54,7 +54,8 @@ class FolderCamera:
         self._frames = max(self._frames + 1, int(elapsed * self._config.fps))
         due = self._frames / self._config.fps
         time.sleep(max(0.0, due - elapsed))
-        return self._in_view(self._files[int(due / self._config.seconds_per_image) % len(self._files)])
+        image = self._in_view(self._files[int(due / self._config.seconds_per_image) % len(self._files)])
+        return Shot(image, self._started + due)
 
     def _in_view(self, file: Path) -> Image:
         if not file.exists():

@@ -8,7 +8,7 @@ import time
 import cv2
 import numpy as np
 
-from edge.cameras import CameraError
+from edge.cameras import CameraError, Shot
 from edge.cameras.aravis import BUFFERS, SUCCESS, camera_call, library, unref
 from edge.config.cameras import GenicamCameraConfig
 from edge.core.types import Image
@@ -83,7 +83,7 @@ class GenicamCamera:
         if abs(found - value) > max(CONTROL_STEP * abs(value), 1e-6):
             raise CameraError(f"camera.{key} is {found:g}, asked was {value:g}")
 
-    def read(self) -> Image:
+    def read(self) -> Shot:
         if self._stream is None:
             raise CameraError(f"camera {self._shown}: not open")
         give_up = time.monotonic() + READ_TIMEOUT_S
@@ -94,7 +94,7 @@ class GenicamCamera:
                 break
             try:
                 if library().arv_buffer_get_status(buffer) == SUCCESS:
-                    return self._image(buffer)
+                    return Shot(self._image(buffer), None)
                 torn += 1  # packets are missing: never judged, the next one may be whole
             finally:
                 library().arv_stream_push_buffer(self._stream, buffer)

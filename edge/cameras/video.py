@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from edge.cameras import CameraError
+from edge.cameras import CameraError, Shot
 from edge.config.cameras import VideoCameraConfig
 from edge.core.types import Image
 
@@ -106,7 +106,7 @@ class VideoCamera:
     def _source(self) -> str:
         return self._config.source if self._is_url else str(self._path)
 
-    def read(self) -> Image:
+    def read(self) -> Shot:
         if self._capture is None:
             raise self._error("not open")
         if self._path is not None and not self._path.exists():
@@ -119,7 +119,7 @@ class VideoCamera:
             got, image = self._capture.read()
         if not got:
             raise self._no_frame()
-        return self._checked(np.asarray(image))
+        return Shot(self._checked(np.asarray(image)), None)
 
     def _pace(self, capture: cv2.VideoCapture) -> None:
         """Hold a file to its frame rate; a slow reader gets the next frame at once."""

@@ -69,6 +69,7 @@ class Frame:
     captured_at: float  # monotonic seconds, taken after the read returned
     wall_time: datetime  # UTC
     fault: str = ""  # the cause why it must not be judged, e.g. that the camera repeats itself; empty when it may be
+    exposed_after: float | None = None  # monotonic s: its exposure began at or after this; None: nothing is proven
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from edge.core.cli import OneLineParser
 from train.stages import StageError
-from train.synthetic.shots import Shot, plan_dataset, plan_frames, write_shots
+from train.synthetic.shots import PlannedShot, plan_dataset, plan_frames, write_shots
 
 REPORT = "synth.json"
 SMALLEST, LARGEST = 64, 4096  # pixels a side
@@ -88,7 +88,9 @@ def main(argv: list[str]) -> None:
     print(f"{folder}: {report['images']} images of {options.size[0]}x{options.size[1]}, sha256 {report['sha256'][:12]}")
 
 
-def _write(folder: Path, shots: list[Shot], seed: int, width: int, height: int, *, force: bool) -> dict[str, Any]:
+def _write(
+    folder: Path, shots: list[PlannedShot], seed: int, width: int, height: int, *, force: bool
+) -> dict[str, Any]:
     """Build the output beside its final place and move it there whole."""
     _make_room(folder, force)
     draft = folder.with_name(f".{folder.name}.partial")

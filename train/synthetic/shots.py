@@ -31,7 +31,7 @@ STORY = (
 
 
 @dataclass(frozen=True)
-class Shot:
+class PlannedShot:
     """One photograph to take."""
 
     file: str  # relative to the output folder
@@ -41,13 +41,13 @@ class Shot:
     mask: str | None = None
 
 
-def take(shot: Shot, seed: int, width: int, height: int) -> tuple[Image, NDArray[np.uint8] | None]:
+def take(shot: PlannedShot, seed: int, width: int, height: int) -> tuple[Image, NDArray[np.uint8] | None]:
     """Photograph a part: (height, width, 3) uint8 BGR and its mask (height, width) uint8 0/255; good has none."""
     scene, defect = stage_shot(shot, seed, width, height)
     return render(scene, defect), None if defect is None else defect_mask(defect, width, height)
 
 
-def stage_shot(shot: Shot, seed: int, width: int, height: int) -> tuple[Scene, Defect | None]:
+def stage_shot(shot: PlannedShot, seed: int, width: int, height: int) -> tuple[Scene, Defect | None]:
     """The scene of a shot and what is wrong with the part; the scene does not depend on the defect's drawing."""
     key = [seed, SPLITS[shot.split], KINDS.index(shot.kind), shot.index]
     scene = draw_scene(np.random.default_rng([*key, 0]), width, height)
@@ -60,23 +60,23 @@ def stage_shot(shot: Shot, seed: int, width: int, height: int) -> tuple[Scene, D
             return scene, defect
 
 
-def plan_dataset(train_good: int, test_good: int, test_bad_per_type: int) -> list[Shot]:
+def plan_dataset(train_good: int, test_good: int, test_bad_per_type: int) -> list[PlannedShot]:
     """Return the shots of a data set in MVTec layout."""
-    shots = [Shot(f"train/good/{i:04d}.jpg", "train", "good", i) for i in range(train_good)]
-    shots += [Shot(f"test/good/{i:04d}.jpg", "test", "good", i) for i in range(test_good)]
+    shots = [PlannedShot(f"train/good/{i:04d}.jpg", "train", "good", i) for i in range(train_good)]
+    shots += [PlannedShot(f"test/good/{i:04d}.jpg", "test", "good", i) for i in range(test_good)]
     for kind in PAINTERS:
         for i in range(test_bad_per_type):
             mask = f"ground_truth/{kind}/{i:04d}_mask.png"
-            shots.append(Shot(f"test/{kind}/{i:04d}.jpg", "test", kind, i, mask))
+            shots.append(PlannedShot(f"test/{kind}/{i:04d}.jpg", "test", kind, i, mask))
     return shots
 
 
-def plan_frames() -> list[Shot]:
+def plan_frames() -> list[PlannedShot]:
     """Return the sample frames of the demo in the order the camera sees them."""
-    return [Shot(f"{i + 1:02d}_{kind}.jpg", "frames", kind, i) for i, kind in enumerate(STORY)]
+    return [PlannedShot(f"{i + 1:02d}_{kind}.jpg", "frames", kind, i) for i, kind in enumerate(STORY)]
 
 
-def write_shots(folder: Path, shots: list[Shot], seed: int, width: int, height: int) -> str:
+def write_shots(folder: Path, shots: list[PlannedShot], seed: int, width: int, height: int) -> str:
     """Take and save every shot; returns the sha256 over names and content of all files, in the order of the shots."""
     digest = hashlib.sha256()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -90,7 +90,7 @@ def write_shots(folder: Path, shots: list[Shot], seed: int, width: int, height: 
     return digest.hexdigest()
 
 
-def _encode(shot: Shot, seed: int, width: int, height: int) -> list[tuple[str, bytes]]:
+def _encode(shot: PlannedShot, seed: int, width: int, height: int) -> list[tuple[str, bytes]]:
     """Return the files of one shot, by name: the photograph and, for a defect, its mask."""
     image, mask = take(shot, seed, width, height)
     quality = FRAME_QUALITY if shot.split == "frames" else DATA_QUALITY

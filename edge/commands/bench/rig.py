@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.cameras import Shot
 from edge.cameras.capture import Capture, FrameSlot
 from edge.cameras.quality import FrameCheck
 from edge.commands import CommandError
@@ -59,10 +60,10 @@ class ReadyCamera:
     def open(self) -> None:
         """Do nothing: there is nothing to open."""
 
-    def read(self) -> Image:
+    def read(self) -> Shot:
         if not self._finished:
             self._told.acquire()
-        return next(self._next).copy()  # a driver, too, fills a buffer of its own
+        return Shot(next(self._next).copy(), time.monotonic())  # a driver, too, fills a buffer of its own
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""

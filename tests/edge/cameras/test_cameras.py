@@ -53,7 +53,7 @@ def test_folder_shows_every_image_in_the_order_of_names_and_begins_again(tmp_pat
         cv2.imwrite(str(tmp_path / f"{number}.png"), flat((number * 50, 0, 0)))
     camera = folder_camera(tmp_path)
     camera.open()
-    seen = [int(camera.read()[0, 0, 0]) // 50 for _ in range(40)]
+    seen = [int(camera.read().image[0, 0, 0]) // 50 for _ in range(40)]
     camera.close()
     changes = sum(a != b for a, b in itertools.pairwise(seen))
     assert set(seen) == {0, 1, 2}
@@ -64,7 +64,7 @@ def test_folder_frames_are_bgr_and_cannot_be_written_to(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), flat(RED_BGR))
     camera = folder_camera(tmp_path)
     camera.open()
-    image = camera.read()
+    image = camera.read().image
     assert is_red(image)
     with pytest.raises(ValueError, match="read-only"):
         image[0, 0] = 0
@@ -76,7 +76,7 @@ def test_folder_decodes_what_it_does_not_keep(tmp_path: Path, monkeypatch: pytes
     camera = folder_camera(tmp_path)
     camera.open()
     assert camera._kept == {}
-    assert is_red(camera.read())
+    assert is_red(camera.read().image)
 
 
 @pytest.mark.parametrize("spoil", ["missing", "empty", "bad file"])
@@ -105,7 +105,7 @@ def test_video_file_ends_once_and_stays_ended(tmp_path: Path) -> None:
     camera = video_camera(write_video(tmp_path / "v.avi"))
     camera.open()
     for _ in range(5):
-        assert camera.read().shape == (48, 64, 3)
+        assert camera.read().image.shape == (48, 64, 3)
     with pytest.raises(CameraError, match="ended"):
         camera.read()
     with pytest.raises(CameraError, match="ended"):
@@ -115,7 +115,7 @@ def test_video_file_ends_once_and_stays_ended(tmp_path: Path) -> None:
 def test_video_file_loops_when_told_to(tmp_path: Path) -> None:
     camera = video_camera(write_video(tmp_path / "v.avi"), loop=True)
     camera.open()
-    assert all(is_red(camera.read()) for _ in range(12))
+    assert all(is_red(camera.read().image) for _ in range(12))
     assert camera.describe().endswith("v.avi 64x48")
     camera.close()
 
@@ -124,7 +124,7 @@ def test_red_stays_red_when_a_camera_is_opened_again(tmp_path: Path) -> None:
     camera = video_camera(write_video(tmp_path / "v.avi"))
     for _ in range(2):
         camera.open()
-        assert is_red(camera.read())
+        assert is_red(camera.read().image)
 
 
 @pytest.fixture
@@ -148,12 +148,12 @@ def site(tmp_path: Path) -> Iterator[str]:
 def test_http_url_gives_frames_in_bgr_and_a_lost_stream_is_an_error(site: str) -> None:
     camera = video_camera(f"{site}/v.avi")
     camera.open()
-    assert is_red(camera.read())
+    assert is_red(camera.read().image)
     with pytest.raises(CameraError, match="no frame"):
         read_on(camera, 20)
     camera.close()
     camera.open()
-    assert is_red(camera.read())
+    assert is_red(camera.read().image)
     camera.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.cameras import CameraError
+from edge.cameras import CameraError, Shot
 from edge.cameras.capture import BACKOFF_S, Capture, FrameSlot, Freeze
 from edge.cameras.folder import FolderCamera
 from edge.config.cameras import FolderCameraConfig
@@ -70,12 +70,12 @@ class UnpluggedTwice:
         self.handles += 1
         self._left = 2
 
-    def read(self) -> Image:
+    def read(self) -> Shot:
         time.sleep(0.005)
         if self._left == 0:
             raise CameraError("camera stub: is gone; check the cable")
         self._left -= 1
-        return good_image()
+        return Shot(good_image(), None)
 
     def close(self) -> None:
         self.closed += 1
@@ -133,7 +133,7 @@ def test_a_camera_that_gives_nothing_is_in_fault_even_without_an_error(tmp_path:
 
 
 class Broken(UnpluggedTwice):
-    def read(self) -> Image:
+    def read(self) -> Shot:
         raise ZeroDivisionError("a defect of the driver")
 
 
@@ -155,7 +155,7 @@ def test_frames_are_passed_on_without_a_copy(tmp_path: Path) -> None:
     camera = FolderCamera(FolderCameraConfig(type="folder", path=tmp_path, fps=200))
     camera.open()
     slot = FrameSlot()
-    image = camera.read()
+    image = camera.read().image
     slot.put(frame(1.0, image=image))
     found = slot.newer_than(0.0, 0.0)
     assert found is not None
@@ -172,9 +172,9 @@ class Scripted:
     def open(self) -> None:
         self.handles += 1
 
-    def read(self) -> Image:
+    def read(self) -> Shot:
         time.sleep(0.002)
-        return self.images.pop(0) if len(self.images) > 1 else self.images[0].copy()
+        return Shot(self.images.pop(0) if len(self.images) > 1 else self.images[0].copy(), None)
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -41,7 +41,7 @@ def test_frames_are_of_the_size_and_kind_that_was_asked_for() -> None:
     camera = made(width=320, height=240, fps=50.0, pixel_format="Mono8", exposure_us=5000.0, gain_db=2.0)
     for _ in range(2):  # each time with a new handle
         camera.open()
-        frames = [camera.read() for _ in range(5)]
+        frames = [camera.read().image for _ in range(5)]
         camera.close()
         assert {(frame.shape, frame.dtype.name) for frame in frames} == {((240, 320, 3), "uint8")}
         assert any((frame != frames[0]).any() for frame in frames), "they are not one and the same memory"
@@ -54,7 +54,7 @@ def test_frames_are_of_the_size_and_kind_that_was_asked_for() -> None:
 def test_colour_formats_are_turned_into_bgr(pixel_format: str) -> None:
     camera = made(pixel_format=pixel_format)
     camera.open()
-    frame = camera.read()
+    frame = camera.read().image
     camera.close()
     assert (frame.shape[2], frame.dtype.name) == (3, "uint8")
 

@@ -12,7 +12,7 @@ from train.stages import StageError
 from train.stages.synth import main
 from train.synthetic.defects import PAINTERS, defect_mask
 from train.synthetic.flange import render
-from train.synthetic.shots import KINDS, STORY, Shot, plan_dataset, plan_frames, stage_shot, take
+from train.synthetic.shots import KINDS, STORY, PlannedShot, plan_dataset, plan_frames, stage_shot, take
 
 SIDE = 160
 
@@ -70,20 +70,20 @@ def test_the_report_counts_what_was_written(made: Path) -> None:
 
 
 def test_width_comes_before_height() -> None:
-    image, mask = take(Shot("x.jpg", "test", "dent", 0), 0, 192, 128)
+    image, mask = take(PlannedShot("x.jpg", "test", "dent", 0), 0, 192, 128)
     assert image.shape == (128, 192, 3)
     assert mask is not None
     assert mask.shape == (128, 192)
 
 
 def test_a_good_part_has_no_mask() -> None:
-    assert take(Shot("x.jpg", "train", "good", 0), 0, SIDE, SIDE)[1] is None
+    assert take(PlannedShot("x.jpg", "train", "good", 0), 0, SIDE, SIDE)[1] is None
 
 
 @pytest.mark.parametrize("kind", PAINTERS)
 @pytest.mark.parametrize("index", range(4))
 def test_a_defect_changes_the_image_under_its_mask_and_nowhere_else(kind: str, index: int) -> None:
-    scene, defect = stage_shot(Shot("x.jpg", "test", kind, index), 3, 256, 256)
+    scene, defect = stage_shot(PlannedShot("x.jpg", "test", kind, index), 3, 256, 256)
     assert defect is not None
     mask = defect_mask(defect, 256, 256)
     assert set(np.unique(mask)) == {0, 255}
