@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from edge.cameras.quality import FrameCheck, read_baseline
 from edge.config.station import DEFAULT_RECIPE, StationConfig
@@ -14,6 +16,8 @@ from edge.core.files import write_atomically
 from edge.core.types import EdgeError, Image, Limits, Prediction
 from edge.core.worker import Worker
 from edge.engine import EngineError
+from edge.engine.judge import attempt, words
+from edge.engine.pins import Pins
 from edge.exchange.health import SelfTest
 from edge.inference.bundle import Bundle, open_bundle
 from edge.inference.detector import Detector, ReferenceCheck, check_references
@@ -51,9 +55,20 @@ class Recipe:
         return self.detector.predict_prepared(tensor)
 
 
-def load_recipe(config: StationConfig, name: str, rounds: int = START_ROUNDS) -> Recipe:
+def load_recipe(config: StationConfig, name: str, pins: Pins, rounds: int = START_ROUNDS) -> Recipe:
     """Open, verify and self-test the bundle of a recipe; raises EdgeError saying what is wrong with it."""
-    bundle = open_bundle(config.bundles[name])
+    recipe = attempt(lambda: _tested(config, name, pins, rounds))  # a model can fail in any way
+    if isinstance(recipe, Recipe):
+        return recipe
+    if isinstance(recipe, EdgeError):
+        raise recipe
+    raise EngineError(f"{config.bundles[name]}: the self-test failed ({words(recipe)}); pack the bundle again")
+
+
+def _tested(config: StationConfig, name: str, pins: Pins, rounds: int) -> Recipe:
+    folder = Path(os.path.realpath(config.bundles[name]))  # a link that is set anew meanwhile mixes no two bundles
+    bundle = open_bundle(folder)
+    pins.admit(name, bundle)
     settings = config.inspection
     detector = Detector.from_bundle(bundle, settings.runtime, settings=Settings(settings.threads))
     check = FrameCheck(read_baseline(config.baseline(name)), config.quality)
@@ -62,6 +77,7 @@ def load_recipe(config: StationConfig, name: str, rounds: int = START_ROUNDS) ->
     for _ in range(rounds):
         slowest_ms = _slowest_ms(bundle, check_references(detector, bundle))
         if slowest_ms <= settings.deadline_ms:
+            pins.admit(name, open_bundle(folder))  # what was loaded is what was verified
             return Recipe(name, bundle, detector, check)
     raise EngineError(
         f"{bundle.path}: an inspection takes {slowest_ms:.0f} ms on this CPU, inspection.deadline_ms is "
@@ -85,7 +101,9 @@ class Recipes:
     def __init__(self, config: StationConfig) -> None:
         """Load the recipe that was in use last, or the default; raises EdgeError when it must not judge."""
         self._config = config
-        self.active = load_recipe(config, self._chosen())
+        self._pins = Pins(config)
+        self.active = load_recipe(config, self._chosen(), self._pins)
+        self._pins.activated(self.active.name, self.active.bundle)
         self.pending: str | None = None
         self.fault: str | None = None  # why the last switch was refused
         self.refusal: str | None = None  # the self-test's words: every part is ERROR while it is set
@@ -104,6 +122,11 @@ class Recipes:
         return name
 
     @property
+    def bundle_change(self) -> str | None:
+        """The last change of a recipe's bundle that this engine took, None when there was none."""
+        return self._pins.change
+
+    @property
     def bundles(self) -> Mapping[str, object]:
         """The recipes to choose from, by name; the default comes first."""
         return self._config.bundles
@@ -119,15 +142,16 @@ class Recipes:
         self._worker.start()
 
     def retest(self) -> None:
-        """Begin to verify the recipe in use afresh, from its files; raises EngineError."""
+        """Begin to prove the bundle in use anew, from its files; raises EngineError."""
         self.select(self.active.name)
         self._testing = True
 
     def _verified(self, name: str) -> Recipe | EdgeError:
         """Verify a candidate, in the thread. The choice is stored here: the main loop never waits for the disk."""
         try:
-            recipe = load_recipe(self._config, name, BESIDE_ROUNDS)
+            recipe = load_recipe(self._config, name, self._pins, BESIDE_ROUNDS)
             write_atomically(self._config.state_dir / CHOICE, f"{name}\n".encode())
+            self._pins.activated(name, recipe.bundle)
         except EdgeError as error:
             return error
         except OSError as error:
@@ -154,7 +178,7 @@ class Recipes:
 
     def _take(self, recipe: Recipe) -> None:
         """Judge with this recipe; the old detector goes with the last reference to it."""
-        log.info("recipe %s: %s judges now", recipe.name, recipe.bundle.title)
+        log.info("recipe %s: %s judges now, digest %s", recipe.name, recipe.bundle.title, recipe.bundle.digest)
         self.active, self.refusal = recipe, None
         self.self_test = SelfTest(at=datetime.now(UTC), passed=True, detail=recipe.bundle.title)
 

@@ -117,16 +117,24 @@ class StatusWriter:
             recorder_queue=station.recorder.waiting(),
             images_dropped=station.recorder.images_dropped,
             **self._line(),
-            recipe=station.recipes.active.name,
-            recipe_pending=station.recipes.pending,
-            recipe_fault=station.recipes.fault,
-            recipes=list(station.recipes.bundles),
+            **self._recipes(),
             commissioned=station.recipes.active.check.commissioned,
             quality_fault=station.recipes.active.check.fault,
             drift=station.recorder.drift(bundle),
             storage_fault=station.recorder.storage_fault,
-            self_test=station.recipes.self_test,
         )
+
+    def _recipes(self) -> dict[str, Any]:
+        """Return the facts of the recipes."""
+        recipes = self._station.recipes
+        return {
+            "recipe": recipes.active.name,
+            "recipe_pending": recipes.pending,
+            "recipe_fault": recipes.fault,
+            "recipes": list(recipes.bundles),
+            "bundle_change": recipes.bundle_change,
+            "self_test": recipes.self_test,
+        }
 
     def _line(self) -> dict[str, Any]:
         """Return the facts of trigger and outputs."""

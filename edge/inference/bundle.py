@@ -195,6 +195,14 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest, digest)
 
 
+def read_digest(path: Path) -> str:
+    """Return the digest that a bundle's folder claims, without verifying its files; raises BundleError."""
+    try:
+        return _read_manifest(path)[1]
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}: {error.filename})") from error
+
+
 def _read_manifest(path: Path) -> tuple[bytes, str]:
     for name in (MANIFEST, DIGEST):
         if not (path / name).is_file():

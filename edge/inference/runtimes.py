@@ -97,6 +97,7 @@ def _dynamic(model: Path, shape: object) -> RuntimeLoadError:
 
 def _compile(model: Path, options: dict[str, Any]) -> openvino.CompiledModel:
     core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # mapped, weights that change on the disk would change in use
     graph = core.read_model(str(model))
     shape = graph.input(IMAGE).partial_shape
     if shape.is_dynamic:

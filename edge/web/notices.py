@@ -77,6 +77,14 @@ def _outputs(outputs: list[OutputHealth]) -> Iterator[Notice]:
 
 
 def _hints(health: Health) -> Iterator[Notice]:
+    if health.bundle_change:
+        yield Notice(
+            "bundle",
+            "hint",
+            "hint",
+            "Another bundle judges",
+            _joined(health.bundle_change, "Nothing is to be done where this change was meant."),
+        )
     if health.commissioned is False:
         yield Notice(
             "commission",

@@ -21,7 +21,7 @@ from edge.exchange.health import LATEST, LATEST_RAW, REQUESTS, STALE_AFTER_S, He
 from edge.exchange.requests import RequestBox
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
-from edge.inference.bundle import Bundle, open_bundle
+from edge.inference.bundle import Bundle, BundleError, open_bundle
 
 PICTURE_KINDS = ("frame", "heat", "thumb")
 
@@ -67,7 +67,7 @@ class Station:
         self.requests = RequestBox(config.run_dir / REQUESTS)
         self.instance = secrets.token_hex(8)  # a script that sees it change knows that the page was restarted
         self._lock = threading.Lock()
-        self._bundle: tuple[str, str, Bundle] | None = None
+        self._bundle: Bundle | None = None
 
     def engine(self) -> EngineView:
         """Read the engine's state now. A clock that was set back or forward makes the state old, not young."""
@@ -97,9 +97,15 @@ class Station:
     def bundle(self, health: Health) -> Bundle:
         """Return the bundle that the engine runs, verified once; raises BundleError."""
         with self._lock:
-            if self._bundle is None or self._bundle[:2] != (health.bundle_path, health.bundle):
-                self._bundle = (health.bundle_path, health.bundle, open_bundle(Path(health.bundle_path)))
-            return self._bundle[2]
+            known = self._bundle
+            if known is None or (str(known.path), known.title) != (health.bundle_path, health.bundle):
+                known = open_bundle(Path(health.bundle_path))
+            if known.title != health.bundle:
+                raise BundleError(
+                    f"{known.path}: holds {known.title} and not {health.bundle}, which judges; restart the engine"
+                )
+            self._bundle = known
+            return known
 
     def latest_picture(self, raw: bool) -> Path:
         return self.config.run_dir / (LATEST_RAW if raw else LATEST)

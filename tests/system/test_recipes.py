@@ -16,7 +16,7 @@ from edge.exchange.health import REQUESTS, Health, State
 from edge.exchange.requests import RequestBox
 from edge.inference.bundle import Bundle
 from tests.edge.engine.parts import wait_for
-from tests.edge.engine.test_recipes import unreproducible, variant
+from tests.edge.engine.test_recipes import THRESHOLD_OF_NOTHING, replaced, unreproducible, variant
 from tests.system.station import HANG_S, Engine, Station, free_port
 from tests.tiny import good_image
 
@@ -127,6 +127,32 @@ def test_a_self_test_that_fails_makes_every_part_an_error_until_one_passes(stati
     refused = [row for row in station.rows() if row.reason is Reason.SELF_TEST_FAILED]
     assert {row.verdict for row in refused} == {Verdict.ERROR}
     assert [row.id for row in refused] == list(range(refused[0].id, refused[-1].id + 1)), "none was judged meanwhile"
+
+
+def test_a_self_test_never_activates_another_bundle_and_a_restart_that_does_says_so(
+    station: Station, tiny_bundle: Bundle
+) -> None:
+    own = station.folder / "own"
+    blind = variant(tiny_bundle, station.folder / "blind", name="blind", threshold=THRESHOLD_OF_NOTHING)
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        wait_for(lambda: len(station.rows()) >= 3)
+        replaced(own, blind.path)
+        box(station).self_test(HANG_S)
+        wait_for(lambda: health(station).state is State.FAULT)
+        assert "holds another bundle (blind 1" in health(station).detail
+        failing = len(station.rows())
+        wait_for(lambda: len(station.rows()) > failing + 3)
+        assert engine.stop() == 0
+    rows = station.rows()
+    assert {row.bundle for row in rows} == {tiny_bundle.title}
+    assert {row.verdict for row in rows[failing + 1 :]} == {Verdict.ERROR}
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        said = health(station).bundle_change
+        assert engine.stop() == 0
+    assert said == f"recipe default: {blind.title} judges, last time it was {tiny_bundle.title}"
+    assert f"digest {blind.digest}, was {tiny_bundle.digest}" in engine.said
 
 
 def scene(seed: int) -> Image:

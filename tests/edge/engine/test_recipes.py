@@ -3,16 +3,22 @@ import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import cv2
 import pytest
 
 from edge.config.station import StationConfig
 from edge.core.types import EdgeError
 from edge.engine import EngineError
+from edge.engine.pins import ACTIVATED
 from edge.engine.recipes import CHOICE, Recipes
 from edge.inference.bundle import Bundle, open_bundle, write_bundle
+from edge.inference.detector import ReferenceCheck, check_references
 from tests.edge.engine.parts import wait_for
 from tests.tiny import good_image
+
+THRESHOLD_OF_NOTHING = {"value": 250.0, "method": "conformal", "n": 99, "alpha": 0.01, "bound": 0.01}
 
 
 def variant(of: Bundle, target: Path, **facts: object) -> Bundle:
@@ -134,3 +140,117 @@ def test_the_old_detector_is_dropped(config: StationConfig) -> None:
 def test_a_start_with_a_bundle_that_must_not_judge_is_refused(config: StationConfig) -> None:
     with pytest.raises(EdgeError, match=r"references/good\.png scores"):
         Recipes(config.model_copy(update={"bundle": config.recipes["wrong"]}))
+
+
+def replaced(folder: Path, by: Path) -> None:
+    """Put another bundle into a recipe's folder, as a copy over the old one does."""
+    shutil.rmtree(folder)
+    shutil.copytree(by, folder)
+
+
+def test_a_self_test_of_another_bundle_fails_and_does_not_activate_it(
+    config: StationConfig, tiny_bundle: Bundle
+) -> None:
+    recipes = Recipes(config)
+    before = recipes.active
+    other = variant(tiny_bundle, config.bundle.with_name("other"), threshold=THRESHOLD_OF_NOTHING)
+    replaced(config.bundle, other.path)
+    settled(recipes, recipes.retest)
+    assert recipes.active is before
+    assert not recipes.self_test.passed
+    assert f"holds another bundle ({other.title})" in (recipes.refusal or "")
+    replaced(config.bundle, tiny_bundle.path)
+    settled(recipes, recipes.retest)
+    assert recipes.refusal is None
+
+
+def test_a_link_that_names_another_bundle_now_fails_the_self_test(config: StationConfig) -> None:
+    link = config.bundle.with_name("current")
+    link.symlink_to("first")
+    recipes = Recipes(config.model_copy(update={"bundle": link}))
+    before = recipes.active
+    link.unlink()
+    link.symlink_to("second")
+    settled(recipes, recipes.retest)
+    assert recipes.active is before
+    assert "holds another bundle (second 1" in (recipes.refusal or "")
+
+
+@pytest.mark.parametrize("name", ["model_int8.xml", "model_int8.bin", "references/good.png"])
+def test_a_file_that_was_changed_beside_an_unchanged_manifest_fails_the_self_test(
+    config: StationConfig, name: str
+) -> None:
+    recipes = Recipes(config)
+    before = recipes.active
+    with (config.bundle / name).open("ab") as stream:
+        stream.write(b"\n")
+    settled(recipes, recipes.retest)
+    assert recipes.active is before
+    assert f"{name} does not match its sha256" in (recipes.refusal or "")
+
+
+def test_a_bundle_that_was_replaced_while_the_engine_runs_is_not_switched_to(
+    config: StationConfig, tiny_bundle: Bundle
+) -> None:
+    recipes = Recipes(config)
+    variant(tiny_bundle, config.bundle.with_name("other"), name="other")
+    replaced(config.recipes["second"], config.bundle.with_name("other"))
+    settled(recipes, lambda: recipes.select("second"))
+    assert recipes.active.name == "default"
+    assert "holds another bundle (other 1" in (recipes.fault or "")
+    assert recipes.bundle_change is None
+
+
+def test_a_bundle_that_changes_while_it_is_verified_does_not_judge(
+    config: StationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = Recipes(config)
+
+    def check(*given: Any) -> list[ReferenceCheck]:
+        model = config.recipes["second"] / "model_int8.xml"
+        model.write_bytes(model.read_bytes() + b"\n")
+        return check_references(*given)
+
+    monkeypatch.setattr("edge.engine.recipes.check_references", check)
+    settled(recipes, lambda: recipes.select("second"))
+    assert recipes.active.name == "default"
+    assert "model_int8.xml does not match" in (recipes.fault or "")
+
+
+def test_a_start_with_another_bundle_than_last_time_is_said(
+    config: StationConfig, tiny_bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert Recipes(config).bundle_change is None
+    assert Recipes(config).bundle_change is None
+    other = variant(tiny_bundle, config.bundle.with_name("other"), name="other")
+    replaced(config.bundle, other.path)
+    changed = Recipes(config)
+    assert changed.active.bundle.digest == other.digest
+    assert changed.bundle_change == f"recipe default: {other.title} judges, last time it was {tiny_bundle.title}"
+    assert f"digest {other.digest}, was {tiny_bundle.digest}" in caplog.text
+    assert Recipes(config).bundle_change is None, "said once"
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda p: p.write_bytes(b"\xff["), lambda p: p.mkdir(), lambda p: p.write_text("{}")]
+)
+def test_a_damaged_memory_of_the_last_bundle_is_named_and_does_not_keep_the_engine_from_starting(
+    config: StationConfig, damage: Callable[[Path], object]
+) -> None:
+    damage(config.state_dir / ACTIVATED)
+    assert Recipes(config).active.name == "default"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("odd"), cv2.error("odd"), MemoryError("odd")])
+def test_whatever_a_candidate_raises_refuses_it_and_does_not_stop_the_engine(
+    config: StationConfig, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    recipes = Recipes(config)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("edge.engine.recipes.check_references", fail)
+    settled(recipes, lambda: recipes.select("second"))
+    assert recipes.active.name == "default"
+    assert "the self-test failed (odd)" in (recipes.fault or "")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge.core.types import AnomalyMap
-from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_IR_WEIGHTS, Bundle, Calibration
+from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, Bundle, Calibration, open_bundle
 from edge.inference.cpu import CpuError
 from edge.inference.detector import RUNTIMES, Detector, DetectorError, Runtime, check_references, probability
 from edge.inference.placement import GRID, MapGeometry
@@ -233,3 +233,18 @@ def test_the_runtimes_leave_nothing_in_the_home_folder(tiny_bundle: Bundle, tmp_
     )
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_weights_that_are_overwritten_on_the_disk_do_not_change_what_judges(tmp_path: Path, runtime: Runtime) -> None:
+    shipped = Path(__file__).parents[3] / "models" / "default"
+    shutil.copytree(shipped, tmp_path / "bundle")
+    bundle = open_bundle(tmp_path / "bundle")
+    detector = Detector.from_bundle(bundle, runtime)
+    before = check_references(detector, bundle)[0]
+    for name in (INT8_IR_WEIGHTS, INT8_ONNX):
+        with bundle.file(name).open("r+b") as stream:
+            stream.write(bytes(bundle.file(name).stat().st_size))
+    after = check_references(detector, bundle)[0]
+    assert after.score == before.score
+    assert after.passed
