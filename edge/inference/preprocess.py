@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from edge.core.types import EdgeError, Image
+from edge.inference.container import JPEG_START, KINDS, container_fault
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 64 * 1024 * 1024  # as edge tells OpenCV
-JPEG_START = b"\xff\xd8"
+EXIF = b"Exif\0\0"  # before the notes of a photo camera, one of which is the orientation
+Bits = Literal[8, 10, 12, 14, 16]  # that a sample uses
+FULL: Bits = 16  # a 16-bit sample uses all of its bits, as bundles without a word about it were trained
 
 
 class ImageError(EdgeError):
     """An image that cannot be read or does not fit the bundle."""
+
+
+class ImageTooLargeError(ImageError):
+    """An image of too many bytes or pixels."""
 
 
 class Crop(BaseModel):
@@ -41,49 +50,99 @@ class InputSpec(BaseModel):
     height: PositiveInt
     colour: Literal["RGB"] = "RGB"
     interpolation: Literal["area", "linear"] = "area"  # how it is shrunk; enlarging is bilinear either way
+    # That a sample of a 16-bit picture uses; left out where it is 16, so that bundles stay as they were.
+    bits: Bits = Field(default=FULL, exclude_if=lambda bits: bits == FULL)
 
 
-def decode_image(data: bytes, name: str = "image") -> Image:
+def decode_image(data: bytes, name: str = "image", bits: Bits = FULL) -> Image:
     """Decode an encoded image to (H, W, 3) uint8 BGR; grey becomes three equal channels, alpha is dropped.
 
-    Raises ImageError when the bytes are empty, too many, not an image, a JPEG that is not whole, or more than
-    64 megapixels.
+    bits: what a file with 16 bits a sample uses of them; see eight_bits. Raises ImageError when the bytes are empty,
+    too many, not one whole picture of a kind that is read, or more than 64 megapixels.
     """
     if not data:
         raise ImageError(f"{name}: the file is empty (0 bytes); take or export the image again")
     if len(data) > MAX_FILE_BYTES:
-        raise ImageError(f"{name}: {len(data)} bytes is over the limit of {MAX_FILE_BYTES}; save it smaller")
+        raise ImageTooLargeError(f"{name}: {len(data)} bytes is over the limit of {MAX_FILE_BYTES}; save it smaller")
+    if (fault := container_fault(data, MAX_PIXELS)) is not None:
+        raise ImageError(f"{name}: {fault}")
     if data.startswith(JPEG_START):
-        _refuse_torn(data, name)
+        return _decode_jpeg(data, name)
+    if bits == FULL:
+        return np.asarray(_decode(data, cv2.IMREAD_COLOR, name), dtype=np.uint8)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        return eight_bits(_decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, name), bits)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+
+
+def _decode(data: bytes, flags: int, name: str) -> NDArray[np.generic]:
+    """Decode to (H, W, 3) or (H, W), of the depth that the flags ask for."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise ImageError(f"{name}: the image is refused ({error.err}); at most 64 megapixels are read") from error
+        raise ImageTooLargeError(f"{name}: the image is refused; at most 64 megapixels are read") from error
     if image is None:
-        raise ImageError(f"{name}: not a readable image; use PNG, JPEG, BMP, TIFF or WebP")
-    return np.asarray(image, dtype=np.uint8)
+        raise ImageError(f"{name}: not a readable image, or damaged; use {KINDS}, and take or export it again")
+    return image
 
 
-def _refuse_torn(jpeg: bytes, name: str) -> None:
-    """Raise ImageError when libjpeg has to guess a part of the picture: OpenCV would fill it in silence."""
+def _decode_jpeg(jpeg: bytes, name: str) -> Image:
+    """Decode a JPEG strictly: OpenCV would fill what libjpeg has to guess in silence.
+
+    Both decoders are libjpeg-turbo and give the same pixels. OpenCV decodes again what may be stored turned.
+    """
     try:
         height, width = simplejpeg.decode_jpeg_header(jpeg, strict=True)[:2]
         if height * width > MAX_PIXELS:
-            raise ImageError(f"{name}: {width}x{height} pixels; at most 64 megapixels are read")
-        simplejpeg.decode_jpeg(jpeg, "GRAY", fastdct=True, strict=True)
+            raise ImageTooLargeError(f"{name}: {width}x{height} pixels; at most 64 megapixels are read")
+        image = simplejpeg.decode_jpeg(jpeg, "BGR", strict=True)
     except ValueError as error:
-        raise ImageError(f"{name}: the JPEG is damaged ({error}); take or export the image again") from error
+        raise ImageError(
+            f"{name}: the JPEG is damaged and not a readable image ({error}); take or export the image again"
+        ) from error
+    return np.asarray(_decode(jpeg, cv2.IMREAD_COLOR, name) if EXIF in jpeg else image, dtype=np.uint8)
 
 
-def load_image(path: Path) -> Image:
-    """Read an image file to (H, W, 3) uint8 BGR; raises ImageError naming the file."""
+def eight_bits(samples: NDArray[np.generic], bits: Bits) -> Image:
+    """Return the upper eight of the bits that each sample uses, as uint8 of the same shape; uint8 stays as it is.
+
+    This is the one scaling of 10-, 12-, 14- and 16-bit pictures, in training and on the line. Raises ImageError
+    when a sample uses more bits: such a picture is of another camera setting.
+    """
+    if samples.dtype == np.uint8:
+        return np.asarray(samples, dtype=np.uint8)
+    if samples.dtype != np.uint16:
+        raise ImageError(f"samples of type {samples.dtype} are not read; save the image with 8 or 16 bits a sample")
+    brightest = int(samples.max(initial=0))
+    if brightest >> bits:
+        raise ImageError(
+            f"a sample is {brightest}, over the {bits} bits that this bundle was trained with; "
+            "set the camera to them, or train with `bits` of what it gives"
+        )
+    return np.asarray(samples.astype(np.uint16) >> (bits - 8), dtype=np.uint8)
+
+
+def load_image(path: Path, bits: Bits = FULL) -> Image:
+    """Read an image file like decode_image; raises ImageError naming the file."""
+    return decode_image(_read(path), str(path), bits)
+
+
+def _read(path: Path) -> bytes:
+    """Read a plain file: what hangs (a pipe) or has no end is not even opened."""
     try:
-        data = path.read_bytes()
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{path}: cannot be read (not a plain file)")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageTooLargeError(
+                f"{path}: {status.st_size} bytes is over the limit of {MAX_FILE_BYTES}; save it smaller"
+            )
+        return path.read_bytes()
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
-    return decode_image(data, str(path))
 
 
 def image_files(folder: Path) -> list[Path]:

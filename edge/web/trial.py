@@ -18,7 +18,7 @@ from edge.exchange.health import Health
 from edge.exchange.requests import Answer
 from edge.inference.decision import decide
 from edge.inference.heatmap import overlay
-from edge.inference.preprocess import ImageError, decode_image, inspected_box, prepare
+from edge.inference.preprocess import ImageError, ImageTooLargeError, decode_image, inspected_box, prepare
 from edge.web.station import EngineState, Station
 from edge.web.wording import percent, verdict_words
 
@@ -98,8 +98,7 @@ def _decode(data: bytes, name: str) -> Image:
     try:
         return decode_image(data, name)
     except ImageError as error:
-        # OpenCV raises for an image over its pixel limit, and answers nothing for what is not an image.
-        raise TrialError(413 if error.__cause__ else 415, one_line(error)) from error
+        raise TrialError(413 if isinstance(error, ImageTooLargeError) else 415, one_line(error)) from error
 
 
 def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:

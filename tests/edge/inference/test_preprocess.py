@@ -1,5 +1,6 @@
 """edge.inference.preprocess: the one path from bytes to the model's input."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from edge.core.types import Image
 from edge.inference.preprocess import (
     MAX_FILE_BYTES,
+    Bits,
     Crop,
     ImageError,
     InputSpec,
     decode_image,
+    eight_bits,
     image_files,
     inspected_box,
     load_image,
@@ -193,3 +196,54 @@ def test_images_of_a_folder_are_sorted_and_nothing_else(tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png", "c.tiff"):
         (tmp_path / name).touch()
     assert [path.name for path in image_files(tmp_path)] == ["a.JPG", "b.png", "c.tiff"]
+
+
+@given(
+    seed=st.integers(0, 99),
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    grey=st.booleans(),
+    quality=st.integers(20, 100),
+    sampling=st.sampled_from([0x411111, 0x422111, 0x420111, 0x440111, 0x444111]),
+)
+def test_a_jpeg_has_the_same_pixels_in_both_decoders(
+    seed: int, size: tuple[int, int], grey: bool, quality: int, sampling: int
+) -> None:
+    """What was trained with one decoder is judged with the other."""
+    picture = np.random.default_rng(seed).integers(0, 255, (*size, 3), np.uint8)
+    flags = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    jpeg = cv2.imencode(".jpg", picture[..., 0] if grey else picture, flags)[1]
+    assert np.array_equal(decode_image(jpeg.tobytes()), cv2.imdecode(jpeg, cv2.IMREAD_COLOR))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_and_an_endless_file_are_refused_and_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="cannot be read"):
+        load_image(tmp_path / "pipe.png")
+    with (tmp_path / "sparse.png").open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(ImageError, match="over the limit"):
+        load_image(tmp_path / "sparse.png")
+
+
+def test_the_upper_bits_of_a_sample_are_judged_and_none_is_lost() -> None:
+    """12 bits in 16, as a Mono12 camera stores them: as a file, and as an array from a camera."""
+    samples = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    judged = decode_image(png(samples), "part", 12)
+    assert np.array_equal(judged[..., 0], samples >> 4)
+    assert np.array_equal(eight_bits(samples, 12), samples >> 4)
+
+
+def test_a_sample_over_the_stated_bits_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ImageError, match=r"part: a sample is 4096, over the 12 bits"):
+        decode_image(png(np.full((4, 4), 4096, np.uint16)), "part", 12)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_an_eight_bit_file_is_the_same_whatever_the_bits(bits: Bits) -> None:
+    assert np.array_equal(decode_image(png(painted(1, 2, 3)), "part", bits), decode_image(png(painted(1, 2, 3))))
+
+
+def test_the_bits_are_in_a_manifest_only_where_they_are_not_all_sixteen() -> None:
+    assert "bits" not in InputSpec(width=8, height=8).model_dump_json()
+    assert InputSpec.model_validate_json(InputSpec(width=8, height=8, bits=12).model_dump_json()).bits == 12
