@@ -65,8 +65,10 @@ def _verify(events: EventLog, noted: tuple[int, str] | None) -> None:
         raise HistoryError(
             f"{events.path}: row {noted[0]} is not the one whose hash was noted; see docs/how-to/troubleshoot.md"
         )
+    lost = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in events.lost())
+    missing = f"; the verdicts of the ids {lost} were lost with a part of the history" if lost else ""
     end = f"{head.last_id}:{head.last_hash}"
-    sys.stdout.write(f"{head.counts.total} rows, none altered, missing or put in; the chain ends with {end}\n")
+    sys.stdout.write(f"{head.counts.total} rows, none altered, missing or put in{missing}; the chain ends with {end}\n")
 
 
 def _show(rows: list[Inspection]) -> None:

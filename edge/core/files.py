@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 from edge.core.types import EdgeError
 
 LOCK = "engine.lock"
+
+log = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
@@ -34,6 +38,19 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
         raise
 
 
+def set_aside(path: Path) -> Path | None:
+    """Rename what lies where a file belongs and is none, e.g. a folder or a pipe; return its new name, None if nothing.
+
+    Raises OSError.
+    """
+    if path.is_file() or not os.path.lexists(path):
+        return None
+    kept = path.with_name(f"{path.name}.foreign-{secrets.token_hex(4)}")
+    path.rename(kept)
+    log.warning("%s: is no file, so the engine did not write it; kept as %s", path, kept.name)
+    return kept
+
+
 @contextmanager
 def own_folders(*folders: Path) -> Iterator[None]:
     """Make the folders and keep other engines out of them while the block runs.
@@ -43,6 +60,7 @@ def own_folders(*folders: Path) -> Iterator[None]:
     with ExitStack() as stack:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
+            set_aside(folder / LOCK)
             lock = stack.enter_context((folder / LOCK).open("w"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from edge.core.types import EdgeError
 
 CHECKPOINT_PAGES = 256  # 1 MB of write-ahead log: a disk that fills up has that much more room for rows
+BUSY_S = 30.0  # how long another process may hold the lock of the file before the wait is given up
+STALLED_S = 2.0  # how long one thread waits for another one whose write the disk does not answer
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_Identity = tuple[int, int]  # device and inode of a file
+
+log = logging.getLogger(__name__)
 
 
 class HistoryError(EdgeError):
     """The history, or another file of its kind, cannot be opened, read or written."""
 
-    disk_full = False  # the one cause that may pass
+    disk_full = False  # may pass
+    busy = False  # may pass: another process holds the lock, or the disk does not answer
     damaged = False  # the file does not hold what SQLite wrote into it
 
 
@@ -31,24 +43,38 @@ class Database:
         """
         self.path = path
         self._kind = kind
+        self._read_only = read_only
+        self._shrinks = shrinks
+        self._free = threading.Lock()
+        self._open(BUSY_S)
+
+    def _open(self, busy_s: float) -> None:
         with self.errors("cannot be opened", "; see docs/how-to/troubleshoot.md"), ExitStack() as failed:
-            if not read_only:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-            self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+            if not self._read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            uri = f"{self.path.resolve().as_uri()}?mode={'ro' if self._read_only else 'rwc'}"
+            self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None, timeout=busy_s)
             failed.callback(self._db.close)
             self._db.row_factory = sqlite3.Row
-            if not read_only:
-                if shrinks:
+            if not self._read_only:
+                if self._shrinks:
                     self._db.execute("PRAGMA auto_vacuum=FULL")  # first: it holds for a new file only
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             self.version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            self._files = self._found()
             failed.pop_all()
 
+    def be_patient(self, busy_s: float) -> None:
+        """Wait so long from now on, at most, when another process holds the lock."""
+        self._db.execute(f"PRAGMA busy_timeout={round(busy_s * 1e3)}")
+
     def close(self) -> None:
-        self._db.close()
+        """Close the file; one whose write the disk does not answer is left to the end of the process."""
+        if self._free.acquire(timeout=STALLED_S):
+            self._db.close()
+            self._free.release()
 
     def execute(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """Run one statement; use it inside errors() or transaction()."""
@@ -57,14 +83,57 @@ class Database:
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
         """Do everything in the block, or nothing of it. Raises HistoryError."""
-        with self.errors():
-            self._db.execute(f"BEGIN {kind}")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            finally:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+        if not self._free.acquire(timeout=STALLED_S):
+            failure = HistoryError(f"{self.path}: the {self._kind} cannot be used (the disk does not answer)")
+            failure.busy = True
+            raise failure
+        try:
+            with self.errors():
+                if not self._read_only and self._found() != self._files:
+                    self._keep_file()
+                self._db.execute(f"BEGIN {kind}")
+                try:
+                    yield
+                    self._db.execute("COMMIT")
+                finally:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+        finally:
+            self._free.release()
+
+    def _found(self) -> list[_Identity | None]:
+        """Return which files lie now where the open ones were: the database, and its write-ahead log."""
+        return [_identity(self.path), _identity(self._beside("-wal"))]
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(f"{self.path.name}{ending}")
+
+    def _keep_file(self) -> None:
+        """Write the file again when somebody removed it, or its log, while it was open: what it held is still there.
+
+        Raises HistoryError when another file lies in its place; what it held is then kept beside that one.
+        """
+        lies_there = _identity(self.path)
+        if lies_there == self._files[0]:  # only the log is gone, and what is in it belongs into the file
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.close()
+        else:
+            kept = self._beside(".kept" if lies_there else ".draft")
+            kept.unlink(missing_ok=True)
+            with closing(sqlite3.connect(kept)) as copy:
+                self._db.backup(copy)
+            if lies_there:
+                raise HistoryError(
+                    f"{self.path}: another file was put in its place while it was in use; what it held is in {kept}"
+                )
+            self._db.close()
+            for ending in ("-wal", "-shm"):
+                self._beside(ending).unlink(missing_ok=True)
+            kept.replace(self.path)
+        self._open(BUSY_S)
+        log.error(
+            "%s: somebody removed it or its log while it was in use; it is written again, nothing is lost", self.path
+        )
 
     def reclaim(self) -> bool:
         """Give the space of the write-ahead log back to a full disk; False when there is none to give."""
@@ -85,5 +154,15 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             failure = HistoryError(f"{self.path}: the {self._kind} {what} ({error}){remedy}")
             code = getattr(error, "sqlite_errorcode", None)
-            failure.disk_full, failure.damaged = code == sqlite3.SQLITE_FULL, (code or 0) & 0xFF in _DAMAGE
+            failure.disk_full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in _NO_SPACE
+            failure.damaged, failure.busy = (code or 0) & 0xFF in _DAMAGE, (code or 0) & 0xFF in _BUSY
             raise failure from error
+
+
+def _identity(path: Path) -> _Identity | None:
+    """Return device and inode of what lies there; None when nothing does."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge.core.types import Inspection, Reason, Verdict
 from edge.history.database import Database, HistoryError
+from edge.history.marks import Mark, noted_id
 from edge.history.rows import (
     COLUMNS,
     FIELDS,
@@ -23,11 +24,13 @@ from edge.history.rows import (
     as_row,
     from_version_1,
     row_hash,
+    rows_lost,
 )
 
 _INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
 EVERYTHING = Selection()
 BATCH = 1000  # rows
+RUNNING_BUSY_S = 2.0  # how long a row waits at a time for another process that holds the lock
 _COUNTERS = {Verdict.OK: "ok", Verdict.NG: "ng", Verdict.ERROR: "error"}
 
 
@@ -56,8 +59,20 @@ class Head:
     reserved_to: int  # the highest id that may be given out before the next row is stored
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What the mark beside the file says: of which history, and how far its ids went."""
+
+    history: str = ""
+    stored: int = 0  # the highest id whose row was stored, or was about to be
+    reserved_to: int = 0
+
+
 class EventLog:
-    """The history in one SQLite file. One process writes; any number read (read_only=True)."""
+    """The history in one SQLite file. One process writes; any number read (read_only=True).
+
+    The writer notes in a mark beside the file how far the ids went, so that they go on when the file is lost.
+    """
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
         """Open the file, creating or migrating it when writing; raises HistoryError when it is damaged or newer."""
@@ -65,7 +80,14 @@ class EventLog:
         self._ahead = 0
         self._db = Database(path, "history", read_only)
         self._check_schema(read_only)
-        self.reserved_to = self.head().reserved_to
+        head = self.head()
+        self._name, self.reserved_to = head.history, head.reserved_to
+        self._mark = None if read_only else self._open_mark()
+        self.marked = Marked() if self._mark is None else _marked(self._mark.read())
+
+    def _open_mark(self) -> Mark:
+        with self._db.errors("cannot be marked"):
+            return Mark(self.path.with_suffix(".ids"))
 
     def _check_schema(self, read_only: bool) -> None:
         version = self._db.version
@@ -83,6 +105,7 @@ class EventLog:
             else:  # schema 2 had no typical score; the hash of a row without one does not cover it
                 self._db.execute("ALTER TABLE inspections ADD COLUMN typical REAL")
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._db.reclaim()  # the file knows its own name, even when its write-ahead log is lost
 
     def _create(self, last_hash: str, last_id: int, counts: Counts) -> None:
         for statement in SCHEMA.split(";\n")[:-1]:
@@ -108,6 +131,9 @@ class EventLog:
 
     def close(self) -> None:
         self._db.close()
+        if self._mark is not None:
+            self._mark.close()
+            self._mark = None
 
     def append(self, *inspections: Inspection) -> None:
         """Store rows durably, all or none: when this returns, they survive a power cut. Raises HistoryError."""
@@ -125,12 +151,21 @@ class EventLog:
             reserved_to = max(reserved_to, last_id + self._ahead)
             values = (last_id, last_hash, reserved_to)
             self._db.execute("UPDATE head SET last_id = ?, last_hash = ?, reserved_to = ?", values)
+            self._note(max(last_id, self.marked.stored), max(reserved_to, self.marked.reserved_to))
         self.reserved_to = reserved_to
 
+    def _note(self, stored: int, reserved_to: int) -> None:
+        if self._mark is not None:
+            self._mark.write(self._name, f"{stored:020d}", f"{reserved_to:020d}")
+
     def reserve(self, ahead: int) -> None:
-        """Allow ids up to so many after the last row, from now on with every row. Raises HistoryError."""
-        self._ahead = ahead
+        """Allow ids up to so many after the last row, from now on with every row. Raises HistoryError.
+
+        Call it when every id that the mark knows has a row: from now on the mark follows the rows.
+        """
+        self._ahead, self.marked = ahead, Marked()
         self._reserve_to(self.last_id() + ahead)
+        self._db.be_patient(RUNNING_BUSY_S)
 
     def release(self, given: int) -> None:
         """Take back what is reserved after the highest id that was given out. Raises HistoryError."""
@@ -140,6 +175,7 @@ class EventLog:
     def _reserve_to(self, number: int) -> None:
         with self._db.transaction():
             self._db.execute("UPDATE head SET reserved_to = ?", (number,))
+            self._note(self.last_id(), number)
         self.reserved_to = number
 
     def reclaim(self) -> bool:
@@ -248,6 +284,15 @@ class EventLog:
             raise HistoryError(f"{self.path}: {fault}; keep the file as it is, see docs/how-to/troubleshoot.md")
         return head
 
+    def lost(self) -> list[tuple[int, int]]:
+        """Return the ids whose rows were lost with a part of the history, as (first, last), oldest first."""
+        query = "SELECT * FROM inspections WHERE verdict = 'ERROR' AND reason = 'engine_died' ORDER BY id"
+        found: list[tuple[int, int]] = []
+        with self._db.errors(), closing(self._db.execute(query)) as cursor:
+            for first, last in filter(None, map(rows_lost, cursor)):
+                found.append((found.pop()[0] if found and found[-1][1] + 1 == first else first, last))
+        return found
+
     def hash_of(self, inspection_id: int) -> str | None:
         """Return the hash of one row, to be compared with one that was noted earlier; None without such a row."""
         with self._db.errors():
@@ -258,7 +303,7 @@ class EventLog:
         last_id, last_hash, tallies = 0, GENESIS, dict.fromkeys(("OK", "NG", "ERROR"), 0)
         with closing(self._db.execute("SELECT * FROM inspections ORDER BY id")) as cursor:
             for row in cursor:
-                if row["id"] != last_id + 1:
+                if row["id"] != last_id + 1 and rows_lost(row) != (last_id + 1, row["id"]):
                     return f"row {last_id + 1} is missing"
                 if row_hash(row["previous_hash"], {name: row[name] for name in FIELDS}) != row["hash"]:
                     return f"row {row['id']} was altered"
@@ -273,3 +318,10 @@ class EventLog:
         if tuple(tallies.values()) != (head.counts.ok, head.counts.ng, head.counts.error):
             return "the counts of the head record are not those of the rows"
         return None
+
+
+def _marked(words: list[str]) -> Marked:
+    if len(words) != 3:
+        return Marked()
+    stored, reserved_to = noted_id(words[1]), noted_id(words[2])
+    return Marked() if stored is None or reserved_to is None else Marked(words[0], stored, reserved_to)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any
 from edge.core.types import Inspection, Reason, Region, Timings, Verdict, distance
 
 SCHEMA_VERSION = 3
+LOST = "the rows of the ids {} to {} were lost: the history was deleted, replaced or set back, or a part of it was"
 GENESIS = "0" * 64  # stands for the hash of the row before the first one
 # The hash of a row covers these, in the order of the columns.
 FIELDS = (
@@ -137,6 +139,14 @@ def as_inspection(row: Any) -> Inspection:
         bundle_digest=row["bundle_digest"],
         typical=row["typical"],
     )
+
+
+def rows_lost(row: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the first and the last id whose lost rows this row stands for; None for any other row."""
+    found = re.fullmatch(LOST.format(r"(\d+)", r"(\d+)"), row["detail"])
+    if found is None or (row["verdict"], row["reason"]) != (Verdict.ERROR, Reason.ENGINE_DIED):
+        return None
+    return int(found[1]), int(found[2])
 
 
 def from_version_1(row: Mapping[str, Any], previous_hash: str) -> dict[str, str | int | float | None]:

@@ -150,14 +150,106 @@ def test_no_more_ids_are_given_than_the_history_has_reserved(folders: Folders) -
         assert sequence.next_id() == AHEAD + 1
 
 
-def test_the_note_of_another_history_is_not_taken(folders: Folders) -> None:
-    with opened(folders) as (_, sequence):
+def lose(folders: Folders, left: str) -> None:
+    """Take away everything that shows which ids were given out, but for one thing."""
+    state, run = folders
+    for path in [*state.iterdir(), *run.iterdir()]:
+        if path.name != left:
+            path.unlink()
+
+
+@pytest.mark.parametrize("left", [MARK, "events.ids", "events.db"])
+def test_ids_go_on_while_anything_shows_that_they_were_given_out(folders: Folders, left: str) -> None:
+    with opened(folders) as (events, sequence):
         for _ in range(9):
-            sequence.next_id()
-    for path in folders[0].iterdir():
+            events.append(inspection(sequence.next_id()))
+    lose(folders, left)
+    with opened(folders) as (events, sequence):
+        assert sequence.next_id() >= 10
+        assert events.get(1) is not None, "each of them has a row"
+        assert [reason for reason in {row.reason for row in rows(folders)} if reason is not Reason.ENGINE_DIED] == (
+            [Reason.SCORE] if left == "events.db" else []
+        )
+
+
+def test_ids_go_on_after_a_picture_when_nothing_else_is_left(folders: Folders) -> None:
+    events = EventLog(folders[0] / "events.db")
+    sequence = Ids(events, folders[1], "boot", seen=24)
+    assert (sequence.filled, sequence.last) == (24, 24)
+    assert events.lost() == [(1, 24)]
+    assert events.verify().last_id == 24
+    sequence.go_on_after(30)
+    assert sequence.next_id() == 31
+    assert events.lost() == [(1, 30)]
+    events.close()
+
+
+def test_a_write_ahead_log_and_a_note_that_are_gone_give_no_id_twice_and_verify_tells(folders: Folders) -> None:
+    """The file of the database stands as it was when the log was last moved into it."""
+    with opened(folders) as (events, sequence):
+        for _ in range(13):
+            events.append(inspection(sequence.next_id()))
+    with opened(folders) as (events, sequence):
+        name = events.head().history
+        for _ in range(14, 25):
+            events.append(inspection(sequence.next_id()))
+        before = (folders[0] / "events.db").read_bytes()
+        mark = (folders[0] / "events.ids").read_bytes()
+    for path in [*folders[0].iterdir(), *folders[1].iterdir()]:
         path.unlink()
+    (folders[0] / "events.db").write_bytes(before)
+    (folders[0] / "events.ids").write_bytes(mark)
+    with opened(folders) as (events, sequence):
+        assert sequence.next_id() > 24
+        assert events.head().history == name
+        assert events.lost() == [(14, 24)]
+        assert [events.get(number).reason for number in (13, 14, 24)] == [  # type: ignore[union-attr]
+            Reason.SCORE, Reason.ENGINE_DIED, Reason.ENGINE_DIED,
+        ]  # fmt: skip
+        events.verify()
+
+
+def test_many_lost_ids_get_one_row_that_stands_for_all_of_them(folders: Folders) -> None:
+    with opened(folders) as (events, sequence):
+        events.append(inspection(sequence.next_id()))
+        sequence.go_on_after(300_000)
+        events.append(inspection(sequence.next_id()))
+        assert events.lost() == [(2, 300_000)]
+        assert events.verify().counts.total == 3
+        assert events.last_id() == 300_001
+
+
+@pytest.mark.parametrize("digits", ["00000000000000300000", "99999999999999999999", "-0000000000000000001", "x" * 20])
+def test_a_note_with_another_number_than_was_written_is_named_and_not_used(
+    folders: Folders, digits: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(folders) as (events, sequence):
+        for _ in range(3):
+            events.append(inspection(sequence.next_id()))
+    note = folders[1] / MARK
+    note.write_text(note.read_text().replace("00000000000000000003", digits))
+    with opened(folders) as (events, sequence):
+        assert 3 < sequence.next_id() <= 3 + AHEAD + 1
+        assert "sequence: damaged" in caplog.text
+        assert events.verify().counts.total <= 3 + AHEAD
+
+
+@pytest.mark.parametrize("name", [MARK, "events.ids"])
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo, lambda path: path.write_bytes(bytes(5000))])
+def test_what_lies_where_a_note_belongs_is_named_and_stepped_over(
+    folders: Folders, name: str, put: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    put((folders[1] if name == MARK else folders[0]) / name)
     with opened(folders) as (_, sequence):
-        assert (sequence.filled, sequence.next_id()) == (0, 1)
+        assert sequence.next_id() == 1
+    assert name in caplog.text
+
+
+def test_one_id_is_left_for_a_trigger_that_was_accepted_before_the_disk_was_seen_to_stand(folders: Folders) -> None:
+    with opened(folders) as (_, sequence):
+        while sequence.has_room():
+            sequence.next_id()
+        assert sequence.next_id() == AHEAD
 
 
 def test_the_rows_of_a_history_that_was_put_back_are_filled_up(folders: Folders) -> None:
