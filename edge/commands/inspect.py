@@ -74,7 +74,7 @@ def _image_paths(paths: Iterable[Path]) -> Iterator[Path]:
 
 def _judge_file(detector: Detector, limits: Limits, path: Path) -> tuple[Image | None, Judgement]:
     try:
-        image = load_image(path)
+        image = load_image(path, detector.spec.bits)
     except ImageError as error:
         return None, Judgement(Decision(Verdict.ERROR, Reason.BAD_FRAME, str(error), ()))
     return image, judge(detector, limits, image)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from edge.cameras.quality import unusable
 from edge.core.types import Image, Limits, Prediction, Reason, Verdict, finite, one_line
 from edge.inference.decision import Decision, decide
 from edge.inference.preprocess import ImageError, InputSpec, inspected_box
+from edge.inference.usable import unusable
 
 T = TypeVar("T")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -11,14 +12,16 @@ from dataclasses import asdict
 from typing import Any, cast
 
 import cv2
+import numpy as np
 from flask import current_app
 
-from edge.core.types import EdgeError, Image, Prediction, Verdict, distance, finite, one_line
+from edge.core.types import EdgeError, Image, Prediction, Reason, Verdict, distance, finite, one_line
 from edge.exchange.health import Health
 from edge.exchange.requests import Answer
-from edge.inference.decision import decide
+from edge.inference.decision import Decision, decide
 from edge.inference.heatmap import overlay
-from edge.inference.preprocess import ImageError, ImageTooLargeError, decode_image, inspected_box, prepare
+from edge.inference.preprocess import ImageError, ImageTooLargeError, InputSpec, decode_image, inspected_box, prepare
+from edge.inference.usable import unusable
 from edge.web.station import EngineState, Station
 from edge.web.wording import percent, verdict_words
 
@@ -51,10 +54,18 @@ class Trials:
         health = self._running()
         with self._turn():
             start = time.perf_counter()
-            image = _decode(data, name)
             bundle = self._station.bundle(health)
             spec = bundle.manifest.input
+            image = _decode(data, name, spec)
             decode_ms = (time.perf_counter() - start) * 1e3
+            size = {"image": {"width": image.shape[1], "height": image.shape[0]}}
+            if (refused := unusable(image)) is not None:  # as on the line, where the model does not see it either
+                answer = Answer(
+                    math.nan, math.nan, bundle.manifest.limits, np.zeros((0, 0), np.float32), 0.0, bundle.title
+                )
+                decision = Decision(Verdict.ERROR, Reason.BAD_FRAME, refused, ())
+                timings = {"decode": decode_ms, "prepare": 0.0, "infer": 0.0, "total": decode_ms}
+                return _facts(answer, decision) | size | {"heatmap": None, "timings_ms": _rounded(timings)}
             try:
                 tensor, box = prepare(image, spec), inspected_box(image.shape, spec)
             except ImageError as error:
@@ -64,10 +75,10 @@ class Trials:
             if answer.bundle != bundle.title:
                 raise TrialError(503, f"the engine has changed to bundle {answer.bundle}; send the image again")
             timings = {"decode": decode_ms, "prepare": prepare_ms, "infer": answer.infer_ms}
-            facts = _judge(answer, box) | {"image": {"width": image.shape[1], "height": image.shape[0]}}
+            facts = _judge(answer, box) | size
             facts["heatmap"] = _heatmap_url(image, answer, box, Verdict(facts["verdict"])) if heatmap else None
         timings["total"] = (time.perf_counter() - start) * 1e3
-        return facts | {"timings_ms": {stage: round(value, 3) for stage, value in timings.items()}}
+        return facts | {"timings_ms": _rounded(timings)}
 
     def _running(self) -> Health:
         engine = self._station.engine()
@@ -92,11 +103,15 @@ def current_trials() -> Trials:
     return cast("Trials", current_app.extensions["linewatch_trials"])
 
 
-def _decode(data: bytes, name: str) -> Image:
+def _rounded(timings: dict[str, float]) -> dict[str, float]:
+    return {stage: round(value, 3) for stage, value in timings.items()}
+
+
+def _decode(data: bytes, name: str, spec: InputSpec) -> Image:
     if not data:
         raise TrialError(400, f"{name}: the file is empty (0 bytes); take or export the image again")
     try:
-        return decode_image(data, name)
+        return decode_image(data, name, spec.bits)
     except ImageError as error:
         raise TrialError(413 if isinstance(error, ImageTooLargeError) else 415, one_line(error)) from error
 
@@ -104,7 +119,11 @@ def _decode(data: bytes, name: str) -> Image:
 def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:
     chance, kind = answer.defect_probability, answer.defect_type
     prediction = Prediction(answer.score, chance, answer.anomaly_map, 0.0, answer.infer_ms, kind)
-    decision = decide(prediction, answer.limits, box)
+    return _facts(answer, decide(prediction, answer.limits, box))
+
+
+def _facts(answer: Answer, decision: Decision) -> dict[str, Any]:
+    """Return what is said of an upload, as JSON types; numbers that are not finite are null."""
     probability = finite(answer.defect_probability)
     return {
         "trial": True,

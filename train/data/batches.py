@@ -14,7 +14,8 @@ from torch.nn import functional
 from torch.utils.data import Dataset as TorchDataset
 
 from edge.core.types import Image
-from edge.inference.preprocess import InputSpec, inspected_box, load_image, prepare
+from edge.inference.preprocess import InputSpec, inspected_box, prepare
+from edge.inference.usable import load_photo
 from train.config import TrainConfig
 from train.data.anomalies import MARKED, add_anomaly, transplant
 from train.data.augment import Augment
@@ -41,7 +42,7 @@ class Photos:
 
     def _load(self, sample: Sample) -> tuple[Image, Mask]:
         """(H, W, 3) uint8 RGB as the device prepares it, and the (H, W) share of each pixel that is marked."""
-        frame = load_image(sample.path)
+        frame = load_photo(sample.path, self._spec)
         size = self._spec.width, self._spec.height
         mask = np.zeros(size[::-1], np.float32)
         if sample.mask is not None:

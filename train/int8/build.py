@@ -14,7 +14,8 @@ from torch.fx import GraphModule
 
 from edge.inference import runtimes
 from edge.inference.bundle import INT8_IR, INT8_ONNX
-from edge.inference.preprocess import InputSpec, load_image, prepare
+from edge.inference.preprocess import InputSpec, prepare
+from edge.inference.usable import load_photo
 from train.int8.aware import adapt
 from train.int8.graph import finish, fold_weights, operators
 from train.int8.onnx_export import example, outputs, quiet, to_onnx
@@ -63,7 +64,7 @@ def int8_head(features: PatchFeatures, chosen: torch.Tensor, report: FitReport, 
 def _extractor(ir: Path, spec: InputSpec) -> Callable[[Path], torch.Tensor]:
     """Return a function from an image file to its (C, h, w) features, computed by OpenVINO as on the device."""
     run = runtimes.load(ir, "openvino", runtimes.Settings()).run
-    return lambda path: torch.from_numpy(run(prepare(load_image(path), spec))["features"][0])
+    return lambda path: torch.from_numpy(run(prepare(load_photo(path, spec), spec))["features"][0])
 
 
 def _write_int8(
@@ -72,7 +73,7 @@ def _write_int8(
     """Quantise a network, store its weights as int8 and write it as ONNX and, beside it, as OpenVINO IR."""
     model = exported(network, report, settings, names)
     files = calibration_files(report, settings)[:BIAS_IMAGES]
-    tensors = [prepare(load_image(path), report.input) for path in files]
+    tensors = [prepare(load_photo(path, report.input), report.input) for path in files]
     means = input_means(model, tensors, report.input) if settings.correct_bias else None
     fold_weights(model, set(settings.float_operators) & set(operators(model)), means)
     finish(model, report.input.height, report.input.width)

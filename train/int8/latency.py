@@ -20,7 +20,8 @@ from edge.core.types import EdgeError
 from edge.inference.bundle import INT8_IR, Bundle, open_bundle
 from edge.inference.cpu import ISA_CAP, TIER_CAPS, TIERS, cpu_tier, read_cpu
 from edge.inference.detector import Detector
-from edge.inference.preprocess import InputSpec, load_image
+from edge.inference.preprocess import InputSpec
+from edge.inference.usable import load_photo
 from train.int8 import Int8Error
 from train.run import progress
 
@@ -93,7 +94,11 @@ def measure_latency(model: Path, spec: InputSpec, image: Path, target: Target) -
 
 def _answer(rows: list[list[Any]]) -> dict[str, Any]:
     """Measure the models in turns; return the tier and the p50 of each model, with and without preparation."""
-    ready = [(Detector(Path(model), InputSpec(**spec)), load_image(Path(image))) for model, spec, image in rows]
+    specs = [InputSpec(**spec) for _, spec, _ in rows]
+    ready = [
+        (Detector(Path(model), spec), load_photo(Path(image), spec))
+        for spec, (model, _, image) in zip(specs, rows, strict=True)
+    ]
     counted: list[list[tuple[float, float]]] = [[] for _ in ready]
     for _ in progress(range(TURNS), "latency"):
         for (detector, image), times in zip(ready, counted, strict=True):

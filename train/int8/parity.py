@@ -11,7 +11,7 @@ import torch
 
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from edge.inference.detector import Detector, Runtime
-from edge.inference.preprocess import load_image
+from edge.inference.usable import load_photo
 from train.int8 import Int8Error
 from train.int8.compiled import runtime_nodes
 from train.network.bank import image_tensor
@@ -70,7 +70,7 @@ def parity(work: Run, network: InspectionNet, report: FitReport) -> dict[str, An
 
 
 def _scores(detector: Detector, files: Sequence[Path]) -> np.ndarray[Any, Any]:
-    return np.array([detector.predict(load_image(path)).score for path in files])
+    return np.array([detector.predict(load_photo(path, detector.spec)).score for path in files])
 
 
 def _gate(what: str, scores: Any, expected: Any, tolerance: float) -> float:

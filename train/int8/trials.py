@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 
 from edge.core.types import Image
 from edge.inference.detector import Detector
-from edge.inference.preprocess import InputSpec, inspected_box, load_image, prepare
+from edge.inference.preprocess import InputSpec, inspected_box, prepare
+from edge.inference.usable import load_photo
 from train.data.dataset import GOOD
 from train.int8.ranges import Observer
 from train.int8.sensitivity import Block
@@ -100,8 +101,8 @@ def held_out(report: FitReport) -> HeldOut:
     """Return the held-out goods and the validation images; without a labelled defect, also the goods with marks."""
     goods = [report.data / name for name in report.holdout_images][:MOST_GOODS]
     kept = [report.data / name for name in report.validation_images]
-    images = [(load_image(path), False) for path in goods]
-    images += [(load_image(path), path.parent.name != GOOD) for path in kept]
+    images = [(load_photo(path, report.input), False) for path in goods]
+    images += [(load_photo(path, report.input), path.parent.name != GOOD) for path in kept]
     source = f"{len(images)} held-out images"
     if not any(bad for _, bad in images):
         rng = np.random.default_rng(report.recipe.seed)

@@ -15,7 +15,8 @@ from edge.core.types import Limits
 from edge.inference.bundle import Calibration
 from edge.inference.cpu import cpu_tier
 from edge.inference.detector import Detector, probability
-from edge.inference.preprocess import inspected_box, load_image
+from edge.inference.preprocess import inspected_box
+from edge.inference.usable import UnusableError, load_photo
 from train.data.check import mask_problems
 from train.data.dataset import GOOD, Dataset, Sample
 from train.data.parts import PartError, part_names
@@ -41,9 +42,10 @@ class Subject:
 def evaluate(subject: Subject, dataset: Dataset, json_path: Path | None) -> dict[str, Any]:
     if problems := mask_problems(dataset.root):
         raise MeasureError("\n".join(problems))
-    samples, left_out = unseen(dataset, subject.seen)
+    fresh, left_out = unseen(dataset, subject.seen)
+    samples, refused = _usable(fresh, subject)
     if not both_kinds(samples):
-        raise MeasureError(_one_kind(dataset, samples, left_out))
+        raise MeasureError("\n".join([_one_kind(dataset, samples, left_out), *refused.values()]))
     empty = check_masks(samples)
     parts = _parts(samples, subject.rule)
     results = {name: _run(detector, samples, parts, name) for name, detector in subject.detectors.items()}
@@ -59,6 +61,7 @@ def evaluate(subject: Subject, dataset: Dataset, json_path: Path | None) -> dict
         "parts_good": draws.good_parts,
         "parts_defective": draws.bad_parts,
         "left_out": [_name(sample, dataset) for sample in left_out],
+        "refused": [_name(sample, dataset) for sample in refused],
         "empty_masks": [_name(sample, dataset) for sample in empty],
         "threshold": subject.limits.threshold,
         "typical": subject.limits.typical,
@@ -71,6 +74,21 @@ def evaluate(subject: Subject, dataset: Dataset, json_path: Path | None) -> dict
         json_path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(table(facts))
     return facts
+
+
+def _usable(samples: Sequence[Sample], subject: Subject) -> tuple[list[Sample], dict[Sample, str]]:
+    """Return the images that the line would judge, and why it would refuse each other one: that is no found defect."""
+    kept: list[Sample] = []
+    refused: dict[Sample, str] = {}
+    spec = subject.detectors["int8"].spec
+    for sample in progress(samples, "test images, quality"):
+        try:
+            load_photo(sample.path, spec)
+        except UnusableError as error:
+            refused[sample] = str(error)
+        else:
+            kept.append(sample)
+    return kept, refused
 
 
 def _one_kind(dataset: Dataset, samples: Sequence[Sample], left_out: Sequence[Sample]) -> str:
@@ -108,7 +126,7 @@ def _parts(samples: Sequence[Sample], rule: tuple[str | None, int]) -> list[str]
 def _run(detector: Detector, samples: Sequence[Sample], parts: Sequence[str], name: str) -> list[Result]:
     results = []
     for sample, part in zip(progress(samples, f"test images, {name}"), parts, strict=True):
-        image = load_image(sample.path)
+        image = load_photo(sample.path, detector.spec)
         box = inspected_box(image.shape, detector.spec)
         found = detector.predict(image)
         if not (math.isfinite(found.score) and np.isfinite(found.anomaly_map).all()):

@@ -174,6 +174,11 @@ def table(facts: dict[str, Any]) -> str:
         lines.append(f"  of {facts['parts_good']} good and {facts['parts_defective']} defective parts")
     if facts["left_out"]:
         lines.append(f"  {len(facts['left_out'])} test images left out: training used them or their parts")
+    if facts["refused"]:
+        lines.append(
+            f"  {len(facts['refused'])} test images refused as on the line, neither found nor missed "
+            f"(first: {facts['refused'][0]}): they show nothing"
+        )
     if facts["empty_masks"]:
         lines.append(f"  {len(facts['empty_masks'])} masks mark nothing: these images are in no pixel figure")
     lines.append(f"  {'':29}   FP32   INT8  [95 % interval]")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from edge.core.types import Image
-from edge.inference.preprocess import InputSpec, load_image, prepare
+from edge.inference.preprocess import InputSpec, prepare
+from edge.inference.usable import load_photo
 from train.config import TrainConfig
 from train.data.dataset import Sample
 from train.network import NetworkError
@@ -21,7 +22,7 @@ PROJECTED = 96  # dimensions in which the bank is chosen
 
 def image_tensor(path: Path, spec: InputSpec) -> Tensor:
     """(1, 3, height, width) float 0..255 RGB, prepared by the device's own code."""
-    return as_floats(prepare(load_image(path), spec))
+    return as_floats(prepare(load_photo(path, spec), spec))
 
 
 def as_floats(tensor: Image) -> Tensor:

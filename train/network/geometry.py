@@ -13,7 +13,8 @@ from scipy.stats import trim_mean
 
 from edge.core.types import AnomalyMap, Image
 from edge.inference.placement import MapGeometry
-from edge.inference.preprocess import InputSpec, load_image, prepare
+from edge.inference.preprocess import InputSpec, prepare
+from edge.inference.usable import load_photo
 from train.network import NetworkError
 
 PHOTOS = 12
@@ -62,7 +63,7 @@ def measure_geometry(answer: Answer, photos: Sequence[Image], seed: int) -> tupl
 
 def prepared_photos(goods: Sequence[Path], spec: InputSpec) -> list[Image]:
     """Return good photos to paint dots on, (1, H, W, 3) uint8 RGB, spread evenly over those given."""
-    return [prepare(load_image(path), spec) for path in goods[:: max(1, len(goods) // PHOTOS)][:PHOTOS]]
+    return [prepare(load_photo(path, spec), spec) for path in goods[:: max(1, len(goods) // PHOTOS)][:PHOTOS]]
 
 
 def displacement(found: Sequence[Sighting], geometry: MapGeometry) -> tuple[float, float]:

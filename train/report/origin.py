@@ -69,6 +69,7 @@ def _data_card(work: Run, run: FitReport, facts: dict[str, Any]) -> list[list[st
         ["kept for validation", _by_folder(run.validation_images)],
         ["test images", ", ".join(f"{count} {label}" for label, count in sorted(tested.items()))],
         ["test images left out", left_out],
+        ["test images refused as on the line", str(len(facts["refused"]))],
         ["masks that mark nothing", str(len(facts["empty_masks"]))],
         ["data set, sha256", run.dataset_sha256],
         ["model's input", f"{run.input.width} x {run.input.height}"],

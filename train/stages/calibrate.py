@@ -9,7 +9,7 @@ from edge.core.cli import OneLineParser
 from edge.core.types import Prediction
 from edge.inference.bundle import INT8_IR, typical_score
 from edge.inference.detector import Detector
-from edge.inference.preprocess import load_image
+from edge.inference.usable import load_photo
 from train.data.dataset import GOOD, read_dataset
 from train.data.parts import part_names
 from train.measure.threshold import defect_probability, promise, set_marking, set_threshold
@@ -67,4 +67,4 @@ def held_out_goods(report: FitReport) -> dict[str, str]:
 
 
 def _predictions(detector: Detector, report: FitReport, names: Sequence[str], what: str) -> dict[str, Prediction]:
-    return {name: detector.predict(load_image(report.data / name)) for name in progress(names, what)}
+    return {name: detector.predict(load_photo(report.data / name, report.input)) for name in progress(names, what)}

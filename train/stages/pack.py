@@ -18,6 +18,7 @@ from edge.core.types import Image
 from edge.inference.bundle import FP32_ONNX, INT8_IR, MODELS, Bundle, Threshold, open_bundle, write_bundle
 from edge.inference.detector import RUNTIMES, Detector, check_references
 from edge.inference.preprocess import inspected_box, load_image
+from edge.inference.usable import load_photo
 from train.data.unseen import image_sha256
 from train.measure.threshold import goods_needed
 from train.run import FitReport, Run
@@ -111,7 +112,7 @@ def _write_references(work: Run, report: FitReport, calibration: dict[str, Any],
     """Two unseen good images and one with an inverted square, stored lossless: file name -> score on this CPU."""
     detector = Detector(work.need(INT8_IR, "quantize"), report.input)
     ranked = sorted(calibration["holdout"], key=calibration["holdout"].__getitem__)
-    middle, highest = (load_image(report.data / ranked[index]) for index in (len(ranked) // 2, -1))
+    middle, highest = (load_photo(report.data / ranked[index], report.input) for index in (len(ranked) // 2, -1))
     images = {"good_1": middle, "good_2": highest, "marked": _marked(middle, report)}
     scores = {}
     (folder / "references").mkdir()

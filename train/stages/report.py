@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
 def report(work: Run, out: Path | None = None) -> Path:
     """Write the page for a process engineer; raises RunError or StageError when the run was not evaluated."""
     facts = work.read_report("evaluate.json", "evaluate")
-    if "parts_good" not in facts or "typical" not in facts:
+    if not {"parts_good", "typical", "refused"} <= set(facts):
         raise StageError(f"{work.file('evaluate.json')}: is of another version; run `python -m train evaluate` again")
     if facts["threshold"] != work.read_report("calibration.json", "calibrate")["threshold"]["value"]:
         raise StageError(

@@ -136,7 +136,7 @@ def _images(bundle: Bundle, folder: Path | None) -> list[Image]:
         return [load_image(bundle.file(reference.file)) for reference in bundle.manifest.references[:MAX_IMAGES]]
     if not folder.is_dir():
         raise CommandError(f"{folder}: no such folder of images")
-    images = [load_image(path) for path in image_files(folder)[:MAX_IMAGES]]
+    images = [load_image(path, bundle.manifest.input.bits) for path in image_files(folder)[:MAX_IMAGES]]
     if not images:
         raise CommandError(f"{folder}: holds no image; use PNG, JPEG, BMP, TIFF or WebP")
     return images

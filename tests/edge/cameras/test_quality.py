@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.cameras.quality import Comparison, FrameCheck, QualityError, baseline_of, read_baseline, unusable
+from edge.cameras.quality import Comparison, FrameCheck, QualityError, baseline_of, read_baseline
 from edge.config.station import QualityConfig
 from edge.core.types import Image
 from edge.inference.preprocess import image_files, load_image
+from edge.inference.usable import unusable
 from tests.edge.engine.parts import frame
 from tests.tiny import bad_image, good_image
 

@@ -13,7 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from edge.core.types import Image
+from edge.core.types import Image, Reason, Verdict
+from edge.engine.judge import judge
 from edge.exchange.health import REQUESTS, State
 from edge.exchange.requests import RequestBox
 from edge.history.eventlog import EventLog
@@ -106,6 +107,7 @@ def test_red_stays_red_on_the_way_to_the_model_and_back(station: StandIn, client
     thread.start()
     red = np.zeros((64, 64, 3), np.uint8)
     red[..., 2] = 255  # OpenCV keeps blue first
+    red[:8] = 0  # a picture of one colour shows nothing and reaches no model
     try:
         answer = post(client, encoded(red, suffix)).get_json()
     finally:
@@ -218,3 +220,17 @@ def test_an_answer_by_another_bundle_is_not_mixed_with_this_one(station: StandIn
         thread.join()
     assert response.status_code == 503
     assert "other 2 abc" in response.get_json()["error"]
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (90, 90, 90), (0, 0, 200)], ids=str)
+def test_an_upload_that_shows_nothing_gets_the_verdict_of_the_line(
+    station: StandIn, client: FlaskClient, colour: tuple[int, int, int]
+) -> None:
+    """Black, white, grey and red: the line refuses such a frame before the model sees it."""
+    station.start()
+    image = np.full_like(bad_image(), colour)
+    answer = post(client, encoded(image, ".png")).get_json()
+    on_the_line = judge(station.detector, LIMITS, image).decision
+    assert (answer["verdict"], answer["reason"], answer["detail"]) == ("ERROR", "bad_frame", on_the_line.detail)
+    assert (on_the_line.verdict, on_the_line.reason) == (Verdict.ERROR, Reason.BAD_FRAME)
+    assert answer["score"] is answer["defect_probability"] is answer["heatmap"] is None

@@ -10,11 +10,13 @@ import openvino
 import pytest
 
 from edge.inference.bundle import FP32_ONNX, INT8_IR, Bundle
+from edge.inference.preprocess import ImageError
 from tests.train.conftest import write_image
 from train import TrainError
 from train.measure import MeasureError
 from train.measure.results import table
 from train.run import Run
+from train.stages.calibrate import calibrate
 from train.stages.evaluate import can_be_measured, evaluate_bundle, evaluate_work
 from train.stages.pack import pack
 
@@ -152,3 +154,22 @@ def test_the_hashes_in_a_bundle_are_those_of_the_files(tiny_run: Run, tmp_path: 
     files = [data_of(tiny_run) / name for name in tiny_run.fit_report().seen_images]
     assert training["image_sha256"] == sorted(hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files)
     assert (training["fit_images"], training["holdout_images"], training["validation_images"]) == (20, 10, 6)
+
+
+def test_a_picture_that_the_line_refuses_is_no_found_defect(tiny_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Black, and of one colour: neither found nor missed, and said apart."""
+    before = evaluate_work(tiny_run)
+    for name, colour in (("spot/black.png", (0, 0, 0)), ("spot/red.png", (0, 0, 200)), ("good/white.png", (255,) * 3)):
+        write_image(data_of(tiny_run) / "test" / name, np.full((64, 64, 3), colour, np.uint8))
+    after = evaluate_work(tiny_run)
+    assert after["refused"] == ["test/good/white.png", "test/spot/black.png", "test/spot/red.png"]
+    assert (after["n_good"], after["n_defective"]) == (before["n_good"], before["n_defective"])
+    assert after["int8"]["image"] == before["int8"]["image"]
+    assert "3 test images refused as on the line" in capsys.readouterr().out
+
+
+def test_a_held_out_good_that_shows_nothing_sets_no_threshold(tiny_run: Run) -> None:
+    name = tiny_run.fit_report().holdout_images[0]
+    write_image(data_of(tiny_run) / name, np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(ImageError, match=rf"{name}: the frame is black"):
+        calibrate(tiny_run)
