@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from edge.config.section import GpioLine, Port, Section
+from edge.config.section import GpioLine, Host, Port, Section, host_name
 
 FILES = ("secret_file", "password_file", "tls_ca_file", "tls_cert_file", "tls_key_file")
 OutputName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
@@ -26,7 +26,7 @@ class ModbusOutputConfig(Section):
 
     type: Literal["modbus"]
     name: OutputName = "modbus"
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 502
 
 
@@ -62,7 +62,7 @@ class MqttOutputConfig(Section):
 
     type: Literal["mqtt"]
     name: OutputName = "mqtt"
-    host: str = Field(min_length=1)
+    host: Host
     port: Port | None = None  # 1883, with TLS 8883
     topic: Annotated[str, Field(pattern=r"^[^+#\s]+$")] | None = None  # prefix; linewatch/STATION by default
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
@@ -95,9 +95,14 @@ class WebhookOutputConfig(Section):
 
     @model_validator(mode="after")
     def _url_is_http(self) -> WebhookOutputConfig:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(self.url)
+            whole = self.url.isprintable() and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # of the brackets, or of the port
+            whole = False
+        if not whole:
             raise ValueError(f"url {self.url!r} is no http:// or https:// address; correct it")
+        host_name(parts.hostname or "")
         if parts.username or parts.password:
             raise ValueError("url holds a password; the body is signed with secret_file instead")
         return self

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+
+def host_name(value: str) -> str:
+    """Return a name or address of a machine; raises ValueError when no machine can be called so."""
+    try:
+        known = value.isprintable() and " " not in value and bool(value.encode("idna"))
+    except UnicodeError:  # an empty or too long part between two dots
+        known = False
+    if not known:
+        raise ValueError(f"{value!r} is no name of a machine; correct it")
+    return value
+
+
+Host = Annotated[str, AfterValidator(host_name)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 GpioLine = Annotated[int, Field(ge=0, le=1023)]
 

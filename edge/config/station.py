@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from edge.config.cameras import CameraConfig
 from edge.config.outputs import GpioOutputConfig, ModbusOutputConfig, OutputConfig
-from edge.config.section import Port, Section
+from edge.config.section import Host, Port, Section
 from edge.config.triggers import FreeRunTriggerConfig, GpioTriggerConfig, ModbusTriggerConfig, TriggerConfig
 from edge.core.types import EdgeError
 
@@ -51,7 +51,7 @@ class StorageConfig(Section):
 class PageConfig(Section):
     """[page]: the address of the page, and the other stations that it shows."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8080
     stations: tuple[Path, ...] = ()  # station.toml of further engines, which this page shows too
 

@@ -18,20 +18,32 @@ class WorkerError(EdgeError):
 class Worker(threading.Thread):
     """A thread that runs body; check(), called in the main loop, finds whatever ended it early."""
 
-    def __init__(self, name: str, body: Callable[[], None]) -> None:
+    def __init__(self, name: str, body: Callable[[], None], again: Callable[[Exception], bool] | None = None) -> None:
+        """Set what start() will run.
+
+        again: called in the thread with whatever ended body; body runs once more when it returns True. It is for a
+        thread whose peer may be at fault, and it shows the fault.
+        """
         super().__init__(name=name, daemon=True)  # a camera driver that hangs must not keep the process alive
         self._body = body
+        self._again = again
         self._crash: Exception | None = None
         self._returned = False
 
     def run(self) -> None:
-        try:
-            self._body()
-            self._returned = True
-        except Exception as error:  # whatever it is, the main loop must hear of it
-            self._crash = error
-            if not isinstance(error, EdgeError):
-                log.critical("thread %s died", self.name, exc_info=error)
+        running = True
+        while running:
+            running = False
+            try:
+                self._body()
+                self._returned = True
+            except Exception as error:  # whatever it is, the main loop must hear of it
+                if self._again is not None:
+                    running = self._again(error)
+                    continue
+                self._crash = error
+                if not isinstance(error, EdgeError):
+                    log.critical("thread %s died", self.name, exc_info=error)
 
     def check(self) -> None:
         """Raise WorkerError when the thread is dead; call it from the main loop, while it should run."""

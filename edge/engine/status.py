@@ -148,7 +148,10 @@ class StatusWriter:
 
 
 def sd_notify(message: str) -> bool:
-    """Tell systemd READY=1, WATCHDOG=1, STATUS=...; False when nobody listens or reads (sd_notify(3))."""
+    """Tell systemd READY=1, WATCHDOG=1, STATUS=...; False when nobody listens or reads (sd_notify(3)).
+
+    A socket that is gone is no reason to stop: systemd, which is gone with it, decides what becomes of the engine.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return False
@@ -158,6 +161,6 @@ def sd_notify(message: str) -> bool:
         sock.setblocking(False)  # a listener that does not read must not hold up a part
         try:
             sock.sendto(message.encode(), address)
-        except BlockingIOError:
+        except OSError:
             return False
     return True

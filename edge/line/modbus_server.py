@@ -13,13 +13,13 @@ from math import inf
 from typing import Any
 
 from pymodbus.constants import ExcCodes
-from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edge.core.types import Inspection, Reason
 from edge.core.worker import Worker
 from edge.line import LineError
 from edge.line.handshake import Handshake, Write
+from edge.line.modbus_connections import BoundedServer
 
 THREAD = "modbus"
 MAP_VERSION = 1
@@ -169,10 +169,12 @@ class ModbusServer:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        server = ModbusTcpServer(self._device(), address=(self._host, self._port))
+        server = BoundedServer(self._device(), address=(self._host, self._port))
         await server.serve_forever(background=True)
         self._listening.set()
+        looking = asyncio.create_task(server.end_the_silent())
         await self._stopping.wait()
+        looking.cancel()
         server.close()
 
     def _device(self) -> SimDevice:

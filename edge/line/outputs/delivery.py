@@ -13,7 +13,7 @@ import time
 from math import inf
 from typing import Protocol
 
-from edge.core.types import Inspection
+from edge.core.types import EdgeError, Inspection
 from edge.core.worker import Worker
 from edge.line.outputs import Output, OutputError, OutputState
 from edge.line.outputs.message import message
@@ -23,8 +23,9 @@ THREAD = "outbox"
 MAX_UNSTORED = 1000  # messages in memory while the disk cannot be written; then the line is told that it is so
 BATCH = 100
 RETRY_S = 1.0
-STORE_WITHIN_S = 5.0  # at the end
+STORE_WITHIN_S = 2.0  # at the end
 SHORTEST_PAUSE_S = 0.2  # after a delivery failed; doubles up to the carrier's longest
+LONGEST_WORDS = 200  # characters of a fault: what a receiver says goes into health.json and the log
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Carrier(Protocol):
     leaves_within_s: float  # after mail.closing is set
 
     def carry(self, mail: Mail) -> None:
-        """Deliver what is in mail.outbox until mail.closing is set; raises OSError, OutputError."""
+        """Deliver what is in mail.outbox until mail.closing is set; whatever it raises is shown, and it runs again."""
 
 
 class Mail:
@@ -65,7 +66,8 @@ class Mail:
         self.fault = None
 
     def down(self, why: str) -> None:
-        """Note that the receiver takes no messages, and the cause; they wait."""
+        """Note that the receiver takes no messages, and the cause, as one short line; they wait."""
+        why = "".join(letter if letter.isprintable() else " " for letter in why[:LONGEST_WORDS])
         if self.fault != why:
             log.warning("%s: down: %s", self.name, why)
         self.fault = why
@@ -83,7 +85,9 @@ class Delivery(Output):
         self._handed: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._before = self._last = outbox.last  # number of the last message that was handed over
         self._disk_fault: str | None = None
-        self._workers = [Worker(THREAD, self._store_all), Worker(carrier.thread, self._deliver)]
+        self._pause_s = SHORTEST_PAUSE_S
+        self._begun = (0.0, 0)  # when the carrier was started last (monotonic s), and what was acknowledged then
+        self._workers = [Worker(THREAD, self._store_all), Worker(carrier.thread, self._deliver, self._again)]
         for worker in self._workers:
             worker.start()
 
@@ -139,16 +143,23 @@ class Delivery(Output):
         return self._last - self._mail.outbox.last
 
     def _deliver(self) -> None:
-        """Run the carrier again and again, with a pause that doubles for as long as the receiver is away."""
-        pause_s = SHORTEST_PAUSE_S
-        while not self._mail.closing.is_set():
-            try:
-                self._carrier.carry(self._mail)
-            except (OSError, OutputError) as error:
-                pause_s = SHORTEST_PAUSE_S if self._mail.fault is None else pause_s
-                self._mail.down(f"{error}" or type(error).__name__)
-                self._mail.closing.wait(pause_s)
-                pause_s = min(2 * pause_s, self._carrier.longest_pause_s)
+        self._begun = time.monotonic(), self._mail.outbox.acked
+        self._carrier.carry(self._mail)
+
+    def _again(self, error: Exception) -> bool:
+        """Show what ended the carrier, and pause; True: it runs again. What a receiver does never ends the engine.
+
+        The pause doubles for as long as no message arrives, also when each connection is taken and then dropped.
+        """
+        known = isinstance(error, (EdgeError, OSError)) and str(error)
+        self._mail.down(str(error) if known else f"{type(error).__name__}: {error}")
+        begun_at, acked = self._begun
+        longest_s = self._carrier.longest_pause_s
+        if self._mail.outbox.acked > acked or time.monotonic() - begun_at > longest_s:
+            self._pause_s = SHORTEST_PAUSE_S
+        self._mail.closing.wait(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, longest_s)
+        return not self._mail.closing.is_set()
 
     def _store_all(self) -> None:
         ended = False

@@ -19,7 +19,9 @@ THREAD = "mqtt"
 WINDOW = 20  # messages on their way at once
 LOOK_S = 0.05  # how soon a new message is noticed
 STATUS_S = 1.0  # the status follows the count of overruns at most so often
-GOODBYE_S = 2.0
+GOODBYE_S = 1.0
+ANSWERS_WITHIN_S = 30.0  # a broker that holds a connection and acknowledges nothing is as good as away
+LONGEST_PACKET = 256  # bytes; a publisher is sent acknowledgements, and they have less than ten
 
 
 class MqttCarrier:
@@ -27,7 +29,7 @@ class MqttCarrier:
 
     thread = THREAD
     longest_pause_s = 10.0
-    leaves_within_s = 2 * GOODBYE_S + 5.0
+    leaves_within_s = 2 * GOODBYE_S + 0.5
 
     def __init__(self, config: MqttOutputConfig, station: str) -> None:
         """Read the password and the certificates; raises OutputError when one cannot be used."""
@@ -53,12 +55,21 @@ class MqttCarrier:
 
     def _client(self) -> paho.Client:
         """Return a fresh client, one for each connection: what was on its way is read from the outbox again."""
-        client = paho.Client(CallbackAPIVersion.VERSION2)
+        client = _Client(CallbackAPIVersion.VERSION2)
         if self._config.user is not None:
             client.username_pw_set(self._config.user, self._password)
         if self._tls is not None:
             client.tls_set_context(self._tls)
         return client
+
+
+class _Client(paho.Client):
+    """A client that takes no long packet: paho would keep up to 256 MB of one."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > LONGEST_PACKET:
+            raise ConnectionError(f"the broker sends a packet of {bufsize} bytes")
+        return super()._sock_recv(bufsize)
 
 
 class Session:
@@ -70,9 +81,11 @@ class Session:
         self._mail = mail
         self._outbox = mail.outbox
         self._on_the_way: dict[int, int] = {}  # MQTT's message id -> number in the outbox
+        self._heard_at = 0.0  # when the broker acknowledged a message last, or owed nothing; monotonic s
         self._sent = 0  # number of the last one that was sent
         self._answer: ReasonCode | None = None
         self._said: tuple[str, int] | None = None
+        self._said_mid: int | None = None  # MQTT's message id of a status that is on its way
         self._said_at = 0.0
         client.on_connect = self._connected
         client.on_publish = self._published
@@ -95,6 +108,12 @@ class Session:
             raise OutputError(f"the broker refuses the connection: {self._answer}")
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise OutputError(f"the connection to the broker broke: {paho.error_string(code)}")
+        now = time.monotonic()
+        owes = bool(self._on_the_way) or self._said_mid is not None
+        if not owes:
+            self._heard_at = now
+        if owes and now - self._heard_at > ANSWERS_WITHIN_S:
+            raise OutputError(f"the broker acknowledged nothing for {ANSWERS_WITHIN_S:g} s")
 
     def send(self) -> None:
         """Fill the window with what was not yet sent over this connection."""
@@ -106,11 +125,14 @@ class Session:
             self._on_the_way[told.mid] = self._sent = number
 
     def say(self) -> None:
-        """Publish the retained status when it changed."""
+        """Publish the retained status when it changed, and the broker has the one before."""
+        if self._said_mid is not None:
+            return
         state, overruns, now = self._mail.status, self._mail.overruns, time.monotonic()
         changed = self._said is None or self._said[0] != state
         if changed or (self._said != (state, overruns) and now - self._said_at >= STATUS_S):
-            self._client.publish(f"{self._topic}/status", _status(state, overruns), qos=1, retain=True)
+            told = self._client.publish(f"{self._topic}/status", _status(state, overruns), qos=1, retain=True)
+            self._said_mid = told.mid
             self._said, self._said_at = (state, overruns), now
 
     def close(self) -> None:
@@ -142,7 +164,10 @@ class Session:
         self, _client: paho.Client, _data: object, mid: int, _code: ReasonCode, _properties: Properties
     ) -> None:
         """Note that the broker has one message."""
+        self._heard_at = time.monotonic()
         self._on_the_way.pop(mid, None)
+        if mid == self._said_mid:
+            self._said_mid = None
 
     def _acknowledge(self) -> None:
         """Take out of the outbox what the broker has. Brokers answer in order; after a gap some are sent again."""

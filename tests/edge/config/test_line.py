@@ -142,3 +142,25 @@ def test_a_camera_that_may_come_later_is_no_fault_of_the_file(tmp_path: Path, so
     file.write_text(VIDEO.replace("SOURCE", source) + FREE_RUN)
     (tmp_path / "bundle").mkdir()
     assert main(["check-config", str(file)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (f'{FREE_RUN}[[output]]\ntype = "mqtt"\nhost = "a..b"\n', "output.0.host"),
+        (f'{FREE_RUN}[[output]]\ntype = "mqtt"\nhost = "{"x" * 64}"\n', "output.0.host"),
+        (f'{FREE_RUN}[[output]]\ntype = "mqtt"\nhost = "a b"\n', "output.0.host"),
+        (f'{FREE_RUN}[[output]]\ntype = "mqtt"\nhost = ""\n', "output.0.host"),
+        (f'{FREE_RUN}[[output]]\ntype = "modbus"\nport = 5020\nhost = "a..b"\n', "output.0.host"),
+        (f'{FREE_RUN}[page]\nhost = "a..b"\n', "page.host"),
+        (FREE_RUN + HOOK.replace("//host/", "//a..b/"), "output.0"),
+        (FREE_RUN + HOOK.replace("//host/", "//[/"), "output.0"),
+        (FREE_RUN + HOOK.replace("//host/", "//host:99999/"), "output.0"),
+        (FREE_RUN + HOOK.replace("//host/", "//host:0/"), "output.0"),
+        (FREE_RUN + HOOK.replace("//host/", "//host/\\n"), "output.0"),
+    ],
+)
+def test_a_host_or_address_that_cannot_be_asked_is_refused(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(ConfigError, match="correct it") as caught:
+        load(tmp_path, text)
+    assert str(caught.value).split(": ")[1] == key

@@ -32,3 +32,26 @@ def test_a_thread_that_just_returned_is_found_too() -> None:
     worker.join(30)
     with pytest.raises(WorkerError, match="thread w ended"):
         worker.check()
+
+
+def test_a_thread_that_may_go_on_runs_its_body_again_and_passes_the_check() -> None:
+    ended: list[str] = []
+    gate = threading.Event()
+
+    def body() -> None:
+        if len(ended) < 3:
+            raise ZeroDivisionError(f"fault {len(ended)}")
+        gate.wait(30)
+
+    def again(error: Exception) -> bool:
+        ended.append(str(error))
+        return True
+
+    worker = Worker("w", body, again)
+    worker.start()
+    while len(ended) < 3:
+        worker.check()
+    assert ended == ["fault 0", "fault 1", "fault 2"]
+    worker.check()
+    gate.set()
+    worker.join(30)

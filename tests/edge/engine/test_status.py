@@ -30,3 +30,17 @@ def test_a_listener_that_does_not_read_never_holds_up_the_loop(tmp_path: Path, m
         told = [sd_notify("WATCHDOG=1") for _ in range(2000)]
     assert told[0]
     assert not told[-1]
+
+
+@pytest.mark.parametrize("left", ["nothing", "a closed socket", "a file"])
+def test_a_listener_that_is_gone_does_not_end_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    address = tmp_path / "notify"
+    if left == "a closed socket":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.bind(str(address))
+    if left == "a file":
+        address.write_bytes(b"")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+    assert not sd_notify("WATCHDOG=1")

@@ -1,19 +1,22 @@
 """A real server in this process, and real clients: pymodbus, and the shipped fake PLC."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 from pymodbus.client import ModbusTcpClient
 
 from edge.commands.acceptance.fake_plc import FakePlc, PlcError
 from edge.core.types import Verdict
-from edge.line import LineError
+from edge.line import LineError, modbus_connections
+from edge.line.modbus_connections import MAX_CONNECTIONS
 from edge.line.modbus_server import Coil, ModbusServer
 from edge.line.outputs.modbus import ModbusOutput
 from edge.line.triggers.gate import Gate, GatedTrigger
@@ -193,6 +196,76 @@ def test_noise_on_the_port_does_not_disturb_the_handshake(wired: Wired) -> None:
             connection.sendall(noise)
     plc = wired.plc()
     assert plc.read()["ready"]
+    wired.trigger.check()
+    plc.close()
+
+
+def ended(connection: socket.socket) -> bool:
+    """Return True when the server hung up."""
+    connection.settimeout(HANG_S)
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_thousand_connections_cost_neither_the_plc_its_place_nor_the_engine_its_files(wired: Wired) -> None:
+    wired.open()
+    plc = wired.plc()
+    assert plc.read()["ready"]
+    before = len(os.listdir("/proc/self/fd"))
+    with ExitStack() as stack:
+        idle = []
+        for number in range(1000):
+            idle.append(stack.enter_context(socket.create_connection(("127.0.0.1", wired.port), HANG_S)))
+            if number % 100 == 0:
+                assert plc.read()["ready"], "the PLC that asks keeps its connection"
+        assert all(ended(connection) for connection in idle[:900])
+        wait_for(lambda: len(os.listdir("/proc/self/fd")) < before + 1000 + MAX_CONNECTIONS + 10)
+        late = wired.plc()
+        assert late.read()["ready"], "another PLC finds a place"
+        assert plc.read()["ready"]
+        late.close()
+    plc.close()
+
+
+def test_when_every_client_polls_the_newest_one_is_refused(wired: Wired) -> None:
+    wired.open()
+    plcs = [wired.plc() for _ in range(MAX_CONNECTIONS)]
+    assert all(plc.read()["ready"] for plc in plcs)
+    with socket.create_connection(("127.0.0.1", wired.port), HANG_S) as one_more:
+        assert ended(one_more)
+    assert all(plc.read()["ready"] for plc in plcs)
+    for plc in plcs:
+        plc.close()
+
+
+@pytest.mark.parametrize("half", [b"", b"\0\1\0\0\0\6\1"])
+def test_a_client_that_never_asks_is_ended(wired: Wired, monkeypatch: pytest.MonkeyPatch, half: bytes) -> None:
+    monkeypatch.setattr(modbus_connections, "SPEAKS_WITHIN_S", 0.1)
+    plc = wired.plc()
+    plc.read()
+    with socket.create_connection(("127.0.0.1", wired.port), HANG_S) as silent:
+        silent.sendall(half)
+        assert ended(silent)
+    plc.read()
+    plc.close()
+
+
+def test_a_client_that_asks_and_does_not_read_is_ended_before_its_answers_pile_up(wired: Wired) -> None:
+    question = b"\0\1\0\0\0\6\1\4\0\0\0\x09"
+    give_up = time.monotonic() + HANG_S
+    with socket.socket() as deaf, suppress(ConnectionError):
+        deaf.settimeout(HANG_S)
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        deaf.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        deaf.connect(("127.0.0.1", wired.port))
+        while time.monotonic() < give_up:
+            deaf.sendall(question)
+            time.sleep(0.0005)  # each question by itself: the server takes no more than one packet at a time
+    assert time.monotonic() < give_up
+    plc = wired.plc()
+    plc.read()
     wired.trigger.check()
     plc.close()
 
