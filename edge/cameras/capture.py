@@ -38,20 +38,26 @@ class FrameSlot:
         """The last frame, however old."""
         return self._frame
 
-    def newer_than(self, t0: float, timeout_s: float) -> Frame | None:
-        """The newest frame with captured_at > t0 (monotonic s), waiting at most timeout_s; None when none came.
+    def newer_than(self, t0: float, timeout_s: float, proven: bool = False) -> Frame | None:
+        """Return the newest frame with captured_at > t0 (monotonic s); None when none came within timeout_s.
 
-        captured_at is taken when the read returned, so exposure of that frame may have begun up to one frame
-        period before t0. On a moving line let the trigger fire the camera too.
+        captured_at is taken when the read returned, and the frame may have been exposed long before.
+        proven: only a frame whose exposure is proven to have begun after t0 counts.
         """
         give_up = time.monotonic() + timeout_s
         with self._fresh:
-            while self._frame is None or not self._frame.captured_at > t0:
+            while self._frame is None or not _is_newer(self._frame, t0, proven):
                 remaining = give_up - time.monotonic()
                 if remaining <= 0:
                     return None
                 self._fresh.wait(remaining)
             return self._frame
+
+
+def _is_newer(frame: Frame, t0: float, proven: bool) -> bool:
+    if not proven:
+        return frame.captured_at > t0
+    return frame.exposed_after is not None and frame.exposed_after > t0
 
 
 class Freeze:

@@ -10,6 +10,7 @@ import numpy as np
 
 from edge.cameras import CameraError, Shot
 from edge.cameras.aravis import BUFFERS, SUCCESS, camera_call, library, unref
+from edge.cameras.clock import SourceClock
 from edge.config.cameras import GenicamCameraConfig
 from edge.core.types import Image
 
@@ -37,6 +38,7 @@ class GenicamCamera:
         self._camera: int | None = None
         self._stream: int | None = None
         self._shown = config.device
+        self._clock = SourceClock(None, None)
 
     def open(self) -> None:
         self.close()
@@ -56,6 +58,7 @@ class GenicamCamera:
         size = camera_call("get_payload", self._camera)
         for _ in range(BUFFERS):
             library().arv_stream_push_buffer(self._stream, library().arv_buffer_new_allocate(size))
+        self._clock = self._clock_of_device()
         camera_call("start_acquisition", self._camera)
         model = camera_call("get_model_name", self._camera) or b""
         self._shown = f"{self._config.device} {model.decode(errors='replace')}".strip()
@@ -83,6 +86,20 @@ class GenicamCamera:
         if abs(found - value) > max(CONTROL_STEP * abs(value), 1e-6):
             raise CameraError(f"camera.{key} is {found:g}, asked was {value:g}")
 
+    def _clock_of_device(self) -> SourceClock:
+        """Return the clock of one connection: a frame is there one exposure and one readout after its begin.
+
+        A device sends while it reads out, and a readout takes no longer than a period; camera.latency_ms is for one
+        that stores frames first. Of a device that does not say its rate nothing is proven.
+        """
+        try:
+            period_s = 1.0 / (self._config.fps or camera_call("get_frame_rate", self._camera))
+            latency_s = camera_call("get_exposure_time", self._camera) / 1e6 + period_s
+        except (CameraError, ZeroDivisionError):
+            return SourceClock(None, None)
+        stated_ms = self._config.latency_ms
+        return SourceClock(latency_s if stated_ms is None else stated_ms / 1e3, period_s)
+
     def read(self) -> Shot:
         if self._stream is None:
             raise CameraError(f"camera {self._shown}: not open")
@@ -94,13 +111,21 @@ class GenicamCamera:
                 break
             try:
                 if library().arv_buffer_get_status(buffer) == SUCCESS:
-                    return Shot(self._image(buffer), None)
+                    return self._shot(buffer)
                 torn += 1  # packets are missing: never judged, the next one may be whole
             finally:
                 library().arv_stream_push_buffer(self._stream, buffer)
         raise CameraError(
             f"camera {self._shown}: no whole frame for {READ_TIMEOUT_S:g} s, {torn} torn ones; check cable and network"
         )
+
+    def _shot(self, buffer: int) -> Shot:
+        """The frame and its time: the device's own timestamp shows how long it waited in a buffer."""
+        stamp_ns = library().arv_buffer_get_timestamp(buffer)
+        exposed_after = self._clock.exposed_after(time.monotonic(), stamp_ns / 1e9 if stamp_ns else None)
+        if behind := self._clock.fault():
+            raise CameraError(f"camera {self._shown}: {behind}")
+        return Shot(self._image(buffer), exposed_after)
 
     def _image(self, buffer: int) -> Image:
         """(H, W, 3) uint8 BGR, in memory of its own: Aravis fills the buffer again."""

@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 
 from edge.cameras import CameraError, Shot
+from edge.cameras.clock import clock_of
 from edge.config.cameras import VideoCameraConfig
 from edge.core.types import Image
 
 OPEN_TIMEOUT_MS = 5000
 READ_TIMEOUT_MS = 3000
+STAMP_WITHIN_S = 10.0  # a driver's timestamp that is older, or lies ahead, is not of the monotonic clock
 FILE_FPS = 25.0  # of a video file that does not say
 V4L2_EXPOSURE_MANUAL = 1.0  # V4L2_EXPOSURE_MANUAL of the kernel's videodev2.h
 CONTROL_STEP = 0.02  # a driver rounds to its steps; more than this share is not what was asked for
@@ -45,7 +47,8 @@ class VideoCamera:
         source = config.source
         self._is_url = "://" in source
         self._path = None if self._is_url else Path(f"/dev/video{source}" if source.isdigit() else source)
-        self._is_device = config.is_device
+        self._is_device, self._is_file = config.is_device, config.is_file
+        self._clock = clock_of(config)
         self._shown = _CREDENTIALS.sub("//***@", source if self._is_url else str(self._path))
         self._capture: cv2.VideoCapture | None = None
         self._size: tuple[int, int] | None = None
@@ -58,6 +61,7 @@ class VideoCamera:
             raise self._error("the video ended; set camera.loop = true, or restart the engine")
         if self._path is not None and not self._path.exists():
             raise self._error("no such device or file; check the cable and camera.source")
+        self._clock = clock_of(self._config)
         self._capture = self._open_capture()
         if not self._capture.isOpened():
             self.close()
@@ -112,22 +116,39 @@ class VideoCamera:
         if self._path is not None and not self._path.exists():
             # read() can go on repeating the last frame of a camera that is no longer there.
             raise self._error("is gone; check the cable")
-        if not self._is_device and not self._is_url:
-            self._pace(self._capture)
+        due = self._pace(self._capture) if self._is_file else 0.0
         got, image = self._capture.read()
         if not got and self._config.loop and self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0):
             got, image = self._capture.read()
         if not got:
             raise self._no_frame()
-        return Shot(self._checked(np.asarray(image)), None)
+        if behind := self._clock.fault():
+            raise self._error(behind)
+        exposed_after = due if self._is_file else self._exposed_after(self._capture, time.monotonic())
+        return Shot(self._checked(np.asarray(image)), exposed_after)
 
-    def _pace(self, capture: cv2.VideoCapture) -> None:
-        """Hold a file to its frame rate; a slow reader gets the next frame at once."""
+    def _exposed_after(self, capture: Controls, now: float) -> float | None:
+        """Return a time after which the exposure of the frame just read began; None when nothing proves one.
+
+        V4L2 stamps a buffer when its frame ends or begins, in monotonic time; an exposure takes one period at most.
+        """
+        stamp_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+        if not self._is_device:
+            return self._clock.exposed_after(now, stamp_s)
+        fps = capture.get(cv2.CAP_PROP_FPS) or self._config.fps
+        if fps is not None and fps > 0 and 0.0 <= now - stamp_s < STAMP_WITHIN_S:
+            return stamp_s - 1.0 / fps
+        return self._clock.exposed_after(now)
+
+    def _pace(self, capture: cv2.VideoCapture) -> float:
+        """Hold a file to its frame rate, a slow reader gets the next frame at once; returns when the frame was due."""
         now = time.monotonic()
         fps = self._config.fps or capture.get(cv2.CAP_PROP_FPS) or FILE_FPS
         if self._due is not None and self._due > now:
             time.sleep(self._due - now)
-        self._due = max(now, self._due or now) + 1.0 / fps
+        due = max(now, self._due or now)
+        self._due = due + 1.0 / fps
+        return due
 
     def _no_frame(self) -> CameraError:
         if self._is_url or self._is_device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edge.cameras.latency import timing_doubts, with_latency
 from edge.config.load import check_camera, check_files, load_config
 
 
@@ -13,11 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one line about a valid file; raises ConfigError for any other."""
-    config = load_config(arguments.file)
+    """Print one line about a valid file, and its warnings; raises ConfigError for any other."""
+    config = with_latency(load_config(arguments.file))
     check_files(config)
     check_camera(config)
     outputs = ", ".join(output.type for output in config.output) or "none"
     facts = f"{config.camera.type} camera, {config.trigger.type} trigger, outputs: {outputs}"
     print(f"{arguments.file}: {config.name}, {facts}: valid")
+    for doubt in timing_doubts(config):
+        print(f"warning: {doubt}")
     return 0

@@ -28,6 +28,8 @@ class VideoCameraConfig(Section):
     height: PositiveInt | None = None
     fps: PositiveFloat | None = None
     loop: bool = False  # start a video file again when it ends
+    # Of a stream: from exposure to arrival at most, when nothing delays it; `edge commission --latency` measures it.
+    latency_ms: Annotated[float, Field(ge=0, le=10_000)] | None = None
     # Of a V4L2 device, in its driver's units (v4l2-ctl --list-ctrls): set when opened, and read back.
     exposure: PositiveFloat | None = None
     gain: Annotated[float, Field(ge=0)] | None = None
@@ -60,6 +62,8 @@ class GenicamCameraConfig(Section):
     width: PositiveInt | None = None
     height: PositiveInt | None = None
     fps: PositiveFloat | None = None
+    # From exposure to arrival at most, when nothing delays a frame; one exposure and one period where it is not given
+    latency_ms: Annotated[float, Field(ge=0, le=10_000)] | None = None
     pixel_format: Literal["Mono8", "BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8", "BGR8"] | None = None
     exposure_us: PositiveFloat | None = None  # set when opened, and read back
     gain_db: Annotated[float, Field(ge=0)] | None = None

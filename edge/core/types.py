@@ -53,6 +53,7 @@ class Reason(StrEnum):
     OUTPUT_FAILED = "output_failed", 5  # the line could not be told
     SELF_TEST_FAILED = "self_test_failed", 6  # the bundle no longer reproduces its references on this CPU
     ENGINE_DIED = "engine_died", 7  # the id was given out, and the engine ended before its row was stored
+    STALE_FRAME = "stale_frame", 8  # frames came, and none is proven to show what the trigger announced
 
     def __new__(cls, value: str, code: int = 255) -> Reason:  # a default, so that Reason("late") passes mypy
         reason = str.__new__(cls, value)

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 from edge.cameras import make_camera, repeats_mean_frozen
 from edge.cameras.capture import Capture, FrameSlot
+from edge.cameras.latency import timing_doubts, with_latency
 from edge.config.load import check_files, load_config
 from edge.config.station import StationConfig
 from edge.core.files import own_folders
@@ -83,8 +84,10 @@ def run_engine(config_file: Path, with_page: bool = True) -> None:
     """Inspect until SIGTERM or SIGINT; raises EdgeError with one line when it cannot."""
     stop = Stop()
     sys.setswitchinterval(SWITCH_S)
-    config = load_config(config_file)
+    config = with_latency(load_config(config_file))
     check_files(config)
+    for doubt in timing_doubts(config):
+        log.warning("%s", doubt)
     page = PageProcess(config_file, config.page) if with_page else None
     try:
         with own_folders(config.state_dir, config.run_dir), ExitStack() as stack:

@@ -54,18 +54,46 @@ class Inspector:
         """Judge the part of one trigger and tell the line; returns what is to be recorded."""
         at = datetime.now(UTC)
         hindered = self._begin()
-        frame = self._slot.newer_than(event.at, self._deadline_ms / 1e3 - (time.monotonic() - event.at))
+        frame = self._frame_of(event)
         grab_ms = _ms_since(event.at)
         if self._self_test_failed is not None:
             judgement = no_verdict(Reason.SELF_TEST_FAILED, self._self_test_failed)
         elif frame is None:
-            detail = f"no frame within {self._deadline_ms:g} ms of the trigger"
-            judgement = no_verdict(Reason.NO_FRAME, detail)
+            judgement = self._without_frame(event)
         else:
             recipe = self._recipe
             judgement = judge(recipe.detector, recipe.limits, frame.image, lambda _: recipe.check.refusal(frame))
         judged = self._in_time(self._inspection(event, at, frame, judgement, grab_ms), _ms_since(event.at))
         return self._tell(judged, event, hindered)
+
+    def _frame_of(self, event: TriggerEvent) -> Frame | None:
+        """Wait for the frame to be judged; None when none that may show this part comes before the deadline.
+
+        A frame that must not be judged counts as well when nothing better came: it says what is wrong.
+        """
+        left_s = self._deadline_ms / 1e3 - (time.monotonic() - event.at)
+        frame = self._slot.newer_than(event.at, left_s, proven=event.is_part)
+        newest = self._slot.newest()
+        if frame is None and newest is not None and newest.fault and newest.captured_at > event.at:
+            return newest
+        return frame
+
+    def _without_frame(self, event: TriggerEvent) -> Judgement:
+        """Return the ERROR of a part for which no frame came, or only frames that may be older than it."""
+        newest = self._slot.newest()
+        if newest is None or not newest.captured_at > event.at:
+            return no_verdict(Reason.NO_FRAME, f"no frame within {self._deadline_ms:g} ms of the trigger")
+        if newest.exposed_after is None:
+            detail = (
+                "nothing is proven about the age of the camera's frames: the stream was just opened or stalled, its "
+                "rate is not camera.fps, or its latency is not known (`edge commission --latency` measures it)"
+            )
+        else:
+            detail = (
+                f"the newest frame may be {max(0.0, event.at - newest.exposed_after) * 1e3:.0f} ms older than the "
+                f"trigger after {self._deadline_ms:g} ms; check the network, or raise inspection.deadline_ms"
+            )
+        return no_verdict(Reason.STALE_FRAME, detail)
 
     def ready(self) -> None:
         """Tell the line that the next trigger is accepted; an output that cannot be told fails at the next part."""

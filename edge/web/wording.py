@@ -27,6 +27,10 @@ class Words:
 
 ERRORS: dict[Reason, tuple[str, str]] = {
     Reason.NO_FRAME: ("No picture came in time.", "Reject the part. Check the camera's cable and power."),
+    Reason.STALE_FRAME: (
+        "The picture may be older than the part.",
+        "Reject the part. If it repeats, check the camera's network and call maintenance.",
+    ),
     Reason.BAD_FRAME: ("The picture is not fit to judge.", "Reject the part. Check light, focus and lens."),
     Reason.INFERENCE_FAILED: ("The model gave no usable answer.", "Reject the part. If it repeats, call maintenance."),
     Reason.LATE: ("The verdict came too late for the line.", "Reject the part. If it repeats, call maintenance."),

@@ -14,6 +14,7 @@ class TriggerEvent:
 
     id: str
     at: float  # monotonic s; the deadline counts from here
+    is_part: bool = True  # False: a tick, which says nothing about what is in view
 
 
 class Trigger(Protocol):

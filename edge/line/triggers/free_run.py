@@ -45,7 +45,7 @@ class FreeRun:
         self.overruns += missed
         self._due += (missed + 1) * self._period_s
         self._count += 1
-        return TriggerEvent(f"free-run-{self._count}", now)
+        return TriggerEvent(f"free-run-{self._count}", now, is_part=False)
 
     def finish(self, inspection: Inspection) -> None:
         """Do nothing: nobody waits for the verdict of a tick."""

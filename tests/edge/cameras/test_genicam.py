@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 
 import cv2
@@ -141,3 +142,15 @@ def test_a_gige_camera_that_is_unplugged_comes_back_with_a_new_handle(gige: GigE
     wait_for(lambda: capture.status().up and capture.slot.newest() is not lost)
     capture.worker.check()
     capture.stop(HANG_S)
+
+
+@needs_aravis
+def test_a_frame_is_proven_to_be_newer_than_its_exposure_by_one_exposure_and_one_period_at_most() -> None:
+    camera = made(fps=50.0, exposure_us=5000.0)
+    camera.open()
+    shots = [(camera.read(), time.monotonic()) for _ in range(60)]
+    camera.close()
+    proven = [(shot.exposed_after, now) for shot, now in shots if shot.exposed_after is not None]
+    assert shots[0][0].exposed_after is None, "a device may have stored frames"
+    assert len(proven) > 5
+    assert all(at <= now - 0.025 for at, now in proven)

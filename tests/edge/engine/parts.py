@@ -64,7 +64,7 @@ def wait_for(happened: Callable[[], object], within_s: float = 60.0) -> None:
 
 def frame(captured_at: float | None = None, seq: int = 1, image: Image | None = None) -> Frame:
     at = time.monotonic() if captured_at is None else captured_at
-    return Frame(good_image() if image is None else image, seq, at, datetime.now(UTC))
+    return Frame(good_image() if image is None else image, seq, at, datetime.now(UTC), exposed_after=at)
 
 
 def prediction(score: float) -> Prediction:

@@ -1,9 +1,10 @@
 import itertools
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -352,3 +353,45 @@ def test_any_mixture_of_failures_gives_one_inspection_one_output_action_and_no_f
         assert found.reason is Reason.OUTPUT_FAILED
     elif picture == "good" and not late:
         assert (found.verdict is Verdict.NG) == (answer == "bad")
+
+
+@given(age_ms=st.floats(0.001, 5000))
+def test_a_frame_that_is_not_proven_newer_than_the_trigger_is_stale_however_late_it_was_read(age_ms: float) -> None:
+    bench = Bench(deadline_ms=10.0)
+    at = time.monotonic()
+    bench.slot.put(replace(frame(at + 1.0), exposed_after=at - age_ms / 1e3))
+    judged = bench.inspector.inspect(TriggerEvent("t-1", at))
+    assert (judged.verdict, judged.reason, judged.image) == (Verdict.ERROR, Reason.STALE_FRAME, None)
+    assert abs(float(judged.detail.split("may be ")[1].split(" ms")[0]) - age_ms) < 1
+
+
+def test_a_camera_that_proves_nothing_gives_no_verdict_but_to_a_tick() -> None:
+    bench = Bench(deadline_ms=10.0)
+    at = time.monotonic()
+    bench.slot.put(replace(frame(at + 1.0), exposed_after=None))
+    judged = bench.inspector.inspect(TriggerEvent("t-1", at))
+    assert (judged.verdict, judged.reason) == (Verdict.ERROR, Reason.STALE_FRAME)
+    assert "edge commission --latency" in judged.detail
+    tick = Bench()
+    tick.slot.put(replace(frame(at + 1.0), exposed_after=None))
+    assert tick.inspector.inspect(TriggerEvent("t-1", at, is_part=False)).verdict is Verdict.OK
+
+
+def test_the_inspector_waits_for_a_frame_that_is_proven_newer_than_the_trigger() -> None:
+    bench = Bench()
+    at = time.monotonic()
+    bench.slot.put(replace(frame(at + 1.0, image=good_image()), exposed_after=at - 0.5))
+    proven = replace(frame(at + 2.0, seq=2, image=bad_image()), exposed_after=at + 0.001)
+    arriving = threading.Timer(0.05, lambda: bench.slot.put(proven))
+    arriving.start()
+    judged = bench.inspector.inspect(TriggerEvent("t-1", at))
+    arriving.join()
+    assert judged.image is proven.image
+
+
+def test_a_frame_that_must_not_be_judged_is_named_when_nothing_better_comes() -> None:
+    bench = Bench(deadline_ms=10.0)
+    at = time.monotonic()
+    bench.slot.put(replace(frame(at + 1.0), exposed_after=None, fault="torn: half of it is missing"))
+    judged = bench.inspector.inspect(TriggerEvent("t-1", at))
+    assert (judged.reason, judged.detail) == (Reason.BAD_FRAME, "torn: half of it is missing")

@@ -154,6 +154,7 @@ def test_a_reason_keeps_the_number_that_the_programs_of_plcs_know() -> None:
         "output_failed": 5,
         "self_test_failed": 6,
         "engine_died": 7,
+        "stale_frame": 8,
     }
 
 
