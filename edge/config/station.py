@@ -66,7 +66,7 @@ class StationConfig(Section):
     name: str = Field(min_length=1, max_length=80)
     bundle: Path  # the recipe "default"
     state_dir: Path  # events.db and images/: must survive a restart
-    run_dir: Path  # latest.jpg, health.json, requests/: a tmpfs
+    run_dir: Path  # latest.jpg, health.json, sockets: a tmpfs
     camera: CameraConfig
     trigger: TriggerConfig
     output: tuple[OutputConfig, ...] = ()  # none: the station only watches

@@ -27,8 +27,8 @@ from edge.engine.recipes import Recipes
 from edge.engine.recorder import Recorder
 from edge.engine.station import RunningStation
 from edge.engine.status import StatusWriter, sd_notify
-from edge.exchange.health import LATEST, LATEST_RAW, REQUESTS, State
-from edge.exchange.requests import RequestBox
+from edge.exchange.health import LATEST, LATEST_RAW, State
+from edge.exchange.requests import RequestServer
 from edge.history.eventlog import EventLog
 from edge.history.ids import Ids
 from edge.line.wiring import Line, open_line
@@ -105,12 +105,11 @@ def _clear(config: StationConfig) -> None:
 
 
 def _run(config: StationConfig, page: PageProcess | None, stop: Stop, stack: ExitStack) -> None:
-    box = RequestBox(config.run_dir / REQUESTS)
-    box.clear()
+    requests = _started(RequestServer(config.run_dir), stack)  # first, so it is closed last: outputs are safe before
     last_word = _LastWord()
     station = _open(config, page, last_word, stack)
     status = last_word.status = StatusWriter(station)
-    loop = Loop(station, box, status, page, stop)
+    loop = Loop(station, requests, status, page, stop)
     gc.collect()
     gc.freeze()  # what lives as long as the engine is never searched for garbage again
     if _wait_until_ready(station, status, page, stop):

@@ -11,7 +11,7 @@ from edge.engine.inspector import Inspector
 from edge.engine.page_process import PageProcess
 from edge.engine.station import RunningStation
 from edge.engine.status import StatusWriter
-from edge.exchange.requests import Command, RequestBox, Verb
+from edge.exchange.requests import Command, RequestServer, Verb
 from edge.line.modbus_server import ModbusServer
 from edge.line.triggers import TriggerEvent
 
@@ -36,11 +36,16 @@ class Loop:
     """One running station, inspected until a stop is wanted."""
 
     def __init__(
-        self, station: RunningStation, box: RequestBox, status: StatusWriter, page: PageProcess | None, stop: Stop
+        self,
+        station: RunningStation,
+        requests: RequestServer,
+        status: StatusWriter,
+        page: PageProcess | None,
+        stop: Stop,
     ) -> None:
         """Make the inspector, which sets every output to reject."""
         self._station = station
-        self._box = box
+        self._requests = requests
         self._status = status
         self._page = page
         self._stop = stop
@@ -91,9 +96,8 @@ class Loop:
         self._status.add(inspection)
 
     def _serve(self) -> None:
-        """Answer at most one upload and obey at most one command."""
-        self._box.answer_next(self._station.recipes.active)
-        self._box.obey_next(self._obey)
+        """Serve at most one request of the page."""
+        self._requests.serve_next(self._station.recipes.active, self._obey)
         if self._station.line.modbus is not None:
             self._follow_plc(self._station.line.modbus)
 

@@ -51,8 +51,11 @@ class Recipe:
         return self.bundle.manifest.limits
 
     def predict_prepared(self, tensor: Image) -> Prediction:
-        """Judge a tensor that `prepare` made, (1, height, width, 3) uint8 RGB."""
-        return self.detector.predict_prepared(tensor)
+        """Judge a tensor that `prepare` made, (1, height, width, 3) uint8 RGB; raises EdgeError, whatever fails."""
+        prediction = attempt(lambda: self.detector.predict_prepared(tensor))
+        if isinstance(prediction, Exception):
+            raise EngineError(words(prediction))
+        return prediction
 
 
 def load_recipe(config: StationConfig, name: str, pins: Pins, rounds: int = START_ROUNDS) -> Recipe:

@@ -15,7 +15,6 @@ HEALTH = "health.json"
 METRICS = "metrics.prom"
 LATEST = "latest.jpg"  # the newest frame with heatmap and outline
 LATEST_RAW = "latest_raw.jpg"  # the same frame, untouched
-REQUESTS = "requests"
 STALE_AFTER_S = 3.0  # the engine writes health.json at least every second
 LATENCY_EDGES_S = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 

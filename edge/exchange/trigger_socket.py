@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge.core.types import Inspection, Reason, Verdict
 from edge.exchange import ExchangeError
+from edge.exchange.sockets import connect
 
-SOCKET = "trigger.sock"
-WAITING = 8  # connections the kernel keeps until they are accepted
+TRIGGER = "trigger.sock"
 
 
 class OverrunError(ExchangeError):
@@ -42,21 +40,18 @@ def ask_trigger(run_dir: Path, timeout_s: float = 5.0) -> TriggerAnswer:
     Raises OverrunError when a part is being judged, ExchangeError when the station takes no trigger from
     here, is not running, or does not answer within timeout_s.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
-        caller.settimeout(timeout_s)
-        try:
-            with _reachable(run_dir) as address:
-                caller.connect(address)
+    try:
+        with connect(run_dir, TRIGGER, timeout_s) as caller:
             said = b"".join(iter(lambda: caller.recv(4096), b""))
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise ExchangeError(
-                "the station takes no trigger from the page; start the engine with trigger.type = 'software' "
-                "or trigger.page_button = true"
-            ) from None
-        except TimeoutError:
-            raise ExchangeError(f"the engine did not answer within {timeout_s:g} s; see the status page") from None
-        except OSError as error:
-            raise ExchangeError(f"the engine cannot be reached ({error}); see the status page") from error
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise ExchangeError(
+            "the station takes no trigger from the page; start the engine with trigger.type = 'software' "
+            "or trigger.page_button = true"
+        ) from None
+    except TimeoutError:
+        raise ExchangeError(f"the engine did not answer within {timeout_s:g} s; see the status page") from None
+    except OSError as error:
+        raise ExchangeError(f"the engine cannot be reached ({error}); see the status page") from error
     try:
         answer = TriggerAnswer.model_validate_json(said)
     except ValidationError:
@@ -66,29 +61,9 @@ def ask_trigger(run_dir: Path, timeout_s: float = 5.0) -> TriggerAnswer:
     return answer
 
 
-def listen(run_dir: Path) -> socket.socket:
-    """Return the engine's end of the socket; raises OSError when run_dir cannot hold a socket."""
-    (run_dir / SOCKET).unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _reachable(run_dir) as address:
-        listener.bind(address)
-    listener.listen(WAITING)
-    return listener
-
-
 def reply(caller: socket.socket, answer: TriggerAnswer | None) -> None:
     """Send an answer, or hang up without one; never waits, and a caller that left is no error."""
     with caller, contextlib.suppress(OSError):
         caller.setblocking(False)
         if answer is not None:
             caller.sendall(answer.model_dump_json().encode())
-
-
-@contextlib.contextmanager
-def _reachable(run_dir: Path) -> Iterator[str]:
-    """Yield an address of the socket that is short enough for the kernel (108 bytes), however long run_dir is."""
-    folder = os.open(run_dir, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{SOCKET}"
-    finally:
-        os.close(folder)

@@ -17,8 +17,8 @@ from flask import current_app
 from edge.config.station import StationConfig
 from edge.core.types import one_line
 from edge.exchange import ExchangeError
-from edge.exchange.health import LATEST, LATEST_RAW, REQUESTS, STALE_AFTER_S, Health, State, read_health
-from edge.exchange.requests import RequestBox
+from edge.exchange.health import LATEST, LATEST_RAW, STALE_AFTER_S, Health, State, read_health
+from edge.exchange.requests import Requests
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
 from edge.inference.bundle import Bundle, BundleError, open_bundle
@@ -64,7 +64,7 @@ class Station:
 
     def __init__(self, config: StationConfig) -> None:
         self.config = config
-        self.requests = RequestBox(config.run_dir / REQUESTS)
+        self.requests = Requests(config.run_dir)
         self.instance = secrets.token_hex(8)  # a script that sees it change knows that the page was restarted
         self._lock = threading.Lock()
         self._bundle: Bundle | None = None

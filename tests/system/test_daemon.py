@@ -17,14 +17,16 @@ from edge.cameras.capture import Capture
 from edge.core.types import Image, Reason, Verdict
 from edge.core.worker import WorkerError
 from edge.engine.daemon import run_engine
-from edge.exchange.health import METRICS, REQUESTS, State
-from edge.exchange.requests import RequestBox
+from edge.exchange.health import METRICS, State
+from edge.exchange.requests import REQUESTS, Requests
+from edge.exchange.sockets import connect
 from edge.history.pictures import picture_path
 from edge.inference.bundle import Bundle, open_bundle, write_bundle
 from edge.inference.detector import Detector
 from edge.inference.preprocess import prepare
 from edge.line.outputs.memory import MemoryOutput
 from tests.edge.engine.parts import wait_for
+from tests.edge.exchange.test_requests import BAD_FRAMES, frame, send
 from tests.system.station import HANG_S, Engine, Station
 from tests.tiny import bad_image, write_tiny_bundle
 
@@ -96,10 +98,12 @@ def test_after_kill_9_ids_go_on_and_the_page_goes_too(tmp_path: Path, tiny_bundl
         wait_for(lambda: len(station.rows()) >= 5)
         assert engine.stop(signal.SIGKILL) == -signal.SIGKILL
     before = station.rows()
-    (station.config.run_dir / REQUESTS / f"{'0' * 32}.npy").write_bytes(b"asked of the dead engine")
+    leftover = station.config.run_dir / "requests" / f"{'0' * 32}.npy"  # where earlier releases took requests
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"asked of the dead engine")
     with Engine(station) as engine:
         engine.ready()
-        assert not list((station.config.run_dir / REQUESTS).iterdir())
+        assert leftover.read_bytes() == b"asked of the dead engine", "nobody looks there"
         wait_for(lambda: len(station.rows()) >= len(before) + 5)
         assert engine.stop() == 0
     rows = station.rows()
@@ -150,7 +154,7 @@ def test_an_upload_is_answered_between_parts(tmp_path: Path, tiny_bundle: Bundle
     detector = Detector.from_bundle(tiny_bundle)
     with Engine(station, "--no-page") as engine:
         engine.ready()
-        box = RequestBox(station.config.run_dir / REQUESTS)
+        box = Requests(station.config.run_dir)
         answer = box.ask(prepare(bad_image(), detector.spec), HANG_S)
         assert engine.stop() == 0
     assert answer.score == pytest.approx(detector.predict(bad_image()).score)
@@ -293,7 +297,7 @@ def test_the_inspection_is_not_disturbed_by_a_flood_of_uploads(tmp_path: Path, t
     tensor: Image = np.zeros((1, 64, 64, 3), np.uint8)
     with Engine(station, "--no-page") as engine:
         engine.ready()
-        box = RequestBox(station.config.run_dir / REQUESTS)
+        box = Requests(station.config.run_dir)
         answers = [box.ask(tensor, HANG_S) for _ in range(20)]
         wait_for(lambda: len(station.rows()) >= 10)
         assert engine.stop() == 0
@@ -316,7 +320,7 @@ def test_between_rare_parts_the_engine_reports_and_answers_uploads(tmp_path: Pat
             return len(written) >= 4
 
         wait_for(reported)
-        box = RequestBox(station.config.run_dir / REQUESTS)
+        box = Requests(station.config.run_dir)
         box.ask(np.zeros((1, 64, 64, 3), np.uint8), HANG_S)
         assert engine.stop() == 0
     assert len(station.rows()) == 1
@@ -334,4 +338,33 @@ def test_a_run_folder_that_is_taken_away_stops_the_engine_with_one_line(tmp_path
     ]
     assert str(station.config.run_dir) in engine.said
     assert "outputs safe" in engine.said
+    assert "Traceback" not in engine.said
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_nothing_that_the_page_writes_stops_the_engine_or_keeps_it_from_starting(
+    tmp_path: Path, tiny_bundle: Bundle, runtime: str
+) -> None:
+    station = Station(tmp_path, tiny_bundle)
+    station.file.write_text(station.file.read_text().replace("[page]", f'runtime = "{runtime}"\n[page]'))
+    run_dir = station.config.run_dir
+    for name in (REQUESTS, "requests", f"requests/{'0' * 32}.npy"):  # the last two: where earlier releases looked
+        (run_dir / name).mkdir(parents=True)
+    os.mkfifo(run_dir / "requests" / f"{'1' * 32}.json")
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        page = Requests(run_dir)
+        for data in (*BAD_FRAMES.values(), frame(b'{"height": 8, "width": 8}', bytes(192)), b"GET / HTTP/1.1"):
+            send(run_dir, data)
+            send(run_dir, data, read=False)
+        with contextlib.ExitStack() as silent:
+            for _ in range(6):
+                silent.enter_context(connect(run_dir, REQUESTS, HANG_S))
+            before = len(station.rows())
+            wait_for(lambda: len(station.rows()) > before + 5)
+        assert page.ask(np.zeros((1, 64, 64, 3), np.uint8), HANG_S).bundle == tiny_bundle.title
+        assert engine.stop() == 0
+    rows = station.rows()
+    assert {row.reason for row in rows} == {Reason.SCORE}
+    assert [row.id for row in rows] == list(range(1, len(rows) + 1))
     assert "Traceback" not in engine.said

@@ -12,8 +12,8 @@ from edge.__main__ import main
 from edge.commands.acceptance.fake_plc import FakePlc
 from edge.core.types import Image, Reason, Verdict
 from edge.exchange import ExchangeError
-from edge.exchange.health import REQUESTS, Health, State
-from edge.exchange.requests import RequestBox
+from edge.exchange.health import Health, State
+from edge.exchange.requests import Requests
 from edge.inference.bundle import Bundle
 from tests.edge.engine.parts import wait_for
 from tests.edge.engine.test_recipes import THRESHOLD_OF_NOTHING, replaced, unreproducible, variant
@@ -39,8 +39,8 @@ def health(station: Station) -> Health:
     return found
 
 
-def box(station: Station) -> RequestBox:
-    return RequestBox(station.config.run_dir / REQUESTS)
+def box(station: Station) -> Requests:
+    return Requests(station.config.run_dir)
 
 
 def test_a_recipe_is_switched_between_two_parts_and_kept_over_a_restart(station: Station) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from edge.core.types import Inspection
 from edge.core.worker import Worker
-from edge.exchange.trigger_socket import TriggerAnswer, listen, reply
+from edge.exchange.sockets import listen
+from edge.exchange.trigger_socket import TRIGGER, TriggerAnswer, reply
 from edge.line import LineError
 from edge.line.triggers.gate import Gate
 
@@ -22,7 +23,7 @@ class SoftwareTrigger:
     def __init__(self, gate: Gate, run_dir: Path) -> None:
         self._gate = gate
         try:
-            self._listener = listen(run_dir)
+            self._listener = listen(run_dir, TRIGGER)
         except OSError as error:
             raise LineError(f"{run_dir}: cannot hold a socket ({error.strerror}); set another run_dir") from error
         self._closing = False

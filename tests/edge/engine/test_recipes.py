@@ -7,15 +7,16 @@ from typing import Any
 
 import cv2
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from edge.config.station import StationConfig
-from edge.core.types import EdgeError
+from edge.core.types import EdgeError, Image, Prediction
 from edge.engine import EngineError
 from edge.engine.pins import ACTIVATED
-from edge.engine.recipes import CHOICE, Recipes
+from edge.engine.recipes import CHOICE, Recipe, Recipes
 from edge.inference.bundle import Bundle, open_bundle, write_bundle
 from edge.inference.detector import ReferenceCheck, check_references
-from tests.edge.engine.parts import wait_for
+from tests.edge.engine.parts import BUNDLE, chosen_recipe, wait_for
 from tests.tiny import good_image
 
 THRESHOLD_OF_NOTHING = {"value": 250.0, "method": "conformal", "n": 99, "alpha": 0.01, "bound": 0.01}
@@ -254,3 +255,19 @@ def test_whatever_a_candidate_raises_refuses_it_and_does_not_stop_the_engine(
     settled(recipes, lambda: recipes.select("second"))
     assert recipes.active.name == "default"
     assert "the self-test failed (odd)" in (recipes.fault or "")
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("odd"), cv2.error("odd"), InvalidArgument("odd"), EdgeError("odd")]
+)
+def test_whatever_the_model_raises_on_an_upload_is_an_error_in_one_line(error: Exception) -> None:
+    class Failing:
+        def predict_prepared(self, _: Image) -> Prediction:
+            raise error
+
+    with pytest.raises(EdgeError, match="odd"):
+        Recipe("default", BUNDLE, Failing(), chosen_recipe(fail).check).predict_prepared(good_image())  # type: ignore[arg-type]
+
+
+def fail(_: object) -> Any:
+    raise AssertionError("not asked")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from edge.core.types import Verdict
 from edge.exchange import ExchangeError
-from edge.exchange.trigger_socket import OverrunError, TriggerAnswer, ask_trigger
+from edge.exchange.sockets import listen
+from edge.exchange.trigger_socket import TRIGGER, OverrunError, TriggerAnswer, ask_trigger
 from edge.line.gpio_chip import FakeChip
 from edge.line.triggers import TriggerEvent
 from edge.line.triggers.gate import Gate, GatedTrigger
@@ -144,9 +145,7 @@ def test_a_station_without_page_trigger_says_which_key_to_set(tmp_path: Path) ->
 
 
 def test_an_engine_that_hangs_up_is_an_error_in_one_line(tmp_path: Path) -> None:
-    from edge.exchange.trigger_socket import listen
-
-    with listen(tmp_path) as listener, ThreadPoolExecutor(1) as page:
+    with listen(tmp_path, TRIGGER) as listener, ThreadPoolExecutor(1) as page:
         answer = page.submit(ask_trigger, tmp_path, HANG_S)
         listener.accept()[0].close()
         with pytest.raises(ExchangeError, match="stopped before it gave a verdict"):

@@ -24,7 +24,6 @@ from edge.exchange.health import (
     LATEST,
     LATEST_RAW,
     METRICS,
-    REQUESTS,
     Drift,
     Health,
     Latency,
@@ -33,8 +32,9 @@ from edge.exchange.health import (
     State,
     write_health,
 )
-from edge.exchange.requests import Command, RequestBox, Verb
-from edge.exchange.trigger_socket import TriggerAnswer, listen, reply
+from edge.exchange.requests import Command, RequestServer, Verb
+from edge.exchange.sockets import listen
+from edge.exchange.trigger_socket import TRIGGER, TriggerAnswer, reply
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
 from edge.inference.bundle import Bundle
@@ -265,8 +265,11 @@ class StandIn:
         """Beat health and answer uploads in a thread, as the engine does between parts."""
         self._stop.clear()
         self.health(state, detail)
-        callers = listen(self.config.run_dir)  # before start() returns: a button may be pressed at once
-        self._threads = [threading.Thread(target=self._engine, args=(state, detail, callers), daemon=True)]
+        callers = listen(self.config.run_dir, TRIGGER)  # before start() returns: a button may be pressed at once
+        requests = RequestServer(self.config.run_dir)
+        requests.start()
+        arguments = (state, detail, callers, requests)
+        self._threads = [threading.Thread(target=self._engine, args=arguments, daemon=True)]
         self._threads[0].start()
 
     def stop(self) -> None:
@@ -275,16 +278,16 @@ class StandIn:
             thread.join()
         self._threads = []
 
-    def _engine(self, state: State, detail: str, callers: socket.socket) -> None:
-        box = RequestBox(self.config.run_dir / REQUESTS)
+    def _engine(self, state: State, detail: str, callers: socket.socket, requests: RequestServer) -> None:
+        recipe = Answering(self.detector.predict_prepared, LIMITS, self.bundle.title)
         callers.setblocking(False)
         while not self._stop.is_set():
             self.health(state, detail)
-            box.answer_next(Answering(self.detector.predict_prepared, LIMITS, self.bundle.title))
-            box.obey_next(self._obey)
+            requests.serve_next(recipe, self._obey)
             self._judge_for(callers)
             self._stop.wait(0.02)
         callers.close()
+        requests.stop()
 
     def _judge_for(self, callers: socket.socket) -> None:
         """Answer whoever pressed the button."""

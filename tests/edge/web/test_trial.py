@@ -15,8 +15,8 @@ from werkzeug.test import TestResponse
 
 from edge.core.types import Image, Reason, Verdict
 from edge.engine.judge import judge
-from edge.exchange.health import REQUESTS, State
-from edge.exchange.requests import RequestBox
+from edge.exchange.health import State
+from edge.exchange.requests import RequestServer
 from edge.history.eventlog import EventLog
 from edge.inference.preprocess import MAX_FILE_BYTES
 from tests.edge.engine.parts import Answering
@@ -87,10 +87,15 @@ def test_the_heatmap_of_a_large_image_fits_a_screen_while_regions_stay_in_its_pi
     assert (region["x"], region["y"], region["w"], region["h"]) == (800, 600, 800, 600)
 
 
+def _no_command(_: object) -> None:
+    raise AssertionError("an upload is no command")
+
+
 @pytest.mark.parametrize("suffix", [".png", ".bmp"])
 def test_red_stays_red_on_the_way_to_the_model_and_back(station: StandIn, client: FlaskClient, suffix: str) -> None:
     seen: list[Image] = []
-    box = RequestBox(station.config.run_dir / REQUESTS)
+    server = RequestServer(station.config.run_dir)
+    server.start()
     stop = threading.Event()
 
     def look(tensor: Image) -> Any:
@@ -99,7 +104,7 @@ def test_red_stays_red_on_the_way_to_the_model_and_back(station: StandIn, client
 
     def engine() -> None:
         while not stop.is_set():
-            box.answer_next(Answering(look, LIMITS, station.bundle.title))
+            server.serve_next(Answering(look, LIMITS, station.bundle.title), _no_command)
             stop.wait(0.01)
 
     station.health()
@@ -113,6 +118,7 @@ def test_red_stays_red_on_the_way_to_the_model_and_back(station: StandIn, client
     finally:
         stop.set()
         thread.join()
+        server.stop()
     assert seen[0][0, 32, 32].tolist() == [255, 0, 0]  # the model takes red first
     blue, _, red_back = decoded(answer["heatmap"])[32, 10].tolist()
     assert red_back > blue + 60
@@ -121,11 +127,12 @@ def test_red_stays_red_on_the_way_to_the_model_and_back(station: StandIn, client
 def test_nothing_of_a_trial_is_stored_or_left_behind(station: StandIn, client: FlaskClient) -> None:
     station.inspect(part_image())
     station.start()
+    before = set(station.config.run_dir.iterdir())
     assert post(client, encoded(bad_image(), ".png")).status_code == 200
     log = EventLog(station.config.events_db, read_only=True)
     assert log.counts().total == 1
     log.close()
-    assert list((station.config.run_dir / REQUESTS).iterdir()) == []
+    assert {path for path in station.config.run_dir.iterdir() if path.suffix != ".tmp"} == before
 
 
 @pytest.mark.parametrize(
@@ -186,7 +193,7 @@ def test_an_engine_that_does_not_answer_is_503(
     response = post(client, encoded(good_image(), ".png"))
     assert response.status_code == 503
     assert "did not answer" in response.get_json()["error"]
-    assert list((station.config.run_dir / REQUESTS).iterdir()) == []
+    assert {path.name for path in station.config.run_dir.iterdir()} == {"health.json", "metrics.prom"}
 
 
 def test_a_bundle_that_cannot_be_opened_is_503_in_one_line(station: StandIn, client: FlaskClient) -> None:
@@ -202,13 +209,14 @@ def test_an_answer_by_another_bundle_is_not_mixed_with_this_one(station: StandIn
     health = station.health()
     station.start()
     station.stop()
-    box = RequestBox(station.config.run_dir / REQUESTS)
+    server = RequestServer(station.config.run_dir)
+    server.start()
     done = threading.Event()
 
     def engine() -> None:
         while not done.is_set():
             done.wait(0.01)
-            box.answer_next(Answering(station.detector.predict_prepared, LIMITS, "other 2 abc"))
+            server.serve_next(Answering(station.detector.predict_prepared, LIMITS, "other 2 abc"), _no_command)
 
     thread = threading.Thread(target=engine)
     thread.start()
@@ -218,6 +226,7 @@ def test_an_answer_by_another_bundle_is_not_mixed_with_this_one(station: StandIn
     finally:
         done.set()
         thread.join()
+        server.stop()
     assert response.status_code == 503
     assert "other 2 abc" in response.get_json()["error"]
 
