@@ -1,8 +1,10 @@
 import functools
 import http.server
 import itertools
+import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -14,6 +16,7 @@ from edge.cameras.folder import FolderCamera
 from edge.cameras.video import VideoCamera
 from edge.config.cameras import FolderCameraConfig, VideoCameraConfig
 from edge.core.types import Image
+from edge.inference.preprocess import load_image
 
 RED_BGR = (20, 20, 220)
 
@@ -99,6 +102,95 @@ def test_folder_whose_file_vanishes_is_a_lost_camera(tmp_path: Path) -> None:
     (tmp_path / "a.png").unlink()
     with pytest.raises(CameraError, match=r"a\.png is gone"):
         camera.read()
+
+
+def shown_level(camera: FolderCamera, within_s: float = 5.0) -> int:
+    """Read until a frame may be judged and return its grey level."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        shot = camera.read()
+        if not shot.fault:
+            return int(shot.image[0, 0, 0])
+    raise AssertionError(shot.fault)
+
+
+def replace(path: Path, level: int) -> None:
+    """Put another picture in a file's place at once, as a program that writes carefully does."""
+    draft = path.with_name(f".{path.name}")
+    assert cv2.imwrite(str(draft.with_suffix(".bmp")), flat((level, 0, 0)))
+    draft.with_suffix(".bmp").replace(path)
+
+
+def overwrite(path: Path, level: int) -> None:
+    """Change the content of a file in place and set its time back."""
+    before = path.stat()
+    with path.open("r+b") as stream:
+        stream.write(cv2.imencode(".bmp", flat((level, 0, 0)))[1].tobytes())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [replace, overwrite])
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "not kept"])
+def test_folder_shows_a_file_as_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, int], None], kept: bool
+) -> None:
+    """After the change no frame that may be judged shows the old picture, not even the first one."""
+    if not kept:
+        monkeypatch.setattr("edge.cameras.folder.KEPT_BYTES", 1)
+    replace(tmp_path / "part.bmp", 10)
+    time.sleep(0.2)
+    camera = folder_camera(tmp_path)
+    camera.open()
+    for level in (10, 20, 30, 40):
+        change(tmp_path / "part.bmp", level)
+        assert shown_level(camera) == level
+    assert not camera.read().fault
+
+
+def test_folder_shows_what_is_added_and_leaves_out_what_is_removed(tmp_path: Path) -> None:
+    for level in (10, 20):
+        replace(tmp_path / f"{level}.bmp", level)
+    camera = folder_camera(tmp_path, seconds_per_image=0.01)
+    camera.open()
+    replace(tmp_path / "15.bmp", 15)
+    (tmp_path / "20.bmp").unlink()
+    time.sleep(0.2)
+    assert {shown_level(camera) for _ in range(30)} == {10, 15}
+
+
+def test_folder_marks_a_file_that_is_half_written_and_goes_on_with_the_next_turn(tmp_path: Path) -> None:
+    for level in (10, 20):
+        replace(tmp_path / f"{level}.bmp", level)
+    time.sleep(0.2)
+    camera = folder_camera(tmp_path, seconds_per_image=0.02)
+    camera.open()
+    whole = (tmp_path / "20.bmp").read_bytes()
+    (tmp_path / "20.bmp").write_bytes(whole[: len(whole) // 2])
+    shots = [camera.read() for _ in range(40)]
+    assert {int(shot.image[0, 0, 0]) for shot in shots if not shot.fault} == {10}
+    assert any("20.bmp" in shot.fault for shot in shots)
+    (tmp_path / "20.bmp").write_bytes(whole)
+    time.sleep(0.2)
+    assert {shown_level(camera) for _ in range(40)} == {10, 20}
+
+
+def test_folder_never_judges_a_file_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the old and half of the new picture would decode without a fault."""
+    replace(tmp_path / "part.bmp", 10)
+    time.sleep(0.2)
+    camera = folder_camera(tmp_path)
+    camera.open()
+    replace(tmp_path / "part.bmp", 20)
+
+    def slow(path: Path, *rest: object) -> Image:
+        image = load_image(path)
+        overwrite(path, 30)
+        return image
+
+    monkeypatch.setattr("edge.cameras.folder.load_image", slow)
+    assert "was changed while it was read" in camera.read().fault
 
 
 def test_video_file_ends_once_and_stays_ended(tmp_path: Path) -> None:
