@@ -154,7 +154,7 @@ def waveforms(heading: str) -> dict[str, str]:
 
 
 def play(handshake: Handshake, coils: dict[str, bool], drawn: dict[str, str], place: int) -> None:
-    """Let the PLC write its coils as drawn at one step; where BUSY falls, the part gets its OK."""
+    """Let PLC and station do what is drawn at one step: a part begins where BUSY rises, and is OK where BUSY falls."""
     for coil, write in (("RESULTS_ACK", handshake.results_ack), ("TRIGGER", handshake.trigger)):
         level = drawn[coil][place + 1] == '"'
         if level != coils[coil]:
@@ -163,14 +163,23 @@ def play(handshake: Handshake, coils: dict[str, bool], drawn: dict[str, str], pl
             write(level)
             if coil == "TRIGGER" and level and ready:
                 handshake.begin()
-    if drawn["BUSY"][place] == "\\":
+    if drawn["BUSY"][place] == "/" and drawn["TRIGGER"][place] != "/":
+        handshake.begin()
+    elif drawn["BUSY"][place] == "\\":
         handshake.result(inspection(1, verdict=Verdict.OK))
         handshake.accept()
     elif drawn.get("RELEASE", "_" * 999)[place] == "\\" and drawn["RESULTS_VALID"][place] == '"':
         handshake.safe()
+    elif drawn.get("OVERRUN", "_" * 999)[place] == "/" and not coils["TRIGGER"]:
+        handshake.hold(True)  # a part that the station cannot take
+        handshake.overruns_are(1)
+        handshake.passed()
 
 
-@pytest.mark.parametrize("heading", ["The handshake for one part", "A trigger that is refused", "A fault after an OK"])
+@pytest.mark.parametrize(
+    "heading",
+    ["The handshake for one part", "A trigger that is refused", "A fault after an OK", "Parts of another trigger"],
+)
 def test_the_handshake_is_as_its_diagram_draws_it(heading: str) -> None:
     drawn = waveforms(heading)
     handshake, coils = Handshake(), {"TRIGGER": False, "RESULTS_ACK": False}

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Inspector:
-    """The accountable path of a part; called from the main loop only."""
+    """The accountable path of a part; called from the main loop only, but for hear() and free()."""
 
     def __init__(
         self,
@@ -49,6 +49,15 @@ class Inspector:
     def refuse(self, self_test_failed: str) -> None:
         """Give every part ERROR/self_test_failed from the next one on, until use() is called."""
         self._self_test_failed = self_test_failed
+
+    def free(self) -> bool:
+        """Return True when every output can tell the next verdict; any thread may ask."""
+        return all(output.free() for output in self._outputs())
+
+    def hear(self, accepted: bool) -> None:
+        """Take back every release, in the thread of a trigger: that part has no verdict yet, or will have none."""
+        for output in self._outputs():  # inspect() tells them again, and a failure then is the part's ERROR
+            attempt(partial(output.ready, False) if accepted else output.passed)
 
     def inspect(self, event: TriggerEvent) -> Inspection:
         """Judge the part of one trigger and tell the line; returns what is to be recorded."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from contextlib import suppress
 
 from edge.engine import EngineError
@@ -56,7 +55,7 @@ class Loop:
 
     def open(self) -> None:
         """Accept triggers from now on."""
-        self._station.line.trigger.open()
+        self._station.line.open(self._admits, self._inspector.hear)
         self._inspector.ready()
 
     def run(self) -> None:
@@ -64,7 +63,7 @@ class Loop:
         trigger = self._station.line.trigger
         while not self._stop.wanted:
             self._station.check()
-            event = self._next_part()
+            event = trigger.wait(IDLE_S)
             if event is not None:
                 self._judge(event)
             self._inspector.beat(trigger.overruns)
@@ -75,17 +74,13 @@ class Loop:
             self._status.beat()
             if self._page is not None:
                 self._page.check()
-        trigger.close()
-        event = trigger.wait(0)
+        event = trigger.wait(0)  # from now on none is accepted
         if event is not None:
             self._judge(event)
 
-    def _next_part(self) -> TriggerEvent | None:
-        """Wait for a trigger, but accept none while so many rows wait that an id could be given twice."""
-        if self._station.ids.has_room():
-            return self._station.line.trigger.wait(IDLE_S)
-        time.sleep(IDLE_S)
-        return None
+    def _admits(self) -> bool:
+        """Return True when the part of a trigger of now gets an id, a verdict and an action at each output."""
+        return not self._stop.wanted and self._station.ids.has_room() and self._inspector.free()
 
     def _judge(self, event: TriggerEvent) -> None:
         """Give one part its verdict, then record it."""

@@ -48,6 +48,9 @@ class Handshake:
         self._ack = False
         self._valid = False
         self._overrun = False
+        self._held = False  # READY is 0 for a cause outside the handshake
+        self._wanted = False  # the last edge of TRIGGER was allowed, and begin() has not answered it
+        self._asked = False  # the part in work, or the last one, was triggered by the PLC
         self._trigger = False
         self._results_ack = False
         self._verdict = NONE
@@ -58,8 +61,13 @@ class Handshake:
     @property
     def ready(self) -> bool:
         """True when a rising edge of TRIGGER would be accepted."""
-        idle = not (self._busy or self._valid)
+        idle = not (self._busy or self._valid or self._held)
         return self._accepting and idle and not (self._trigger or self._results_ack)
+
+    @property
+    def unread(self) -> bool:
+        """True while the result of a part that the PLC triggered waits for RESULTS_ACK."""
+        return self._valid and self._asked
 
     def signals(self) -> Signals:
         """Return the signals of this moment."""
@@ -79,23 +87,30 @@ class Handshake:
     def trigger(self, level: bool) -> Write:
         """Take a write of TRIGGER. WANTED starts a part: answer it with begin() or refuse()."""
         rising = level and not self._trigger
-        wanted = rising and self.ready
+        self._wanted = rising and self.ready
         self._trigger = level
         if not level:
             self._ack = False
         if not rising:
             return Write.NONE
-        if wanted:
+        if self._wanted:
             return Write.WANTED
         self.refuse()
         return Write.REFUSED
 
     def begin(self) -> None:
-        """Note that a part is being judged, whoever triggered it."""
+        """Note that a part is being judged, whoever triggered it, and take an older result away.
+
+        A second call for the same part changes nothing.
+        """
+        if self._busy:
+            return
         self._accepting = False
         self._busy = True
-        self._ack = self._trigger
+        self._ack = self._asked = self._wanted
+        self._wanted = False
         self._overrun = False
+        self._withdraw()
 
     def refuse(self) -> None:
         """Note a trigger that gets no part."""
@@ -103,7 +118,7 @@ class Handshake:
         self._overruns += 1
 
     def result(self, inspection: Inspection) -> None:
-        """Show the one result of the part; it replaces an older one that nobody acknowledged."""
+        """Show the one result of the part."""
         self._busy = False
         self._valid = True
         self._verdict = VERDICTS[inspection.verdict]
@@ -112,16 +127,17 @@ class Handshake:
 
     def results_ack(self, level: bool) -> None:
         """Take a write of RESULTS_ACK: its rising edge takes the result away."""
-        if level and not self._results_ack and self._valid:
-            self._valid = False
-            self._verdict = NONE
-            self._error = 0
+        if level and not self._results_ack:
+            self._withdraw()
         self._results_ack = level
 
     def accept(self) -> None:
-        """Note that the station can take the next part."""
-        self._busy = False
-        self._accepting = True
+        """Note that the station can take the next part, unless a part began meanwhile."""
+        self._accepting = not self._busy
+
+    def hold(self, held: bool) -> None:
+        """Keep READY at 0 while held, whatever the handshake allows."""
+        self._held = held
 
     def safe(self, reason: Reason = Reason.OUTPUT_FAILED) -> None:
         """Release nothing: a result that is out becomes ERROR, and stays valid until it is acknowledged."""
@@ -139,3 +155,16 @@ class Handshake:
         if total > self._overruns:
             self._overruns = total
             self._overrun = True
+
+    def passed(self) -> None:
+        """Note that a part passes without a verdict between two others: an older result is not that part's.
+
+        The result of a part that the PLC triggered stays until the PLC acknowledges it.
+        """
+        if not self._asked:
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        self._valid = False
+        self._verdict = NONE
+        self._error = 0

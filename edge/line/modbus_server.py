@@ -25,6 +25,9 @@ THREAD = "modbus"
 MAP_VERSION = 1
 STARTS_WITHIN_S = 5.0
 BEAT_S = 0.2  # the heartbeat counts at most so often
+HANGS_AFTER_S = 1.0  # without a sign of the inspection loop; then nothing is released, and READY is 0
+
+log = logging.getLogger(__name__)
 
 
 class Coil(IntEnum):
@@ -78,9 +81,13 @@ class ModbusServer:
         self._host, self._port = host, port
         self._check_port()
         self._handshake = Handshake()
-        self._lock = threading.Lock()
-        self._accept: Callable[[], bool] = lambda: False
-        self._refused: Callable[[], None] = lambda: None
+        self._lock = threading.RLock()  # an edge that is accepted comes back as begin(), in the same thread
+        self._accept: Callable[[], bool] = self._ignore
+        self._refused: Callable[[], object] = self._ignore
+        self._ignored = 0  # edges at a station that has another trigger
+        self._admits: Callable[[], bool] = lambda: True
+        self._alive_at = inf  # last sign of the inspection loop, monotonic s; infinite until it beats
+        self._hangs = False
         self._recipe_wanted: int | None = None
         self._heartbeat = 0
         self._beaten_at = 0.0
@@ -97,19 +104,35 @@ class ModbusServer:
         """
         self._accept, self._refused = accept, refused
 
+    def ready_while(self, admits: Callable[[], bool]) -> None:
+        """Show READY only while admits() is True; it is called in the server's thread, and must not wait."""
+        self._admits = admits
+
     def begin(self) -> None:
-        """Show that a part is being judged."""
+        """Show that a part is being judged; any thread may call it, the one that triggers first."""
         with self._lock:
             self._handshake.begin()
+
+    def passed(self) -> None:
+        """Take an older result away, because a part passes that gets no verdict."""
+        with self._lock:
+            self._handshake.passed()
 
     def accept(self) -> None:
         """Show that the next part can be taken."""
         with self._lock:
+            self._lives()
             self._handshake.accept()
+
+    @property
+    def unread(self) -> bool:
+        """True while a PLC has not acknowledged the result of a part that it triggered. Takes no lock."""
+        return self._handshake.unread
 
     def result(self, inspection: Inspection, until: float = inf) -> float:
         """Show a result, and return when it was set, monotonic s; after `until` a PLC reads it only as ERROR."""
         with self._lock:
+            self._lives()
             self._handshake.result(inspection)
             set_at = time.monotonic()
             if set_at > until:
@@ -125,7 +148,8 @@ class ModbusServer:
         """Note that the inspection loop goes round; overruns is the station's total."""
         now = time.monotonic()
         with self._lock:
-            self._handshake.overruns_are(overruns)
+            self._lives(beats=True)
+            self._handshake.overruns_are(overruns + self._ignored)
             if now - self._beaten_at >= BEAT_S:
                 self._heartbeat = (self._heartbeat + 1) & 0xFFFF
                 self._beaten_at = now
@@ -189,6 +213,7 @@ class ModbusServer:
     ) -> ExcCodes | None:
         """Fill or take registers; pymodbus calls this before each read and write."""
         with self._lock:
+            self._look()
             if values is None:
                 self._fill(function, registers)
                 return None
@@ -215,6 +240,25 @@ class ModbusServer:
                 self._handshake.refuse()
             case Write.REFUSED:
                 self._refused()
+
+    def _ignore(self) -> bool:
+        self._ignored += 1
+        return False
+
+    def _lives(self, beats: bool = False) -> None:
+        """Note a sign of the inspection loop; the first beat begins the watch over it."""
+        if self._hangs:
+            log.error("the inspection loop hung; RELEASE and READY were 0 until it went on")
+            self._hangs = False
+        if beats or self._alive_at < inf:
+            self._alive_at = time.monotonic()
+
+    def _look(self) -> None:
+        """Take in what changes by itself: a loop that hangs, and whether the station can take a part."""
+        if time.monotonic() - self._alive_at > HANGS_AFTER_S:
+            self._hangs = True
+            self._handshake.safe()
+        self._handshake.hold(self._hangs or not self._admits())
 
     def _fill(self, function: int, registers: list[int]) -> None:
         signals = self._handshake.signals()

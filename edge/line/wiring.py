@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -36,6 +36,12 @@ class Line:
     trigger: Trigger
     outputs: Sequence[Output]
     modbus: ModbusServer | None  # for the recipe that a PLC selects
+
+    def open(self, admits: Callable[[], bool], tell: Callable[[bool], None]) -> None:
+        """Accept triggers from now on; Trigger.open says what the two calls are for."""
+        self.trigger.open(admits, tell)
+        if self.modbus is not None:
+            self.modbus.ready_while(admits)
 
     def check(self) -> None:
         """Raise WorkerError when a thread of a trigger or an output is dead."""

@@ -48,7 +48,24 @@ class Output(ABC):
         """Reject, whatever was told before: at start, stop and every fault."""
 
     def ready(self, accepts: bool) -> None:
-        """Hear that a part is being judged (False), or that the next trigger is accepted (True)."""
+        """Hear that a part is in work (False), or that the next trigger is accepted (True).
+
+        From False until show() nothing releases, and a release of an earlier part is taken back. False comes twice:
+        from the thread of the trigger, then from the loop.
+        """
+
+    def passed(self) -> None:
+        """Hear that a trigger was refused between two parts: a release that is out is no release of that part.
+
+        Called in the trigger's thread.
+        """
+
+    def free(self) -> bool:
+        """Return True when the next verdict would be told as an action of its own; else its trigger is refused.
+
+        Asked in the trigger's thread: it must not wait for a part.
+        """
+        return True
 
     def beat(self, overruns: int) -> None:
         """Hear that the inspection loop goes round; overruns: the triggers that were refused since the start."""

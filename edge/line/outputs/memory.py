@@ -36,6 +36,13 @@ class MemoryOutput(Output):
     def safe(self) -> None:
         self.line = "reject"
 
+    def ready(self, accepts: bool) -> None:
+        if not accepts:
+            self.line = "reject"
+
+    def passed(self) -> None:
+        self.line = "reject"
+
     def beat(self, overruns: int) -> None:
         self.overruns = overruns
 

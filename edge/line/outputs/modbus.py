@@ -25,6 +25,13 @@ class ModbusOutput(Output):
         else:
             self._server.begin()
 
+    def passed(self) -> None:
+        self._server.passed()
+
+    def free(self) -> bool:
+        """Return False while a PLC has not acknowledged its result: the next one would be taken for its own."""
+        return not self._server.unread
+
     def show(self, inspection: Inspection, until: float = inf) -> float:
         self.told += 1
         return self._server.result(inspection, until)

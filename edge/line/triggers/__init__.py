@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,10 +23,17 @@ class Trigger(Protocol):
 
     @property
     def overruns(self) -> int:
-        """The number of triggers that came while a part was being judged, and so got no verdict."""
+        """The number of triggers that were refused, so got no verdict: a part was in work, or none could be taken."""
 
-    def open(self) -> None:
-        """Accept triggers from now on; the loop calls this when it begins."""
+    def open(
+        self, admits: Callable[[], bool] = lambda: True, tell: Callable[[bool], None] = lambda accepted: None
+    ) -> None:
+        """Accept triggers from now on; the loop calls this when it begins.
+
+        admits: asked at each trigger, in any thread; False refuses it. It must neither wait nor trigger.
+        tell: called in the trigger's thread, before the loop hears: True for a trigger that is accepted, False for
+        one that is refused between two parts. A trigger that is refused during a part is only counted.
+        """
 
     def wait(self, timeout_s: float) -> TriggerEvent | None:
         """Return the next trigger, or None when none came within timeout_s. Until finish(), others are overruns."""

@@ -26,9 +26,14 @@ class FreeRun:
         self._due: float | None = None  # the grid begins with the first wait
         self._count = 0
         self._closed = False
+        self._admits: Callable[[], bool] = lambda: True
+        self._tell: Callable[[bool], None] = lambda accepted: None
 
-    def open(self) -> None:
-        """Do nothing: the grid begins with the first wait."""
+    def open(
+        self, admits: Callable[[], bool] = lambda: True, tell: Callable[[bool], None] = lambda accepted: None
+    ) -> None:
+        """Take no tick while admits() is False. The grid begins with the first wait."""
+        self._admits, self._tell = admits, tell
 
     def wait(self, timeout_s: float) -> TriggerEvent | None:
         if self._closed:
@@ -44,6 +49,11 @@ class FreeRun:
         missed = int((now - self._due) / self._period_s)
         self.overruns += missed
         self._due += (missed + 1) * self._period_s
+        admitted = self._admits()
+        self._tell(admitted)
+        if not admitted:
+            self.overruns += 1
+            return None
         self._count += 1
         return TriggerEvent(f"free-run-{self._count}", now, is_part=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -19,26 +19,48 @@ class Gate:
         self.overruns = 0
         self._changed = threading.Condition()
         self._open = False
+        self._admits: Callable[[], bool] = lambda: True
+        self._tell: Callable[[bool], None] = lambda accepted: None
+        self._arriving = False  # a trigger was accepted, and the outputs hear of it before the loop does
         self._pending: TriggerEvent | None = None
         self._verdict: Future[Inspection] | None = None  # of the part that was accepted and is not yet judged
         self._count = 0
 
-    def open(self) -> None:
-        """Accept triggers from now on: somebody judges their parts."""
+    def open(
+        self, admits: Callable[[], bool] = lambda: True, tell: Callable[[bool], None] = lambda accepted: None
+    ) -> None:
+        """Accept triggers from now on: somebody judges their parts. Trigger.open says what the two calls are for."""
         with self._changed:
+            self._admits, self._tell = admits, tell
             self._open = True
 
     def offer(self, kind: str, at: float | None = None) -> Future[Inspection] | None:
         """Offer a trigger of now, or of the monotonic second `at`; return its verdict to come, None for an overrun."""
         with self._changed:
-            if not self._open or self._verdict is not None:
+            if self._verdict is not None:
                 self.overruns += 1
                 return None
+            verdict = self._take()
+        self._tell(verdict is not None)  # without the lock: an output may be waiting for this very gate
+        if verdict is not None:
+            self._hand_over(kind, at)
+        return verdict
+
+    def _take(self) -> Future[Inspection] | None:
+        """Accept or refuse a trigger between two parts."""
+        if not (self._open and self._admits()):
+            self.overruns += 1
+            return None
+        self._arriving = True
+        self._verdict = Future()
+        return self._verdict
+
+    def _hand_over(self, kind: str, at: float | None) -> None:
+        with self._changed:
             self._count += 1
             self._pending = TriggerEvent(f"{kind}-{self._count}", time.monotonic() if at is None else at)
-            self._verdict = Future()
-            self._changed.notify()
-            return self._verdict
+            self._arriving = False
+            self._changed.notify_all()
 
     def refuse(self) -> None:
         """Count an overrun that a source found by itself."""
@@ -49,6 +71,7 @@ class Gate:
         """Return the accepted trigger, within microseconds of the offer."""
         with self._changed:
             self._changed.wait_for(lambda: self._pending is not None, timeout_s)
+            self._changed.wait_for(lambda: not self._arriving)
             event, self._pending = self._pending, None
             return event
 
@@ -90,8 +113,10 @@ class GatedTrigger:
     def overruns(self) -> int:
         return self._gate.overruns
 
-    def open(self) -> None:
-        self._gate.open()
+    def open(
+        self, admits: Callable[[], bool] = lambda: True, tell: Callable[[bool], None] = lambda accepted: None
+    ) -> None:
+        self._gate.open(admits, tell)
 
     def wait(self, timeout_s: float) -> TriggerEvent | None:
         return self._gate.wait(timeout_s)

@@ -53,3 +53,17 @@ def test_every_trigger_has_its_own_id() -> None:
     trigger = FreeRun(10.0, clock, clock.sleep)
     ids = [event.id for event in (trigger.wait(1.0) for _ in range(5)) if event]
     assert len(set(ids)) == 5
+
+
+def test_a_tick_that_the_station_cannot_take_is_counted_and_the_grid_stays() -> None:
+    clock, able = Clock(), [True]
+    trigger = FreeRun(10.0, clock, clock.sleep)
+    trigger.open(lambda: able[0])
+    assert trigger.wait(1.0) is not None
+    able[0] = False
+    assert trigger.wait(1.0) is None
+    able[0] = True
+    event = trigger.wait(1.0)
+    assert event is not None
+    assert event.at == pytest.approx(100.2)
+    assert trigger.overruns == 1

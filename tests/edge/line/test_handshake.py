@@ -54,6 +54,20 @@ class Line(RuleBasedStateMachine):
         self.station.results_ack(level)
         assert self.station.signals().results_valid == (was_valid and not rising)
 
+    @precondition(lambda self: not self.judging)
+    @rule()
+    def trigger_elsewhere(self) -> None:
+        self.station.begin()
+        self.accepted += 1
+        self.judging = True
+        found = self.station.signals()
+        assert (found.trigger_ack, found.release, found.overrun) == (False, False, False)
+
+    @rule(held=st.booleans())
+    def hold(self, held: bool) -> None:
+        self.station.hold(held)
+        assert not (held and self.station.signals().ready)
+
     @precondition(lambda self: self.judging)
     @rule(verdict=st.sampled_from(Verdict))
     def judge(self, verdict: Verdict) -> None:
@@ -79,7 +93,7 @@ class Line(RuleBasedStateMachine):
         found = self.station.signals()
         assert found.busy == self.judging
         assert not (found.ready and (found.busy or found.results_valid or self.trigger or self.ack))
-        assert not (found.busy and found.results_valid), "the last result was acknowledged before this part began"
+        assert not (found.busy and (found.results_valid or found.release)), "no result stands before a part in work"
         assert found.release == (found.results_valid and found.verdict == OK)
         assert (found.verdict != NONE) == found.results_valid
         assert not (found.trigger_ack and not self.trigger), "the acknowledgement follows the trigger down"
@@ -172,3 +186,46 @@ def test_overruns_of_other_triggers_are_told_too() -> None:
     station.begin()
     station.overruns_are(3)
     assert not station.signals().overrun
+
+
+def test_an_older_result_is_gone_when_a_part_begins_whoever_triggered_it() -> None:
+    station = running()
+    station.begin()
+    station.result(inspection(5, verdict=Verdict.OK))
+    station.accept()
+    station.begin()
+    found = station.signals()
+    assert (found.release, found.results_valid, found.verdict, found.error) == (False, False, NONE, 0)
+
+
+def test_an_older_result_is_gone_when_the_next_part_is_refused_but_a_plc_keeps_its_own() -> None:
+    station = running()
+    station.begin()
+    station.result(inspection(5, verdict=Verdict.OK))
+    station.passed()
+    assert not station.signals().results_valid, "the part that has no verdict would be released by this one"
+    station.accept()
+    station.trigger(True)
+    station.begin()
+    station.result(inspection(6, verdict=Verdict.OK))
+    station.passed()
+    assert station.signals().release
+
+
+def test_an_edge_that_is_refused_is_never_acknowledged_however_soon_it_follows_the_accepted_one() -> None:
+    station = running()
+    assert station.trigger(True) is Write.WANTED
+    station.begin()
+    station.trigger(False)
+    assert station.trigger(True) is Write.REFUSED
+    station.begin()  # the loop has heard of the first edge only now
+    assert (station.signals().trigger_ack, station.signals().overrun) == (False, True)
+
+
+def test_a_part_that_began_before_the_station_was_ready_again_keeps_it_busy() -> None:
+    station = running()
+    station.begin()
+    station.result(inspection(1))
+    station.begin()
+    station.accept()
+    assert (station.signals().busy, station.signals().ready) == (True, False)

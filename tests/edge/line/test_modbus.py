@@ -17,7 +17,7 @@ from edge.commands.acceptance.fake_plc import FakePlc, PlcError
 from edge.core.types import Verdict
 from edge.line import LineError, modbus_connections
 from edge.line.modbus_connections import MAX_CONNECTIONS
-from edge.line.modbus_server import Coil, ModbusServer
+from edge.line.modbus_server import HANGS_AFTER_S, Coil, ModbusServer
 from edge.line.outputs.modbus import ModbusOutput
 from edge.line.triggers.gate import Gate, GatedTrigger
 from edge.line.triggers.modbus import ModbusTrigger
@@ -34,13 +34,19 @@ class Wired:
         self.port = free_port()
         self.server = ModbusServer("127.0.0.1", self.port)
         self.output = ModbusOutput(self.server)
-        gate = Gate()
+        self.gate = gate = Gate()
         self.trigger = GatedTrigger(gate, [ModbusTrigger(gate, self.server)])
         self.judged = 0
 
     def open(self) -> None:
-        self.trigger.open()
+        self.trigger.open(self.output.free, self.hear)
         self.output.ready(True)
+
+    def hear(self, accepted: bool) -> None:
+        if accepted:
+            self.output.ready(False)
+        else:
+            self.output.passed()
 
     def accept(self) -> None:
         assert self.trigger.wait(HANG_S) is not None
@@ -137,6 +143,70 @@ def test_safe_takes_the_release_away_and_stopping_the_readiness_and_the_connecti
         plc.read()
     with pytest.raises(PlcError, match="no Modbus server answers"):
         wired.plc()
+
+
+def test_the_last_ok_is_gone_with_the_next_trigger_even_before_the_loop_hears_of_it(wired: Wired) -> None:
+    wired.open()
+    plc = wired.plc()
+    for _ in range(2):
+        assert wired.gate.offer("elsewhere") is not None
+        seen = plc.read()
+        assert (seen["busy"], seen["release"], seen["verdict"], seen["results_valid"]) == (True, False, "NONE", False)
+        wired.accept()
+        wired.judge(Verdict.OK)
+        assert plc.read()["release"]
+    plc.close()
+
+
+def test_a_plc_never_reads_the_verdict_of_another_part_as_that_of_its_own(wired: Wired) -> None:
+    wired.open()
+    plc = wired.plc()
+    plc.write(Coil.TRIGGER, True)
+    wired.accept()
+    wired.judge(Verdict.NG)
+    assert wired.gate.offer("page") is None, "the result of the PLC's part is not acknowledged yet"
+    assert (plc.read()["verdict"], plc.read()["sequence"]) == ("NG", 1)
+    plc.start()
+    assert wired.gate.offer("page") is not None
+    plc.close()
+
+
+def test_an_edge_that_follows_at_once_is_refused_and_not_acknowledged(wired: Wired) -> None:
+    wired.open()
+    plc = wired.plc()
+    for level in (True, False, True):
+        plc.write(Coil.TRIGGER, level)
+    wired.accept()
+    assert (plc.read()["trigger_ack"], plc.read()["overrun"], plc.read()["busy"]) == (False, True, True)
+    plc.close()
+
+
+def test_nothing_releases_and_nothing_is_ready_while_the_loop_does_not_beat(wired: Wired) -> None:
+    wired.open()
+    wired.output.beat(0)
+    plc = wired.plc()
+    assert wired.gate.offer("elsewhere") is not None
+    wired.accept()
+    wired.judge(Verdict.OK)
+    began = time.monotonic()
+    wait_for(lambda: not plc.read()["release"])
+    assert time.monotonic() - began > HANGS_AFTER_S / 2, "it fell because the time was over"
+    seen = plc.read()
+    assert (seen["verdict"], seen["results_valid"], seen["ready"]) == ("ERROR", True, False)
+    plc.start()
+    assert not plc.read()["ready"]
+    wired.output.beat(0)
+    assert plc.read()["ready"], "it goes on where it stopped"
+    plc.close()
+
+
+def test_ready_is_zero_while_the_station_cannot_take_a_part(wired: Wired) -> None:
+    wired.open()
+    plc = wired.plc()
+    for able in (False, True, False, True):
+        wired.server.ready_while(lambda able=able: able)  # type: ignore[misc]
+        assert plc.read()["ready"] is able
+    plc.close()
 
 
 def test_a_late_ok_is_never_read_but_as_an_error(wired: Wired) -> None:

@@ -98,6 +98,38 @@ def test_what_was_accepted_before_close_can_still_be_judged_and_nothing_more_is_
     assert verdict.result(0).id == 7
 
 
+def test_a_trigger_that_the_station_cannot_take_is_refused_and_counted() -> None:
+    gate, able = Gate(), [False]
+    gate.open(lambda: able[0])
+    assert gate.offer("t") is None
+    able[0] = True
+    assert gate.offer("t") is not None
+    assert gate.overruns == 1
+
+
+def test_the_outputs_hear_of_a_trigger_before_the_loop_and_of_one_that_is_refused_between_parts() -> None:
+    gate = Gate()
+    seen: list[object] = []
+    told = threading.Event()
+
+    def tell(accepted: bool) -> None:
+        told.set()
+        time.sleep(0.1)
+        seen.append(accepted)
+
+    gate.open(tell=tell)
+    source = threading.Thread(target=lambda: gate.offer("t"))
+    source.start()
+    assert told.wait(HANG_S)
+    assert gate.offer("t") is None
+    seen.append(gate.wait(0).id)  # type: ignore[union-attr]  # a loop that is about to end gets what was accepted
+    source.join(HANG_S)
+    gate.finish(inspection(1))
+    gate.close()
+    assert gate.offer("t") is None
+    assert seen == [True, "t-1", False]
+
+
 @pytest.fixture
 def station(tmp_path: Path) -> tuple[GatedTrigger, Path]:
     run_dir = tmp_path / ("deep" * 30)  # longer than the kernel's limit for a socket's address
