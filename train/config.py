@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
+from edge.core.types import Bits
 from edge.inference.preprocess import Crop
 from train import TrainError
 
@@ -26,6 +27,7 @@ class TrainConfig(BaseModel):
     weights: Path | None = None  # a state dict for it; none: the installed package, else timm's hub
     side: Annotated[int, Field(ge=64, le=2048)] | None = None  # width x height is about side^2; none: from the images
     native: bool = False  # the images' own resolution: nothing is shrunk, small defects stay as large as they are
+    bits: Bits | None = None  # that a sample of a 16-bit photo uses; none: found in the good images
     crop: Crop | None = None  # the inspected rectangle, frame pixels
     patch_stride: Literal[8, 16] = 16  # pixels of the model's input from one map cell to the next
     fine_weight: Annotated[float, Field(gt=0, le=2)] = 0.5  # weight of the stride-8 features against the stride-16 ones
@@ -69,6 +71,7 @@ OPTIONS: dict[str, type] = {
     "backbone": str,
     "weights": Path,
     "side": int,
+    "bits": int,
     "patch_stride": int,
     "fine_weight": float,
     "bank": int,

@@ -114,7 +114,7 @@ class FolderCamera:
 
     def _load(self, file: Path, state: State) -> tuple[State, Image]:
         """Decode a file of this state, and keep it if it fits; raises ImageError, and OSError when it is gone."""
-        image = load_image(file)
+        image = load_image(file, self._config.bits)
         image.flags.writeable = False  # the same array is handed out many times
         if _state(file) != state:
             raise ImageError(f"{file}: was changed while it was read")

@@ -12,7 +12,8 @@ from edge.cameras import CameraError, Shot
 from edge.cameras.aravis import BUFFERS, SUCCESS, camera_call, library, unref
 from edge.cameras.clock import SourceClock
 from edge.config.cameras import GenicamCameraConfig
-from edge.core.types import Image
+from edge.core.types import Bits, Image
+from edge.inference.preprocess import ImageError, eight_bits
 
 READ_TIMEOUT_S = 2.0
 CONTROL_STEP = 0.02  # a camera rounds to its steps; more than this share is not what was asked for
@@ -27,6 +28,12 @@ FORMATS: dict[int, tuple[int, int | None]] = {
     0x0108000B: (1, cv2.COLOR_BayerBGGR2BGR),  # BayerBG8
     0x02180014: (3, cv2.COLOR_RGB2BGR),  # RGB8
     0x02180015: (3, None),  # BGR8
+}
+DEEP: dict[int, Bits] = {  # of grey with 16 bits a sample: the bits that it uses, the low ones
+    0x01100003: 10,  # Mono10
+    0x01100005: 12,  # Mono12
+    0x01100025: 14,  # Mono14
+    0x01100007: 16,  # Mono16
 }
 
 
@@ -130,17 +137,19 @@ class GenicamCamera:
     def _image(self, buffer: int) -> Image:
         """(H, W, 3) uint8 BGR, in memory of its own: Aravis fills the buffer again."""
         width, height, pixel_format = (_of_image(buffer, name) for name in ("width", "height", "pixel_format"))
-        if pixel_format not in FORMATS:
+        if pixel_format not in FORMATS and pixel_format not in DEEP:
             raise CameraError(f"camera {self._shown}: pixel format {pixel_format:#x}; set camera.pixel_format to Mono8")
         wanted = (self._config.width or width, self._config.height or height)
         if (width, height) != wanted:
             raise CameraError(f"camera {self._shown}: gives {width}x{height}, asked was {wanted[0]}x{wanted[1]}")
-        depth, code = FORMATS[pixel_format]
+        depth, code = FORMATS.get(pixel_format, (2, cv2.COLOR_GRAY2BGR))
         size = ctypes.c_size_t()
         data = library().arv_buffer_get_data(buffer, ctypes.byref(size))
         if size.value < width * height * depth:
             raise CameraError(f"camera {self._shown}: a frame has {size.value} bytes, too few for {width}x{height}")
         raw = np.ctypeslib.as_array(ctypes.cast(data, ctypes.POINTER(ctypes.c_uint8)), (height, width, depth))
+        if pixel_format in DEEP:
+            raw = _upper(raw, DEEP[pixel_format], self._shown)
         return raw.copy() if code is None else np.asarray(cv2.cvtColor(raw, code), dtype=np.uint8)
 
     def close(self) -> None:
@@ -155,6 +164,14 @@ class GenicamCamera:
 
     def describe(self) -> str:
         return self._shown
+
+
+def _upper(raw: Image, bits: Bits, shown: str) -> Image:
+    """(H, W, 2) bytes, the lower first -> the upper eight of the used bits, (H, W, 1): the scaling of training."""
+    try:
+        return eight_bits(raw.view("<u2").astype(np.uint16), bits)
+    except ImageError as error:
+        raise CameraError(f"camera {shown}: {error}") from error
 
 
 def _of_image(buffer: int, name: str) -> int:

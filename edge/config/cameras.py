@@ -8,6 +8,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from edge.config.section import Section
+from edge.core.types import FULL, Bits
+
+PixelFormat = Literal[
+    "Mono8", "Mono10", "Mono12", "Mono14", "Mono16", "BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8", "BGR8"
+]
+DEEP_FORMATS: dict[str, Bits] = {"Mono10": 10, "Mono12": 12, "Mono14": 14, "Mono16": 16}  # bits a sample uses
 
 
 class FolderCameraConfig(Section):
@@ -17,6 +23,7 @@ class FolderCameraConfig(Section):
     path: Path
     fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
     seconds_per_image: PositiveFloat = 1.0
+    bits: Bits = FULL  # that a sample of a file with 16 bits a sample uses; as the bundle was trained
 
 
 class VideoCameraConfig(Section):
@@ -64,7 +71,7 @@ class GenicamCameraConfig(Section):
     fps: PositiveFloat | None = None
     # From exposure to arrival at most, when nothing delays a frame; one exposure and one period where it is not given
     latency_ms: Annotated[float, Field(ge=0, le=10_000)] | None = None
-    pixel_format: Literal["Mono8", "BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8", "BGR8"] | None = None
+    pixel_format: PixelFormat | None = None
     exposure_us: PositiveFloat | None = None  # set when opened, and read back
     gain_db: Annotated[float, Field(ge=0)] | None = None
 

@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 AnomalyMap = NDArray[np.float32]
+Bits = Literal[8, 10, 12, 14, 16]  # that a sample of a picture with 16 bits a sample uses
+FULL: Bits = 16  # all of them, as bundles without a word about it were trained
 ANOMALY = "anomaly"  # the label of a region where the bundle knows no types of defect
 
 

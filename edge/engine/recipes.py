@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.cameras.quality import FrameCheck, read_baseline
+from edge.config.cameras import DEEP_FORMATS, CameraConfig, FolderCameraConfig, GenicamCameraConfig
 from edge.config.station import DEFAULT_RECIPE, StationConfig
 from edge.core.files import write_atomically
-from edge.core.types import EdgeError, Image, Limits, Prediction
+from edge.core.types import FULL, EdgeError, Image, Limits, Prediction
 from edge.core.worker import Worker
 from edge.engine import EngineError
 from edge.engine.judge import attempt, words
@@ -72,6 +73,7 @@ def _tested(config: StationConfig, name: str, pins: Pins, rounds: int) -> Recipe
     folder = Path(os.path.realpath(config.bundles[name]))  # a link that is set anew meanwhile mixes no two bundles
     bundle = open_bundle(folder)
     pins.admit(name, bundle)
+    _refuse_other_bits(config.camera, bundle)
     settings = config.inspection
     detector = Detector.from_bundle(bundle, settings.runtime, settings=Settings(settings.threads))
     check = FrameCheck(read_baseline(config.baseline(name)), config.quality)
@@ -86,6 +88,19 @@ def _tested(config: StationConfig, name: str, pins: Pins, rounds: int) -> Recipe
         f"{bundle.path}: an inspection takes {slowest_ms:.0f} ms on this CPU, inspection.deadline_ms is "
         f"{settings.deadline_ms:g}; use a smaller input, a faster CPU or a longer deadline"
     )
+
+
+def _refuse_other_bits(camera: CameraConfig, bundle: Bundle) -> None:
+    """A picture that is scaled in another way than in training looks darker or brighter to the model."""
+    trained, bits = bundle.manifest.input.bits, FULL
+    if isinstance(camera, FolderCameraConfig):
+        bits, remedy = camera.bits, f"set camera.bits = {trained}"
+    elif isinstance(camera, GenicamCameraConfig) and camera.pixel_format in DEEP_FORMATS and trained != FULL:
+        bits, remedy = DEEP_FORMATS[camera.pixel_format], f'set camera.pixel_format = "Mono{trained}"'
+    else:
+        return
+    if bits != trained:
+        raise EngineError(f"{bundle.path}: was trained on {trained} bits a sample, the camera gives {bits}; {remedy}")
 
 
 def _slowest_ms(bundle: Bundle, checks: list[ReferenceCheck]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -12,15 +12,13 @@ import simplejpeg
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from edge.core.types import EdgeError, Image
-from edge.inference.container import JPEG_START, KINDS, container_fault
+from edge.core.types import FULL, Bits, EdgeError, Image
+from edge.inference.container import JPEG_START, KINDS, PNG_START, container_fault
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 64 * 1024 * 1024  # as edge tells OpenCV
 EXIF = b"Exif\0\0"  # before the notes of a photo camera, one of which is the orientation
-Bits = Literal[8, 10, 12, 14, 16]  # that a sample uses
-FULL: Bits = 16  # a 16-bit sample uses all of its bits, as bundles without a word about it were trained
 
 
 class ImageError(EdgeError):
@@ -117,10 +115,31 @@ def eight_bits(samples: NDArray[np.generic], bits: Bits) -> Image:
     brightest = int(samples.max(initial=0))
     if brightest >> bits:
         raise ImageError(
-            f"a sample is {brightest}, over the {bits} bits that this bundle was trained with; "
-            "set the camera to them, or train with `bits` of what it gives"
+            f"a sample is {brightest}, over the {bits} bits that are stated; state the bits that the camera gives "
+            "(`bits` of the training, camera.bits of the station)"
         )
     return np.asarray(samples.astype(np.uint16) >> (bits - 8), dtype=np.uint8)
+
+
+def used_bits(path: Path) -> Bits | None:
+    """Return the least bits that hold every sample of a file with 16 bits a sample; None for one with 8.
+
+    Raises ImageError naming the file.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(25)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    if not (head.startswith((b"II", b"MM")) or (head.startswith(PNG_START) and head[24:] == b"\x10")):
+        return None  # without decoding it
+    data = _read(path)
+    if (fault := container_fault(data, MAX_PIXELS)) is not None:
+        raise ImageError(f"{path}: {fault}")
+    samples = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, str(path))
+    if samples.dtype == np.uint8:
+        return None
+    return next(bits for bits in get_args(Bits) if int(samples.max(initial=0)) >> bits == 0)
 
 
 def load_image(path: Path, bits: Bits = FULL) -> Image:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from edge.inference.preprocess import IMAGE_SUFFIXES, ImageError, load_image
+from edge.core.types import FULL, Bits, Image
+from edge.inference.preprocess import IMAGE_SUFFIXES, ImageError, load_image, used_bits
+from edge.inference.usable import unusable
 from train.data.dataset import (
     GOOD,
     MASK_ENDING,
@@ -27,6 +29,7 @@ from train.data.dataset import (
     missing_goods,
     scan_dataset,
 )
+from train.data.input_spec import agreed_bits
 
 
 @dataclass
@@ -56,6 +59,7 @@ class CheckReport:
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     sha256: str = ""
+    bits: Bits | None = None  # that a sample of a 16-bit photo uses; None: photos have 8 bits a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +71,15 @@ class _Seen:
     content: bytes  # sha256 of the file
 
 
-def check_dataset(root: Path, min_good: int = MIN_GOOD) -> CheckReport:
+def check_dataset(root: Path, min_good: int = MIN_GOOD, bits: Bits | None = None) -> CheckReport:
     """Decode every image and mask of a folder in MVTec layout and list all that is wrong.
 
+    bits: what a sample of a 16-bit photo uses; None: what all good images agree on.
     Raises DataError when there is no folder to look into, PartError when its groups.csv is not usable.
     """
     dataset = scan_dataset(root)
     report = CheckReport(root)
+    report.bits = _bits(dataset, bits, report)
     _check_goods(dataset, min_good, report)
     _check_folders(root, report)
     _check_images(dataset, report)
@@ -112,12 +118,13 @@ def _check_images(dataset: Dataset, report: CheckReport) -> None:
         row = rows.setdefault((split, sample.label), Row(split, sample.label))
         row.images += 1
         try:
-            image = load_image(sample.path)
+            image = load_image(sample.path, FULL if report.bits is None else report.bits)
             content = hashlib.sha256(sample.path.read_bytes()).digest()
         except ImageError as error:
             report.problems.append(str(error))
             continue
         height, width = image.shape[:2]
+        _check_usable(split, sample, image, report)
         row.add(width, height)
         row.masks += sample.mask is not None
         pixels = hashlib.sha256(f"{width}x{height}".encode() + np.ascontiguousarray(image).tobytes()).digest()
@@ -126,6 +133,31 @@ def _check_images(dataset: Dataset, report: CheckReport) -> None:
     report.rows = list(rows.values())
     _check_duplicates(by_pixels.values(), dataset.root, report)
     _check_unmasked(dataset, report)
+
+
+def _bits(dataset: Dataset, stated: Bits | None, report: CheckReport) -> Bits | None:
+    if stated is not None:
+        return stated
+    try:
+        return agreed_bits([sample.path for sample in dataset.train_good])
+    except DataError as error:
+        report.problems.append(str(error))
+        return None
+    except ImageError:
+        return None  # the image is named when all are decoded
+
+
+def _check_usable(split: str, sample: Sample, image: Image, report: CheckReport) -> None:
+    """Refuse what the line would refuse: training on it would make a model of nothing."""
+    refused = unusable(image)
+    if refused is None:
+        return
+    bits = used_bits(sample.path)
+    hint = f"; its samples use {bits} of 16 bits: state --bits {bits}" if bits not in (None, report.bits) else ""
+    if split == "train":
+        report.problems.append(f"{sample.path}: {refused}{hint}; the station would refuse it, remove it")
+    else:
+        report.warnings.append(f"{sample.path}: {refused}{hint}; counted as refused, neither found nor missed")
 
 
 def _check_mask(sample: Sample, shape: tuple[int, int], report: CheckReport) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from edge.inference.preprocess import InputSpec, load_image
+from edge.core.types import FULL, Bits
+from edge.inference.preprocess import InputSpec, load_image, used_bits
 from train.config import TrainConfig
 from train.data.dataset import DataError, Sample
 
@@ -26,6 +28,33 @@ def input_spec(samples: Sequence[Sample], recipe: TrainConfig) -> InputSpec:
     return spec_of(own_size(samples, recipe), recipe)
 
 
+def with_bits(samples: Sequence[Sample], recipe: TrainConfig) -> TrainConfig:
+    """Return the recipe with the bits that the samples of these good images use; raises DataError if they disagree.
+
+    A recipe that states them, and photos with 8 bits a sample, change nothing.
+    """
+    bits = recipe.bits if recipe.bits is not None else agreed_bits([sample.path for sample in samples])
+    return recipe if bits is None else recipe.model_copy(update={"bits": bits})
+
+
+def agreed_bits(paths: Sequence[Path]) -> Bits | None:
+    """Return the bits that the 16-bit samples of every file use, None where all files have 8 bits a sample.
+
+    Raises DataError naming two files that use different ones: which is right, only a person knows.
+    """
+    first: dict[Bits | None, Path] = {}
+    for path in paths:
+        first.setdefault(used_bits(path), path)
+    if len(first) > 1:
+        (one, path), (other, file), *_ = sorted(first.items(), key=lambda item: item[0] or 0)
+        words = "8 bits a sample" if one is None else f"{one} of 16 bits a sample"
+        raise DataError(
+            f"{path} has {words} and {file} uses {other} of 16: good images of one camera setting agree; "
+            f"state what the camera gives, e.g. --bits {max(bits or 0 for bits in first)}"
+        )
+    return next(iter(first), None)
+
+
 def own_size(samples: Sequence[Sample], recipe: TrainConfig) -> tuple[float, float]:
     """Return the median (height, width) in pixels of what is inspected of the images."""
     if recipe.crop is not None:
@@ -38,14 +67,17 @@ def own_size(samples: Sequence[Sample], recipe: TrainConfig) -> tuple[float, flo
 def spec_of(size: tuple[float, float], recipe: TrainConfig) -> InputSpec:
     """Return the model's input for images of a (height, width); raises DataError when native sides are too long."""
     height, width = size
+    bits = FULL if recipe.bits is None else recipe.bits
     if recipe.native:
-        return InputSpec(crop=recipe.crop, width=_whole(width), height=_whole(height), interpolation="linear")
+        return InputSpec(
+            crop=recipe.crop, width=_whole(width), height=_whole(height), interpolation="linear", bits=bits
+        )
     side = recipe.side or min(max(0.4 * (height * width) ** 0.5, 320.0), 640.0)
     scale = side / (height * width) ** 0.5
     # Below a factor of two bilinear sees every pixel, too, and takes a fifth of the time.
     how: Literal["area", "linear"] = "linear" if scale > 0.5 else "area"
     width, height = width * scale, height * scale
-    return InputSpec(crop=recipe.crop, width=_rounded(width), height=_rounded(height), interpolation=how)
+    return InputSpec(crop=recipe.crop, width=_rounded(width), height=_rounded(height), interpolation=how, bits=bits)
 
 
 def _rounded(pixels: float) -> int:

@@ -21,7 +21,7 @@ from edge.core.cli import OneLineParser
 from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.dataset import read_dataset
-from train.data.input_spec import own_size, spec_of
+from train.data.input_spec import own_size, spec_of, with_bits
 from train.data.split import Split, split
 from train.int8.build import write_untrained
 from train.int8.latency import Target, measure_latency, read_target
@@ -87,6 +87,7 @@ def budget(data: Path, config: TrainConfig, limit_ms: float, target: str | None,
     start = time.monotonic()
     station = read_target(target)
     dataset = read_dataset(data)
+    config = with_bits(dataset.train_good, config)
     roles = split(dataset, config)
     tier, tried = _search(
         _sizes(config, roles), limit_ms, lambda size: _measured(size, config, roles, dataset.root, station)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 from edge.core.cli import OneLineParser
+from edge.core.types import Bits
 from train.data.check import check_dataset, report_json, report_table
 from train.data.dataset import MIN_GOOD, DataError
 
@@ -16,9 +18,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder in MVTec layout")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
     parser.add_argument("--min-good", type=int, default=MIN_GOOD, metavar="N", help="good images needed (default 20)")
+    what = "bits that a sample of a 16-bit photo uses; default: what all good images agree on"
+    parser.add_argument("--bits", type=int, choices=get_args(Bits), help=what)
     options = parser.parse_args(argv)
-    report = check_dataset(options.data, min_good=options.min_good)
+    report = check_dataset(options.data, min_good=options.min_good, bits=options.bits)
     print(report_table(report))
+    if report.bits is not None:
+        print(f"samples: {report.bits} of 16 bits are used; their upper eight are judged")
     for warning in report.warnings:
         print(f"warning: {warning}")
     if options.json is not None:

@@ -17,7 +17,7 @@ from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos, validation_examples
 from train.data.dataset import Dataset, Sample, dataset_sha256, read_dataset
-from train.data.input_spec import input_spec
+from train.data.input_spec import input_spec, with_bits
 from train.data.split import Split, split
 from train.network.backbones import STRIDES, Backbone
 from train.network.bank import as_floats, memory_bank, normality_head
@@ -50,6 +50,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     """
     start = time.monotonic()
     dataset = read_dataset(data)
+    recipe = with_bits(dataset.train_good, recipe)
     roles = split(dataset, recipe)
     spec = input_spec(list(roles.fit), recipe)
     backbone = Backbone.pretrained(recipe.backbone, recipe.weights)

@@ -16,7 +16,7 @@ from edge.core.cli import OneLineParser
 from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos
 from train.data.dataset import dataset_sha256, read_dataset
-from train.data.input_spec import input_spec
+from train.data.input_spec import input_spec, with_bits
 from train.data.split import split
 from train.network.backbones import Backbone
 from train.network.pretraining import SimSiam, Views, learn_views
@@ -44,6 +44,7 @@ def pretrain(data: Path, recipe: TrainConfig, work: Run) -> Path:
         raise StageError("the backbone would learn nothing; give --unfreeze upper and a --backbone-rate such as 0.1")
     start = time.monotonic()
     dataset = read_dataset(data)
+    recipe = with_bits(dataset.train_good, recipe)
     goods = split(dataset, recipe).fit
     spec = input_spec(list(goods), recipe)
     torch.manual_seed(recipe.seed)

@@ -11,8 +11,9 @@ import pytest
 
 from edge.cameras import CameraError, aravis, make_camera, repeats_mean_frozen
 from edge.cameras.capture import Capture, FrameSlot
-from edge.cameras.genicam import FORMATS, GenicamCamera
+from edge.cameras.genicam import DEEP, FORMATS, GenicamCamera, _upper
 from edge.config.cameras import GenicamCameraConfig
+from edge.core.types import Bits
 from tests.edge.engine.parts import wait_for
 
 GV_CAMERA = shutil.which("arv-fake-gv-camera-0.8")
@@ -154,3 +155,14 @@ def test_a_frame_is_proven_to_be_newer_than_its_exposure_by_one_exposure_and_one
     assert shots[0][0].exposed_after is None, "a device may have stored frames"
     assert len(proven) > 5
     assert all(at <= now - 0.025 for at, now in proven)
+
+
+@pytest.mark.parametrize(("pixel_format", "bits"), DEEP.items())
+def test_grey_of_many_bits_is_scaled_as_in_training(pixel_format: int, bits: Bits) -> None:
+    samples = np.linspace(0, 2**bits - 1, 48).astype("<u2").reshape(6, 8)
+    assert np.array_equal(_upper(samples.view(np.uint8).reshape(6, 8, 2), bits, "Fake")[..., 0], samples >> (bits - 8))
+
+
+def test_a_sample_over_the_format_is_a_fault_of_the_camera() -> None:
+    with pytest.raises(CameraError, match="over the 10 bits"):
+        _upper(np.full((2, 2, 2), 255, np.uint8), 10, "Fake")

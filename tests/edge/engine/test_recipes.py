@@ -271,3 +271,18 @@ def test_whatever_the_model_raises_on_an_upload_is_an_error_in_one_line(error: E
 
 def fail(_: object) -> Any:
     raise AssertionError("not asked")
+
+
+def test_a_bundle_of_other_bits_than_the_camera_gives_is_refused_with_the_remedy(
+    config: StationConfig, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """12 bits taken for 16 are a picture a sixteenth as bright."""
+    spec = tiny_bundle.manifest.input.model_copy(update={"bits": 12})
+    deep = variant(tiny_bundle, tmp_path / "deep", input=spec.model_dump(mode="json"))
+    of_deep = config.model_copy(update={"bundle": deep.path})
+    with pytest.raises(EngineError, match=r"trained on 12 bits a sample, the camera gives 16; set camera.bits = 12"):
+        Recipes(of_deep)
+    camera = config.camera.model_copy(update={"bits": 12})
+    assert Recipes(of_deep.model_copy(update={"camera": camera})).active.bundle.digest == deep.digest
+    with pytest.raises(EngineError, match=r"set camera\.bits = 16"):
+        Recipes(config.model_copy(update={"camera": camera, "state_dir": tmp_path}))

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.types import Image
+from edge.core.types import Bits, Image
 from edge.inference.preprocess import (
     MAX_FILE_BYTES,
-    Bits,
     Crop,
     ImageError,
     InputSpec,
@@ -24,6 +23,7 @@ from edge.inference.preprocess import (
     inspected_box,
     load_image,
     prepare,
+    used_bits,
 )
 
 SQUARE = InputSpec(width=32, height=32)
@@ -247,3 +247,13 @@ def test_an_eight_bit_file_is_the_same_whatever_the_bits(bits: Bits) -> None:
 def test_the_bits_are_in_a_manifest_only_where_they_are_not_all_sixteen() -> None:
     assert "bits" not in InputSpec(width=8, height=8).model_dump_json()
     assert InputSpec.model_validate_json(InputSpec(width=8, height=8, bits=12).model_dump_json()).bits == 12
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_the_bits_that_a_file_uses_are_found(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"part{suffix}"
+    for brightest, bits in ((255, 8), (256, 10), (1023, 10), (1024, 12), (4095, 12), (16383, 14), (16384, 16)):
+        assert cv2.imwrite(str(path), np.linspace(0, brightest, 64).astype(np.uint16).reshape(8, 8))
+        assert used_bits(path) == bits
+    assert cv2.imwrite(str(path), painted(1, 2, 3))
+    assert used_bits(path) is None

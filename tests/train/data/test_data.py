@@ -75,7 +75,7 @@ def test_a_sound_set_is_listed_with_counts_and_sizes(root: Path, capsys: pytest.
 
 
 def test_the_range_of_sizes_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save(root / "train/good/large.bmp", np.full((100, 50, 3), 7, np.uint8))
+    save(root / "train/good/large.bmp", np.resize(picture(300), (100, 50, 3)))
     main(["--data", str(root)])
     assert "32x24 to 50x100" in capsys.readouterr().out
 
