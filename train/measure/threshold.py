@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from train.measure.metrics import Floats
 
 MIN_HOLDOUT = 4
 MIN_DEFECTS = 5  # with fewer, a slope fitted to them is chance
+OUTLIER_SPREADS, OUTLIER_TIMES = 6.0, 1.5  # beyond both a held-out good part is worth a look
 MARKED_SHARE = 1e-4  # of the held-out good images' map that reaches the marking value
 GOOD_MEDIAN_PROBABILITY = 0.02  # what the middle one of the good parts reads on the page, where 0.5 is the threshold
 
@@ -54,6 +55,30 @@ def set_threshold(scores: Sequence[float], alpha: float, parts: Sequence[str] = 
     spread = math.sqrt(float(np.mean(upper**2)))
     value = math.exp(centre + float(stats.norm.ppf(1.0 - alpha)) * spread)
     return Threshold(value=value, method="normal_limit", n=n, alpha=alpha, bound=None)
+
+
+def outliers(scores: Mapping[str, float], alpha: float, parts: Sequence[str] = ()) -> dict[str, float | None]:
+    """Return the held-out goods that score far beyond the rest, and the threshold that the others would set.
+
+    Far is OUTLIER_SPREADS robust standard deviations of the log scores (1.4826 times the median deviation) above their
+    median, and OUTLIER_TIMES the median at least. parts: the part of each score, as for set_threshold. None where the
+    others are too few or too much alike to set a threshold.
+    """
+    names, values = list(scores), np.asarray(list(scores.values()), dtype=np.float64)
+    logs = np.log(values)
+    above = logs - np.median(logs)
+    spread = 1.4826 * float(np.median(np.abs(above)))
+    far = above > max(OUTLIER_SPREADS * spread, math.log(OUTLIER_TIMES))
+    found: dict[str, float | None] = {}
+    for index in np.flatnonzero(far):
+        left = [one for one in range(len(names)) if one != index]
+        try:
+            without = set_threshold(values[left].tolist(), alpha, [parts[one] for one in left] if parts else ())
+        except MeasureError:
+            found[names[index]] = None
+        else:
+            found[names[index]] = without.value
+    return found
 
 
 def _highest(values: Floats, parts: Sequence[str]) -> Floats:

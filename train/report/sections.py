@@ -80,6 +80,13 @@ def _summary(work: Run, facts: dict[str, Any]) -> dict[str, Any]:
         f"{facts['parts_defective']} parts, judged by the INT8 model that ships, through the station's own code"
     )
     of_threshold = f"Threshold {threshold.value:.4g}, from {threshold.n} held-out good parts: {promise(threshold)}."
+    calibration = work.read_report("calibration.json", "calibrate")
+    far = [
+        f"{name} scores {calibration['holdout'][name]:.4g}"
+        + ("." if without is None else f"; without it the threshold would be {without:.4g}.")
+        for name, without in calibration.get("outliers", {}).items()
+    ]
+    of_threshold += "".join([" Held-out good images far beyond the rest: ", " ".join(far)] if far else [])
     return {"images": images, "found": words, "cards": cards, "threshold": of_threshold}
 
 

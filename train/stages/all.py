@@ -17,7 +17,7 @@ from train.stages.calibrate import calibrate, held_out_goods
 from train.stages.evaluate import can_be_measured, evaluate_work
 from train.stages.export import export
 from train.stages.fit import fit
-from train.stages.pack import add_promise_option, need_goods, pack
+from train.stages.pack import add_pack_options, need_goods, pack
 from train.stages.quantize import quantize
 from train.stages.report import report
 
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--data", type=Path, help="a folder in MVTec layout; default: the synthetic product")
     parser.add_argument("--name", type=_name, required=True, help="the product's name: runs/NAME and models/NAME")
     parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
-    add_promise_option(parser)
+    add_pack_options(parser)
     add_options(parser)
     add_budget_options(parser)
     args = parser.parse_args(argv)
@@ -55,7 +55,9 @@ def main(argv: list[str]) -> None:
     if can_be_measured(work):
         evaluate_work(work)
         report(work)
-    bundle = pack(work, args.out or Path("models") / args.name, args.promise)
+    else:
+        print(f"all: nothing was measured: {data / 'test'} needs unseen good images and defects to measure on")
+    bundle = pack(work, args.out or Path("models") / args.name, args.promise, args.although_blind)
     print(f"done in {time.monotonic() - start:.0f} s; try: python -m edge inspect --bundle {bundle.path} IMAGE")
 
 

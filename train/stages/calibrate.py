@@ -12,7 +12,7 @@ from edge.inference.detector import Detector
 from edge.inference.usable import load_photo
 from train.data.dataset import GOOD, read_dataset
 from train.data.parts import part_names
-from train.measure.threshold import defect_probability, promise, set_marking, set_threshold
+from train.measure.threshold import defect_probability, outliers, promise, set_marking, set_threshold
 from train.run import FitReport, Run, progress
 from train.stages import StageError
 
@@ -36,6 +36,7 @@ def calibrate(work: Run) -> None:
         for name, prediction in _predictions(detector, report, names, "validation defects").items()
     }
     threshold = set_threshold(list(goods.values()), report.recipe.alpha, list(held_out.values()))
+    far = outliers(goods, report.recipe.alpha, list(held_out.values()))
     marking = set_marking([prediction.anomaly_map for prediction in seen.values()])
     calibration = defect_probability(list(goods.values()), list(defects.values()), threshold)
     work.write_report(
@@ -47,11 +48,23 @@ def calibrate(work: Run) -> None:
             "calibration": calibration.model_dump(),
             "holdout": goods,
             "defects": defects,
+            "outliers": far,
         },
     )
     parts = f"{threshold.n} held-out good parts" + (f" in {len(goods)} images" if threshold.n < len(goods) else "")
     print(f"calibrate: threshold {threshold.value:.4g} from {parts}: {promise(threshold)}")
+    for name, without in far.items():
+        print(f"calibrate: {outlier_words(str(report.data / name), goods[name], without, threshold.value)}")
     print(f"calibrate: defect probability: {calibration.method}, {len(goods)} goods and {len(defects)} defects")
+
+
+def outlier_words(name: str, score: float, without: float | None, threshold: float) -> str:
+    """Ask for a look at a held-out good that scores far beyond the rest."""
+    then = "no threshold could be set" if without is None else f"the threshold would be {without:.4g}"
+    return (
+        f"look at {name}: it scores {score:.4g}, far beyond the other good parts; without it {then} "
+        f"instead of {threshold:.4g}. If it is damaged, another view or a defect, remove it and train again"
+    )
 
 
 def held_out_goods(report: FitReport) -> dict[str, str]:

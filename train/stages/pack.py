@@ -29,13 +29,16 @@ def main(argv: list[str]) -> None:
     parser = OneLineParser(prog="python -m train pack", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="the run's folder, e.g. runs/NAME")
     parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
-    add_promise_option(parser)
+    add_pack_options(parser)
     args = parser.parse_args(argv)
-    pack(Run(args.work), args.out or Path("models") / args.work.resolve().name, args.promise)
+    pack(Run(args.work), args.out or Path("models") / args.work.resolve().name, args.promise, args.although_blind)
 
 
-def add_promise_option(parser: argparse.ArgumentParser) -> None:
-    """--promise SHARE."""
+def add_pack_options(parser: argparse.ArgumentParser) -> None:
+    """--promise SHARE and --although-blind."""
+    parser.add_argument(
+        "--although-blind", action="store_true", help="pack even a model that finds none of the known defects"
+    )
     parser.add_argument(
         "--promise",
         type=_share,
@@ -54,16 +57,18 @@ def _share(text: str) -> float:
     return share
 
 
-def pack(work: Run, target: Path, promise: float | None = None) -> Bundle:
+def pack(work: Run, target: Path, promise: float | None = None, although_blind: bool = False) -> Bundle:
     """Write the bundle; an older one of the same name steps aside to NAME-VERSION, it is never changed.
 
     The new one is complete, verified and has been run before the old one moves. Raises StageError when a promise is
-    asked for that the held-out goods do not support.
+    asked for that the held-out goods do not support, or when no known defect is found and nobody said although_blind.
     """
     report = work.fit_report()
     calibration = work.read_report("calibration.json", "calibrate")
     if promise is not None:
         check_promise(Threshold.model_validate(calibration["threshold"]), promise)
+    metrics = _metrics(work, calibration["threshold"]["value"])
+    _say_what_is_found(calibration, metrics, although_blind)
     aside = _aside(target)
     files = {name: work.need(name, "export" if name == FP32_ONNX else "quantize") for name in MODELS}
     with tempfile.TemporaryDirectory() as scratch:
@@ -82,7 +87,7 @@ def pack(work: Run, target: Path, promise: float | None = None) -> Bundle:
             "threshold": calibration["threshold"],
             "marking": calibration.get("marking"),
             "calibration": calibration["calibration"],
-            "metrics": _metrics(work, calibration["threshold"]["value"]),
+            "metrics": metrics,
             "training": {
                 "recipe": report.recipe.model_dump(mode="json"),
                 "fit_images": len(report.fit_images),
@@ -145,6 +150,25 @@ def _metrics(work: Run, threshold: float) -> dict[str, Any]:
             "run `python -m train evaluate` again, or remove it"
         )
     return {key: value for key, value in facts.items() if key != "images"}
+
+
+def _say_what_is_found(calibration: dict[str, Any], metrics: dict[str, Any], although_blind: bool) -> None:
+    """Raise StageError for a model that finds none of the known defects, unless that was said to be meant."""
+    if metrics:
+        known, found = metrics["n_defective"], metrics["n_defective"] - metrics["int8"]["at_threshold"]["escapes"]
+    else:
+        scores = calibration["defects"].values()
+        known, found = len(scores), sum(score >= calibration["threshold"]["value"] for score in scores)
+    if known == 0:
+        print("pack: no defect was measured, so nobody knows what this model finds; put some into test/ and evaluate")
+    if known == 0 or found > 0:
+        return
+    far = ", ".join(calibration.get("outliers", {}))
+    look = f"look at {far}, which raised the threshold" if far else "look at the good images and the defects"
+    words = f"this model finds none of the {known} known defects; {look}, and train again"
+    if not although_blind:
+        raise StageError(f"{words} (--although-blind packs it all the same)")
+    print(f"pack: warning: {words}")
 
 
 def need_goods(n: int, promise: float) -> None:

@@ -17,6 +17,7 @@ from train.measure.threshold import (
     goods_logistic,
     goods_needed,
     limits_of,
+    outliers,
     platt,
     set_marking,
     set_threshold,
@@ -217,3 +218,21 @@ def test_maps_that_say_nothing_set_no_marking_value(value: float) -> None:
 def test_a_calibration_from_before_the_marking_value_asks_for_another() -> None:
     with pytest.raises(MeasureError, match="run `python -m train calibrate` again"):
         limits_of({"threshold": {"value": 1.0}})
+
+
+def test_a_held_out_good_far_beyond_the_rest_is_named_with_the_threshold_of_the_others() -> None:
+    """One damaged photo among 24 goods let every defect escape."""
+    calm = {f"{index:02d}.png": 0.25 + 0.004 * index for index in range(23)}
+    found = outliers(calm | {"damaged.png": 1.3}, 0.01)
+    assert found == {"damaged.png": pytest.approx(set_threshold(list(calm.values()), 0.01).value)}
+    assert set_threshold([*calm.values(), 1.3], 0.01).value > 1.5 * found["damaged.png"]
+
+
+@given(seed=st.integers(0, 200), n=st.integers(8, 200))
+def test_ordinary_scores_have_no_outlier(seed: int, n: int) -> None:
+    scores = np.random.default_rng(seed).normal(1.0, 0.05, n)
+    assert outliers({str(index): float(score) for index, score in enumerate(scores)}, 0.01) == {}
+
+
+def test_too_few_others_set_no_threshold() -> None:
+    assert outliers({"a": 1.0, "b": 1.01, "c": 1.02, "d": 9.0}, 0.01) == {"d": None}

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import onnx
 import pytest
 from hypothesis import given, settings
@@ -7,9 +8,12 @@ from hypothesis import strategies as st
 
 from edge.core.types import EdgeError
 from edge.inference.bundle import INT8_ONNX, open_bundle
+from edge.inference.preprocess import ImageError
+from tests.tiny import bad_image
 from train.measure.threshold import set_threshold
 from train.run import Run
 from train.stages import StageError
+from train.stages.calibrate import calibrate
 from train.stages.evaluate import evaluate_work
 from train.stages.pack import check_promise, main, pack
 
@@ -100,3 +104,48 @@ def test_enough_goods_but_a_threshold_for_another_share_says_what_to_change() ->
         StageError, match=r"was set for 5\.00% .* not for the promised 1\.00%; train with --alpha 0\.01"
     ):
         check_promise(threshold, 0.01)
+
+
+def blind(work: Run) -> None:
+    """Raise the threshold over every score, as one damaged good image did."""
+    facts = work.read_report("calibration.json", "calibrate")
+    facts["threshold"]["value"] = 250.0
+    facts["outliers"] = {"train/good/29.png": 1.0}
+    work.write_report("calibration.json", facts)
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_model_that_finds_none_of_the_known_defects_is_not_packed(
+    tiny_run: Run, tmp_path: Path, measured: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blind(tiny_run)
+    if measured:
+        evaluate_work(tiny_run)
+    with pytest.raises(StageError, match=r"finds none of the \d+ known defects; look at train/good/29.png"):
+        pack(tiny_run, tmp_path / "models/blind")
+    assert not (tmp_path / "models").exists()
+    pack(tiny_run, tmp_path / "models/blind", although_blind=True)
+    assert "warning: this model finds none" in capsys.readouterr().out
+
+
+def test_a_damaged_held_out_photo_is_named_and_sets_no_threshold(tiny_run: Run) -> None:
+    report = tiny_run.fit_report()
+    path = report.data / report.holdout_images[0]
+    jpeg = cv2.imencode(".jpg", cv2.imread(str(path)))[1].tobytes()
+    path.write_bytes(jpeg[: len(jpeg) * 2 // 3])
+    with pytest.raises(ImageError, match=rf"{path.name}: the JPEG is damaged"):
+        calibrate(tiny_run)
+
+
+def test_calibration_asks_for_a_look_at_a_good_image_far_beyond_the_rest(
+    tiny_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tiny_run.fit_report()
+    path = report.data / report.holdout_images[0]
+    assert cv2.imwrite(str(path), bad_image())
+    before = tiny_run.read_report("calibration.json", "calibrate")["threshold"]["value"]
+    calibrate(tiny_run)
+    found = tiny_run.read_report("calibration.json", "calibrate")
+    assert list(found["outliers"]) == [report.holdout_images[0]]
+    assert found["outliers"][report.holdout_images[0]] == pytest.approx(before, rel=0.5)
+    assert f"look at {path}" in capsys.readouterr().out
