@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 
 from edge.config.station import StorageConfig
-from edge.core.files import write_atomically
 from edge.core.types import Image, Inspection, Verdict
 from edge.core.worker import Worker
 from edge.engine.drift import DriftWatch
-from edge.exchange.health import LATEST, LATEST_RAW, Drift
+from edge.exchange.health import Drift
+from edge.exchange.live import named, write_live
 from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
 from edge.history.pictures import INPUT, NoRoomError, PictureStore
@@ -39,6 +39,14 @@ PNG_EFFORT = 1  # of 9: larger files, in a fifth of the time
 
 Judged = tuple[Inspection, Bundle]  # with the bundle that judged
 Pending = tuple[Inspection, Image, Bundle]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the camera sees, to be shown and not to be kept."""
+
+    frame: Image  # (H, W, 3) uint8 BGR
+
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +70,8 @@ class Recorder:
         self._run_dir = run_dir
         self._ok_every = storage.ok_every
         self._shelf = PictureStore(images_dir, storage.max_image_mb * 1_000_000, storage.keep_free_mb * 1_000_000)
-        self._queue: queue.SimpleQueue[Judged | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Judged | View | None] = queue.SimpleQueue()
+        self._view_waits = False
         self._unstored = 0
         self._waiting_pictures = 0
         self._shown_at = -math.inf  # monotonic s, of the last picture
@@ -86,6 +95,12 @@ class Recorder:
                     self._waiting_pictures += 1
         self._queue.put((inspection, bundle))
 
+    def show_view(self, frame: Image) -> None:
+        """Show what the camera sees now, an (H, W, 3) uint8 BGR frame of no part; dropped while another one waits."""
+        if not self._view_waits:
+            self._view_waits = True
+            self._queue.put(View(frame))
+
     def waiting(self) -> int:
         """Return the number of rows that are not yet in the history."""
         with self._counting:
@@ -106,9 +121,13 @@ class Recorder:
         running = True
         while running or pictures:
             rows: list[Judged] = []
+            view: View | None = None
             for item in self._items(self._patience_s(pictures) if running else 0.0):
                 if item is None:
                     running = False
+                    continue
+                if isinstance(item, View):
+                    view = item
                     continue
                 rows.append(item)
                 inspection, bundle = item
@@ -116,10 +135,12 @@ class Recorder:
                     pictures.append((inspection, inspection.image, bundle))
             self._store_rows(rows)
             self._pass_over(pictures)
+            if view is not None:
+                self._write_view(view)
             if pictures and not (running and self._patience_s(pictures)):
                 self._store_pictures(*pictures.popleft())
 
-    def _items(self, wait_s: float | None) -> Iterator[Judged | None]:
+    def _items(self, wait_s: float | None) -> Iterator[Judged | View | None]:
         """Yield what is in the queue now, some at a time; wait for the first, with None for as long as it takes."""
         try:
             yield self._queue.get(block=wait_s != 0.0, timeout=wait_s)
@@ -182,13 +203,20 @@ class Recorder:
         except OSError as error:  # told as what it is, a disk that does not take a file; tried again with the next part
             self._note(str(error))
 
+    def _write_view(self, view: View) -> None:
+        self._view_waits = False
+        try:
+            jpeg = named(_jpeg(view.frame), None)
+            write_live(self._run_dir, jpeg, jpeg)
+        except OSError as error:
+            self._note(str(error))
+
     def _store_pictures(self, inspection: Inspection, image: Image, bundle: Bundle) -> None:
         """Store the pictures of a part; a full or broken disk costs pictures before it costs rows."""
         self._shown_at = time.monotonic()
         try:
             pictures = _pictures(inspection, image)
-            write_atomically(self._run_dir / LATEST_RAW, pictures["frame"], durable=False)
-            write_atomically(self._run_dir / LATEST, pictures.get("heat", pictures["frame"]), durable=False)
+            write_live(self._run_dir, pictures.get("heat", pictures["frame"]), pictures["frame"])
             if self._kept(inspection):
                 if inspection.score is not None:
                     pictures[INPUT] = _lossless(prepare(image, bundle.manifest.input))
@@ -211,14 +239,17 @@ class Recorder:
 
 
 def _pictures(inspection: Inspection, image: Image) -> dict[str, bytes]:
-    """Return JPEG bytes by kind; heat only when there is an anomaly map. The thumbnail shows what the heatmap shows."""
-    pictures = {"frame": _jpeg(image)}
+    """Return JPEG bytes by kind; heat only when there is an anomaly map. The thumbnail shows what the heatmap shows.
+
+    Frame and heat name their part.
+    """
+    pictures = {"frame": named(_jpeg(image), inspection.id)}
     shown = image
     if inspection.anomaly_map is not None and inspection.limits is not None:
         anomaly_map = np.nan_to_num(inspection.anomaly_map, posinf=0.0, neginf=0.0)
         box = inspection.box or (0, 0, image.shape[1], image.shape[0])
         shown = overlay(image, anomaly_map, inspection.limits, box, inspection.verdict)
-        pictures["heat"] = _jpeg(shown)
+        pictures["heat"] = named(_jpeg(shown), inspection.id)
     height = max(1, round(shown.shape[0] * THUMB_WIDTH / shown.shape[1]))
     thumb = cv2.resize(shown, (THUMB_WIDTH, height), interpolation=cv2.INTER_AREA)
     pictures["thumb"] = _jpeg(np.asarray(thumb, dtype=np.uint8))

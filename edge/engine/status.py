@@ -18,7 +18,7 @@ from edge.engine.station import RunningStation
 from edge.exchange.health import METRICS, Health, OutputHealth, State, write_health
 from edge.inference.cpu import cpu_tier
 
-EVERY_S = 1.0  # at the latest
+EVERY_S = 0.25  # at the latest: the page tells a silent engine within two seconds
 NOT_WITHIN_S = 0.1  # at a high rate the files follow the parts at 10 Hz
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class StatusWriter:
         self._last_id = station.ids.last
         self._tier = cpu_tier()
         self._written_at = 0.0
+        self._viewed = 0  # seq of the last frame that was shown without a part
         self._news = False
         self._full = False
 
@@ -65,7 +66,15 @@ class StatusWriter:
         state = State.CAMERA_FAULT if detail else State.RUNNING
         if recipes.refusal is not None:
             state, detail = State.FAULT, recipes.refusal
+        self._show_view(state)
         self.write(State.STARTING if starting else state, detail)
+
+    def _show_view(self, state: State) -> None:
+        """Show what the camera sees during its fault, in which no part's picture tells how the lens stands now."""
+        frame = self._station.capture.slot.newest() if state is State.CAMERA_FAULT else None
+        if frame is not None and frame.seq != self._viewed:
+            self._viewed = frame.seq
+            self._station.recorder.show_view(frame.image)
 
     def write(self, state: State, detail: str) -> None:
         """Write both files now; raises OSError when run_dir cannot be written, unless it is only full for a while."""

@@ -15,7 +15,7 @@ HEALTH = "health.json"
 METRICS = "metrics.prom"
 LATEST = "latest.jpg"  # the newest frame with heatmap and outline
 LATEST_RAW = "latest_raw.jpg"  # the same frame, untouched
-STALE_AFTER_S = 3.0  # the engine writes health.json at least every second
+STALE_AFTER_S = 1.2  # and a deadline: the engine writes health.json four times a second, but not while it judges
 LATENCY_EDGES_S = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -71,14 +71,14 @@ class SelfTest(BaseModel):
 
 
 class Health(BaseModel):
-    """A snapshot of the engine, written at least once a second and after every inspection."""
+    """A snapshot of the engine, written four times a second and after inspections."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     station: str
     state: State
     detail: str  # one line for a person, e.g. why the camera is in fault
     pid: int
-    written_at: datetime  # UTC; older than STALE_AFTER_S means the engine is dead or hangs
+    written_at: datetime  # UTC; older than STALE_AFTER_S and deadline_ms: the engine is dead or hangs
     started_at: datetime
     bundle: str
     bundle_path: str
@@ -112,6 +112,11 @@ class Health(BaseModel):
     storage_fault: str | None = None  # why pictures are not kept; rows go on
     outputs: list[OutputHealth] = []
     self_test: SelfTest | None = None
+
+    @property
+    def stale_after_s(self) -> float:
+        """The age in s beyond which the engine is dead or hangs."""
+        return STALE_AFTER_S + self.deadline_ms / 1e3
 
 
 def write_health(run_dir: Path, health: Health) -> None:

@@ -9,13 +9,16 @@ from typing import Any
 from flask import url_for
 
 from edge import __version__
-from edge.core.types import Inspection, finite, one_line
+from edge.core.types import Inspection, Reason, finite, one_line
 from edge.exchange.health import Health, OutputHealth
+from edge.exchange.live import LivePicture
 from edge.history.database import HistoryError
 from edge.web.notices import messages, notices
 from edge.web.station import PICTURE_KINDS, EngineState, EngineView, Station
-from edge.web.wording import UNKNOWN, duration, inspection_words, percent, station_words
+from edge.web.wording import UNKNOWN, Words, duration, inspection_words, percent, station_words
 
+PICTURE_WITHIN_S = 0.7  # a part whose picture has not come by then is shown without one
+VIEW_WITHIN_MS = 1500.0  # a camera whose last frame is older shows nothing of now
 RECORDER_LAG = 3  # the recorder may be this many parts behind before the engine's own word is shown instead
 
 Facts = dict[str, Any]
@@ -70,27 +73,47 @@ def inspection_facts(inspection: Inspection, station: Station) -> Facts:
 
 @dataclass(frozen=True, slots=True)
 class StationView:
-    """One reading of a station: its engine and its history at the same moment."""
+    """One reading of a station: verdict, row and picture on show belong to one part."""
 
     engine: EngineView
     latest: Inspection | None  # the row behind the verdict on show
+    picture: LivePicture | None  # of the same part; without a verdict on show: the last one, or what the camera sees
     history: Facts | None  # counts of all time; None when the history cannot be read
     problem: str  # then: why
 
+    @property
+    def words(self) -> Words:
+        """What the station says now."""
+        return station_words(self.engine, self.latest)
 
-def station_view(station: Station) -> StationView:
-    """Read the engine first, then the history, so that no verdict is newer than the engine's state."""
+    @property
+    def now(self) -> bool:
+        """Whether the picture shows what the words speak of, or in a camera's fault what the camera sees."""
+        if self.picture is None:
+            return False
+        health = self.engine.health
+        if health is not None and _faulty_camera(self.engine):
+            return health.frame_age_ms is not None and health.frame_age_ms < VIEW_WITHIN_MS
+        return self.latest is not None
+
+
+def station_view(station: Station, raw: bool = False) -> StationView:
+    """Read engine, picture and history in this order: a picture's row is stored before the picture is written."""
     engine = station.engine()
+    picture = station.live(raw)
     try:
-        history, newest = _history(station)
+        history, rows = _history(station, picture)
     except HistoryError as error:
-        return StationView(engine, None, None, one_line(error))
-    return StationView(engine, _latest(engine, newest), history, "")
+        return StationView(engine, None, None if engine.alive else picture, None, one_line(error))
+    latest = _latest(engine, rows)
+    if engine.state is EngineState.RUNNING and not _faulty_camera(engine):
+        picture = picture if picture and latest and picture.part == latest.id else None
+    return StationView(engine, latest, picture, history, "")
 
 
-def station_facts(station: Station) -> Facts:
-    """Return everything the first page shows, as GET /api/status answers it."""
-    seen = station_view(station)
+def station_facts(station: Station, raw: bool = False) -> Facts:
+    """Return everything the first page shows, as GET /api/status answers it; raw: with the untouched live picture."""
+    seen = station_view(station, raw)
     engine, latest, health = seen.engine, seen.latest, seen.engine.health
     return {
         "version": __version__,
@@ -103,36 +126,68 @@ def station_facts(station: Station) -> Facts:
             "last_seen": engine.last_seen.isoformat(timespec="milliseconds") if engine.last_seen else None,
             "detail": (health.quality_fault if health and engine.alive else None) or engine.detail,
         },
-        "display": station_words(engine, latest).facts(),
+        "display": seen.words.facts(),
         "notices": [notice.facts() for notice in notices(health)] if health and engine.alive else [],
         "commands": _commands(engine),
         "latest": inspection_facts(latest, station) if latest else None,
         "history": seen.history,
         "history_problem": seen.problem,
         "live": station.latest_picture(raw=False).is_file(),
+        "picture": picture_facts(seen, raw),
         "facts": _texts(engine, health),
         "health": health.model_dump(mode="json") if health else None,
     }
 
 
-def _history(station: Station) -> tuple[Facts, Inspection | None]:
+def picture_facts(seen: StationView, raw: bool = False) -> Facts | None:
+    """Return which picture belongs to what is on show; None when none does."""
+    if seen.picture is None:
+        return None
+    address = url_for("downloads.held", id=seen.picture.key, raw=1 if raw else None)
+    return {"part": seen.picture.part, "now": seen.now, "address": address}
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows from which the one on show is chosen."""
+
+    newest: Inspection | None
+    pictured: Inspection | None  # the part of the live picture
+    waits: Inspection | None  # the first part after it, whose picture may still come
+
+
+def _history(station: Station, picture: LivePicture | None) -> tuple[Facts, _Rows]:
     with station.history() as log:
         if log is None:
-            return {"OK": 0, "NG": 0, "ERROR": 0, "total": 0, "last_id": 0}, None
+            return {"OK": 0, "NG": 0, "ERROR": 0, "total": 0, "last_id": 0}, _Rows(None, None, None)
         counts = log.counts()
         newest = next(iter(log.recent(1)), None)
+        part = picture.part if picture else None
+        rows = _Rows(newest, log.get(part) if part else None, log.get(part + 1) if part else None)
     last_id = newest.id if newest else 0
-    return {"OK": counts.ok, "NG": counts.ng, "ERROR": counts.error, "total": counts.total, "last_id": last_id}, newest
+    return {"OK": counts.ok, "NG": counts.ng, "ERROR": counts.error, "total": counts.total, "last_id": last_id}, rows
 
 
-def _latest(engine: EngineView, newest: Inspection | None) -> Inspection | None:
-    """Return the row behind the verdict on show: only of a running engine, of this run, and not outdated."""
-    health = engine.health
+def _latest(engine: EngineView, rows: _Rows) -> Inspection | None:
+    """Return the row behind the verdict on show: only of a running engine, of this run, and not outdated.
+
+    A row is stored before its picture. Until the picture is there the part before it stays on show with its own.
+    """
+    health, newest = engine.health, rows.newest
     if engine.state is not EngineState.RUNNING or health is None or health.last_verdict is None or newest is None:
         return None
-    if health.quality_fault:
+    if health.quality_fault or newest.id < health.last_id - RECORDER_LAG:
         return None
-    return newest if newest.id >= health.last_id - RECORDER_LAG else None
+    if rows.pictured is None or newest.reason is Reason.NO_FRAME:
+        return newest
+    waited_s = 0.0 if rows.waits is None else abs((datetime.now(UTC) - rows.waits.at).total_seconds())
+    return rows.pictured if waited_s < PICTURE_WITHIN_S else newest
+
+
+def _faulty_camera(engine: EngineView) -> bool:
+    return engine.state is EngineState.CAMERA_FAULT or (
+        engine.state is EngineState.RUNNING and engine.health is not None and engine.health.quality_fault is not None
+    )
 
 
 def _commands(engine: EngineView) -> Facts:

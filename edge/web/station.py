@@ -1,9 +1,10 @@
-"""Reads what the engine wrote, afresh for every request: the page keeps no state of its own."""
+"""Reads what the engine wrote, afresh for every request; the page holds nothing but the last live pictures."""
 
 from __future__ import annotations
 
 import secrets
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from flask import current_app
 from edge.config.station import StationConfig
 from edge.core.types import one_line
 from edge.exchange import ExchangeError
-from edge.exchange.health import LATEST, LATEST_RAW, STALE_AFTER_S, Health, State, read_health
+from edge.exchange.health import LATEST, LATEST_RAW, Health, State, read_health
+from edge.exchange.live import LivePicture, read_live
 from edge.exchange.requests import Requests
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
 from edge.inference.bundle import Bundle, BundleError, open_bundle
 
+HELD = 16  # live pictures: a second or two of a fast line, until the browser has fetched the one it was told of
+HELD_BYTES = 64 * 1024 * 1024
 PICTURE_KINDS = ("frame", "heat", "thumb")
 
 
@@ -68,6 +72,7 @@ class Station:
         self.instance = secrets.token_hex(8)  # a script that sees it change knows that the page was restarted
         self._lock = threading.Lock()
         self._bundle: Bundle | None = None
+        self._live: OrderedDict[tuple[bool, str], LivePicture] = OrderedDict()
 
     def engine(self) -> EngineView:
         """Read the engine's state now. A clock that was set back or forward makes the state old, not young."""
@@ -78,7 +83,7 @@ class Station:
         age_s = abs((datetime.now(UTC) - health.written_at).total_seconds())
         if health.state is State.STOPPED:
             return EngineView(EngineState.STOPPED, health, age_s, health.detail)
-        if age_s > STALE_AFTER_S:
+        if age_s > health.stale_after_s:
             return EngineView(EngineState.STALE, health, age_s, health.detail)
         return EngineView(EngineState(health.state.value), health, age_s, health.detail)
 
@@ -109,6 +114,24 @@ class Station:
 
     def latest_picture(self, raw: bool) -> Path:
         return self.config.run_dir / (LATEST_RAW if raw else LATEST)
+
+    def live(self, raw: bool) -> LivePicture | None:
+        """Return the live picture with heatmap and outline, or untouched; None when there is none that names its part.
+
+        It is held for a while, so that whoever was told its key gets this picture and no newer one.
+        """
+        found = read_live(self.latest_picture(raw))
+        if found is not None:
+            with self._lock:
+                self._live[raw, found.key] = found
+                while len(self._live) > HELD or sum(len(one.jpeg) for one in self._live.values()) > HELD_BYTES:
+                    self._live.popitem(last=False)
+        return found
+
+    def held(self, raw: bool, key: str) -> LivePicture | None:
+        """Return the live picture of this key; None when it is not held any more."""
+        with self._lock:
+            return self._live.get((raw, key))
 
     def picture(self, inspection_id: int, kind: str) -> Path | None:
         """Return a stored picture, or None when it was not kept; the path is made of a number and a known word."""

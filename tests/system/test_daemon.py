@@ -10,6 +10,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,7 +18,8 @@ from edge.cameras.capture import Capture
 from edge.core.types import Image, Reason, Verdict
 from edge.core.worker import WorkerError
 from edge.engine.daemon import run_engine
-from edge.exchange.health import METRICS, State
+from edge.exchange.health import LATEST, METRICS, State
+from edge.exchange.live import read_live
 from edge.exchange.requests import REQUESTS, Requests
 from edge.exchange.sockets import connect
 from edge.history.pictures import picture_path
@@ -324,6 +326,24 @@ def test_between_rare_parts_the_engine_reports_and_answers_uploads(tmp_path: Pat
         box.ask(np.zeros((1, 64, 64, 3), np.uint8), HANG_S)
         assert engine.stop() == 0
     assert len(station.rows()) == 1
+
+
+def test_in_a_camera_fault_the_live_picture_goes_on_without_a_part(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    station = Station(tmp_path, tiny_bundle, rate_hz=0.05)
+    for name in ("a_good.png", "b_bad.png"):
+        cv2.imwrite(str(station.camera / name), np.zeros((96, 128, 3), np.uint8))
+
+    def view() -> str | None:
+        found = read_live(station.config.run_dir / LATEST)
+        return found.key if found is not None and found.part is None else None
+
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        wait_for(lambda: view() is not None)
+        first = view()
+        wait_for(lambda: view() not in {None, first})
+        assert len(station.rows()) <= 2, "no part was needed for it"
+        assert engine.stop() == 0
 
 
 def test_a_run_folder_that_is_taken_away_stops_the_engine_with_one_line(tmp_path: Path, tiny_bundle: Bundle) -> None:

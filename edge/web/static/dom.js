@@ -79,3 +79,32 @@ export function choice(buttons, pressed) {
     });
   }
 }
+
+// Fetches a picture and decodes it, so that it can be shown in one step with the words that belong to it.
+// null: it did not come in time, or it is not there any more.
+export async function loaded(address, withinMs) {
+  try {
+    const response = await fetch(address, { signal: AbortSignal.timeout(withinMs) });
+    if (!response.ok) return null;
+    const url = URL.createObjectURL(await response.blob());
+    const image = element("img", { src: url, decoding: "sync" });
+    try {
+      await image.decode();
+      return image;
+    } catch {
+      URL.revokeObjectURL(url);
+      return null;
+    }
+  } catch {
+    return null;
+  }
+}
+
+// Puts a loaded picture into the place of another one. The element itself is exchanged: its pixels are decoded already.
+export function exchange(old, image) {
+  image.hidden = false;
+  if (old === image) return;
+  for (const { name, value } of old.attributes) if (!["src", "hidden", "data-address"].includes(name)) image.setAttribute(name, value);
+  old.replaceWith(image);
+  if (old.src.startsWith("blob:")) URL.revokeObjectURL(old.src);
+}

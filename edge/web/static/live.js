@@ -1,67 +1,49 @@
-// The live picture: fetched, decoded, then swapped in one step, so that it never flickers.
-import { byId, choice, clock, root, setText } from "./dom.js";
+// The live picture. It is loaded before the status that it belongs to is shown, so that both change in one step.
+import { byId, choice, clock, exchange, loaded, root, setText } from "./dom.js";
 
-const image = byId("live-image");
+const PICTURE_WITHIN_MS = 700;
 const frame = byId("live-picture");
 const legend = document.querySelector("#live .legend");
 let raw = false;
-let available = false;
-let busy = false;
-let shownUrl = "";
-let version = "";
+let shown = { address: "", image: byId("live-image") };
 
-choice([byId("show-heat"), byId("show-raw")], (button) => {
-  raw = button.id === "show-raw";
-  version = "";
-  legend.classList.toggle("void", raw);
-  fetchPicture();
-});
+export const pictureQuery = () => (raw ? "?raw=1" : "");
 
-export function refreshLive(status) {
-  const live = status !== null && status.engine.state === "running";
-  available = status !== null && status.live;
-  frame.classList.toggle("old", !live);
-  setText(byId("live-note"), note(status));
-  byId("live-note").hidden = byId("live-note").textContent === "";
-  if (available && (live || image.hidden)) fetchPicture();
+export function onPictureChoice(changed) {
+  choice([byId("show-heat"), byId("show-raw")], (button) => {
+    raw = button.id === "show-raw";
+    legend.classList.toggle("void", raw);
+    changed();
+  });
 }
 
-function note(status) {
+// Returns the picture that a status speaks of, decoded; null when there is none to show.
+export async function livePicture({ picture }) {
+  if (!picture) return null;
+  if (picture.address === shown.address) return shown;
+  const image = await loaded(picture.address, PICTURE_WITHIN_MS);
+  return image && { address: picture.address, image };
+}
+
+// Without a status the last picture stays, as an old one. Without its own picture a part is shown with none.
+export function showLive(status, found) {
+  if (found) {
+    exchange(shown.image, found.image);
+    shown = found;
+    shown.image.alt = raw ? "Live picture of the part" : "Live picture of the part with its heatmap";
+  }
+  shown.image.hidden = shown.address === "" || (status !== null && !found);
+  frame.classList.toggle("old", status === null || !status.picture?.now);
+  setText(byId("live-note"), note(status, found));
+  byId("live-note").hidden = byId("live-note").textContent === "";
+}
+
+function note(status, found) {
   if (status === null) return "Old picture: no connection";
   if (!status.live) return "No picture yet";
-  if (status.engine.state === "running") return status.latest?.reason === "no_frame" ? "No picture of this part: an earlier one is shown" : "";
-  const seen = status.engine.alive || !status.engine.last_seen ? "" : `, before ${clock(status.engine.last_seen)}`;
+  const { engine, latest, picture } = status;
+  if (found && picture.now) return engine.state === "running" && latest ? "" : "What the camera sees now";
+  if (engine.alive && !found) return latest ? `No picture of part ${latest.id}` : "No picture";
+  const seen = engine.alive || !engine.last_seen ? "" : `, before ${clock(engine.last_seen)}`;
   return `Not live: the last picture${seen}`;
-}
-
-async function fetchPicture() {
-  if (busy || !available) return;
-  busy = true;
-  try {
-    const response = await fetch(`${root}/live.jpg${raw ? "?raw=1" : ""}`, { cache: "no-cache" });
-    const tag = `${raw}${response.headers.get("ETag")}`;
-    if (response.ok && tag !== version) await swap(await response.blob(), tag);
-  } catch {
-    // No connection: the status poll says so.
-  } finally {
-    busy = false;
-  }
-}
-
-async function swap(blob, tag) {
-  const url = URL.createObjectURL(blob);
-  const next = new Image();
-  next.src = url;
-  try {
-    await next.decode();
-  } catch {
-    URL.revokeObjectURL(url);
-    return;
-  }
-  image.src = url;
-  image.hidden = false;
-  image.alt = raw ? "Live picture of the part" : "Live picture of the part with its heatmap";
-  if (shownUrl) URL.revokeObjectURL(shownUrl);
-  shownUrl = url;
-  version = tag;
 }

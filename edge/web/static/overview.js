@@ -1,36 +1,55 @@
-// All stations: asks for their state once a second and shows it. Without an answer nothing is shown as current.
-import { byId, number, setText } from "./dom.js";
+// All stations: asks for their state again and again and shows it. Without an answer nothing is shown as current.
+import { byId, exchange, loaded, number, setText } from "./dom.js";
 
-const EVERY_MS = 1000;
-const LOST_AFTER_MS = 3000;
-let shownAt = Date.now();
+const EVERY_MS = 400;
+const LOST_AFTER_MS = 1500;
+const PICTURE_WITHIN_MS = 700;
+const LOOK_EVERY_MS = 100;
+let askedAt = performance.now(); // when the question was asked whose answer is on show
+let asking = false;
 let instance = null;
 const spoken = new Map();
 
 async function poll() {
+  if (asking) return;
+  asking = true;
+  const at = performance.now();
   try {
-    const response = await fetch("/api/stations", { signal: AbortSignal.timeout(4000) });
-    if (response.ok) {
-      show(await response.json());
-      shownAt = Date.now();
-    }
+    const response = await fetch("/api/stations", { signal: AbortSignal.timeout(LOST_AFTER_MS) });
+    if (!response.ok) return;
+    await show(await response.json());
+    askedAt = at;
   } catch {
     // No connection: said below when it lasts.
   } finally {
-    const lost = Date.now() - shownAt > LOST_AFTER_MS;
-    byId("alarm").hidden = !lost;
-    byId("hall").classList.toggle("lost", lost);
-    setTimeout(poll, EVERY_MS);
+    asking = false;
   }
 }
 
-function show(answer) {
-  if (instance !== null && instance !== answer.instance) location.reload(); // the page was restarted, perhaps with other stations
-  instance = answer.instance;
-  for (const station of answer.stations) showTile(document.querySelector(`[data-path="${CSS.escape(station.path)}"]`), station);
+function look() {
+  const lost = performance.now() - askedAt > LOST_AFTER_MS;
+  byId("alarm").hidden = !lost;
+  byId("hall").classList.toggle("lost", lost);
 }
 
-function showTile(tile, station) {
+async function show(answer) {
+  if (instance !== null && instance !== answer.instance) location.reload(); // the page was restarted, perhaps with other stations
+  instance = answer.instance;
+  const tiles = answer.stations.map((station) => document.querySelector(`[data-path="${CSS.escape(station.path)}"]`));
+  const pictures = await Promise.all(answer.stations.map((station, index) => picture(tiles[index], station)));
+  answer.stations.forEach((station, index) => showTile(tiles[index], station, pictures[index]));
+}
+
+// The picture that a station's words speak of; the one that is shown already when it is the same.
+async function picture(tile, { picture: address }) {
+  const shot = tile.querySelector(".shot");
+  if (address === null || shot.dataset.address === address) return address && shot;
+  const image = await loaded(address, PICTURE_WITHIN_MS);
+  if (image) image.dataset.address = address;
+  return image;
+}
+
+function showTile(tile, station, image) {
   const top = tile.querySelector(".station-top");
   if (top.dataset.kind !== station.display.kind) {
     top.dataset.kind = station.display.kind;
@@ -43,22 +62,10 @@ function showTile(tile, station) {
   for (const node of tile.querySelectorAll("[data-count]")) setText(node, station.counts[node.dataset.count].toLocaleString("en-GB"));
   setText(tile.querySelector(".p99"), number(station.p99_ms, 3));
   tile.classList.toggle("silent", !station.live);
-  showPicture(tile.querySelector(".shot"), station.picture);
+  const shot = tile.querySelector(".shot");
+  if (image) exchange(shot, image);
+  else shot.hidden = true;
   announceTrouble(station);
-}
-
-// Decoded before it is shown, so that it never flickers.
-async function showPicture(image, address) {
-  if (address === null || image.getAttribute("src") === address) return;
-  const next = new Image();
-  next.src = address;
-  try {
-    await next.decode();
-    image.src = address;
-    image.hidden = false;
-  } catch {
-    // The engine has already replaced it: the next look shows the newer one.
-  }
 }
 
 // For screen readers: only a station that stops judging, or judges again.
@@ -69,3 +76,5 @@ function announceTrouble({ path, name, display }) {
 }
 
 poll();
+setInterval(poll, EVERY_MS);
+setInterval(look, LOOK_EVERY_MS);

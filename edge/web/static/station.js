@@ -1,14 +1,14 @@
-// The first page: asks for the status twice a second and shows it. Without an answer it says so.
+// The first page: asks for the status again and again and shows it with its picture. Without an answer it says so.
 import { badge, byId, clock, element, icon, number, root, setScore, setText } from "./dom.js";
 import { refreshCharts } from "./charts.js";
 import { refreshCommands } from "./commands.js";
 import { refreshHistory } from "./history.js";
-import { refreshLive } from "./live.js";
+import { livePicture, onPictureChoice, pictureQuery, showLive } from "./live.js";
 import "./upload.js";
 
-const EVERY_MS = 500;
-const LOST_AFTER_MS = 1500;
-const ANSWER_WITHIN_MS = 4000;
+const EVERY_MS = 400;
+const LOST_AFTER_MS = 1500; // with the engine's own time to be missed, a person is told within two seconds
+const LOOK_EVERY_MS = 100;
 const LOST = {
   kind: "lost",
   headline: "NO LINK",
@@ -16,7 +16,9 @@ const LOST = {
   action: "The verdict is unknown. Check the network and the station; trying again.",
 };
 
-let shownAt = Date.now();
+let askedAt = performance.now(); // when the question was asked whose answer is on show
+let lastAnswer = Date.now(); // the same by the clock on the wall
+let asking = false;
 let instance = null;
 let announced = "";
 
@@ -24,30 +26,38 @@ let announced = "";
 const noticeLists = [[byId("notices"), (notice) => notice.level !== "hint"], [byId("hints"), (notice) => notice.level === "hint"]];
 let shownNotices = null;
 
-// A verdict that was not shown anew for a while is not current, whatever the cause: then the page says that it has none.
+// An answer is as old as its question. One question at a time, and none waits for longer than its answer is of use.
 async function poll() {
+  if (asking) return;
+  asking = true;
+  const at = performance.now();
   try {
     const status = await ask();
-    if (status !== null) {
-      show(status);
-      shownAt = Date.now();
-    }
+    if (status === null) return;
+    const picture = await livePicture(status);
+    show(status, picture);
+    askedAt = at;
+    lastAnswer = Date.now();
   } finally {
-    if (Date.now() - shownAt > LOST_AFTER_MS) showLost();
-    setTimeout(poll, EVERY_MS);
+    asking = false;
   }
 }
 
 async function ask() {
   try {
-    const response = await fetch(`${root}/api/status`, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
+    const response = await fetch(`${root}/api/status${pictureQuery()}`, { signal: AbortSignal.timeout(LOST_AFTER_MS) });
     return response.ok ? await response.json() : null;
   } catch {
     return null;
   }
 }
 
-function show(status) {
+// A verdict that was not shown anew for a while is not current, whatever the cause: then the page says that it has none.
+function look() {
+  if (performance.now() - askedAt > LOST_AFTER_MS) showLost();
+}
+
+function show(status, picture) {
   if (instance !== null && instance !== status.instance) location.reload(); // a new process knows no old token
   instance = status.instance;
   showVerdict(status.display, status.latest, status.engine);
@@ -57,7 +67,8 @@ function show(status) {
   refreshCommands(status);
   for (const node of document.querySelectorAll("[data-fact]")) showFact(node, status.facts[node.dataset.fact]);
   setText(byId("station-name"), status.station);
-  refreshLive(status);
+  showLive(status, picture);
+  document.body.classList.toggle("stale", !status.engine.alive);
   refreshHistory(status);
   refreshCharts(status);
 }
@@ -107,9 +118,10 @@ function showLost() {
   showVerdict(LOST, null, null);
   byId("alarm").hidden = false;
   byId("alarm").querySelector("use").setAttribute("href", "#i-lost");
-  setText(byId("alarm-title"), `No connection to the station since ${clock(shownAt)}`);
+  setText(byId("alarm-title"), `No connection to the station since ${clock(lastAnswer)}`);
   setText(byId("alarm-text"), LOST.action);
-  refreshLive(null);
+  showLive(null, null);
+  document.body.classList.add("stale");
 }
 
 // The banners above the verdict are drawn anew only when one comes, goes or changes, so that nothing flickers.
@@ -154,4 +166,7 @@ function showCounters({ health, history }) {
   byId("latency-fill").setAttribute("width", 200 * share);
 }
 
+onPictureChoice(poll);
 poll();
+setInterval(poll, EVERY_MS);
+setInterval(look, LOOK_EVERY_MS);

@@ -28,8 +28,14 @@ def never_stored(response: Response) -> Response:
 
 @blueprint.get("/status")
 def status() -> Response:
-    """Answer with the engine's state, the last verdict and the counters of one moment."""
-    return jsonify(station_facts(current_station()))
+    """Answer with the engine's state, the last verdict, its picture and the counters of one moment.
+
+    With ?raw=1 the picture is the untouched one.
+    """
+    raw = request.args.get("raw", "0")
+    if raw not in {"0", "1"}:
+        abort(400, f"raw: must be 0 or 1, got {shown(raw)}")
+    return jsonify(station_facts(current_station(), raw == "1"))
 
 
 @blueprint.get("/inspections")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 from flask import Blueprint, Response, abort, request, send_file
@@ -23,6 +24,17 @@ def live() -> Response:
     """Send the newest frame with heatmap and outline, or untouched with ?raw=1. An unchanged picture answers 304."""
     path = current_station().latest_picture(raw=request.args.get("raw") == "1")
     return _jpeg(path, "private, no-cache", "there is no live picture yet; the engine writes one with its first part")
+
+
+@blueprint.get("/shown/<id>/live.jpg")
+def held(id: str) -> Response:  # noqa: A002  # as the document names it
+    """Send the live picture that /api/status gave out a moment ago."""
+    found = current_station().held(request.args.get("raw") == "1", id)
+    if found is None:
+        abort(404, "this live picture is not held any more; ask for the status again")
+    response = send_file(BytesIO(found.jpeg), mimetype="image/jpeg")
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 @blueprint.get(f"/pictures/<int(max={MAX_ID}):inspection_id>/<any(frame, heat, thumb):kind>")

@@ -12,9 +12,8 @@ from flask import Blueprint, Response, current_app, jsonify, render_template
 from edge import __version__
 from edge.web.facts import station_view
 from edge.web.notices import notices
-from edge.web.station import EngineState, Station
+from edge.web.station import Station
 from edge.web.views.monitoring import CONTENT_TYPE, up_lines
-from edge.web.wording import station_words
 
 blueprint = Blueprint("overview", __name__)
 PREFIX = "/stations/"
@@ -84,13 +83,12 @@ def _tiles() -> list[dict[str, Any]]:
 def _tile(place: str, station: Station) -> dict[str, Any]:
     seen = station_view(station)
     health = seen.engine.health
-    picture = station.latest_picture(raw=False)
     return {
         "name": health.station if health else station.config.name,
         "path": place,
-        "display": station_words(seen.engine, seen.latest).facts(),
+        "display": seen.words.facts(),
         "alive": seen.engine.alive,
-        "live": seen.engine.state is EngineState.RUNNING,  # whether the picture is of now
+        "live": seen.now,  # whether the picture is of now
         "detail": seen.latest.detail if seen.latest else seen.engine.detail,
         "last_seen": seen.engine.last_seen.isoformat(timespec="seconds") if seen.engine.last_seen else None,
         "part": seen.latest.id if seen.latest else None,
@@ -98,6 +96,6 @@ def _tile(place: str, station: Station) -> dict[str, Any]:
         "p99_ms": health.latency.p99_ms if health and health.latency else None,
         "deadline_ms": station.config.inspection.deadline_ms,
         "notices": [n.title for n in notices(health) if n.level != "hint"] if health and seen.engine.alive else [],
-        # A new picture has a new address, so that the browser fetches each one once.
-        "picture": f"{place}/live.jpg?at={picture.stat().st_mtime_ns}" if picture.is_file() else None,
+        # Of the part on show; a new picture has a new address, so that the browser fetches each one once.
+        "picture": f"{place}/shown/{seen.picture.key}/live.jpg" if seen.picture else None,
     }

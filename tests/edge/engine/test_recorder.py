@@ -13,6 +13,7 @@ from edge.core.worker import WorkerError
 from edge.engine.drift import DriftWatch
 from edge.engine.recorder import MAX_PICTURES, THUMB_WIDTH, Recorder
 from edge.exchange.health import LATEST, LATEST_RAW
+from edge.exchange.live import read_live
 from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
@@ -221,3 +222,19 @@ def test_event_log_error_is_an_edge_error_with_the_file(station: Station) -> Non
     station.events.append(inspection(1))
     with pytest.raises(HistoryError, match=r"events\.db"):
         station.events.append(inspection(1))
+
+
+def test_what_the_camera_sees_is_shown_without_a_part_and_not_kept(station: Station) -> None:
+    station.recorder.start()
+    station.recorder.put(inspection(7, bad_image()), BUNDLE)
+    wait_for(lambda: (station.run / LATEST).exists())
+    shown = read_live(station.run / LATEST)
+    assert shown is not None
+    assert shown.part == 7
+    station.recorder.show_view(bad_image())
+    station.recorder.stop()
+    view = read_live(station.run / LATEST)
+    assert view is not None
+    assert view.part is None
+    assert {name[:9] for name in station.pictures()} == {"000000007"}
+    assert station.events.counts().total == 1

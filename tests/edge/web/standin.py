@@ -21,8 +21,6 @@ from edge.config.station import StationConfig
 from edge.core.files import write_atomically
 from edge.core.types import Image, Inspection, Reason, Timings, Verdict
 from edge.exchange.health import (
-    LATEST,
-    LATEST_RAW,
     METRICS,
     Drift,
     Health,
@@ -32,6 +30,7 @@ from edge.exchange.health import (
     State,
     write_health,
 )
+from edge.exchange.live import named, write_live
 from edge.exchange.requests import Command, RequestServer, Verb
 from edge.exchange.sockets import listen
 from edge.exchange.trigger_socket import TRIGGER, TriggerAnswer, reply
@@ -167,9 +166,8 @@ class StandIn:
         heat = overlay(image, prediction.anomaly_map, LIMITS, box, decision.verdict)
         if keep:
             self._keep(found.id, {"frame": image, "heat": heat, "thumb": cv2.resize(heat, (160, 120))})
-        write_atomically(self.config.run_dir / LATEST, encoded(heat), durable=False)
-        write_atomically(self.config.run_dir / LATEST_RAW, encoded(image), durable=False)
         self.record(found)
+        write_live(self.config.run_dir, named(encoded(heat), found.id), named(encoded(image), found.id))
         return found
 
     def fail(self, reason: Reason, detail: str, at: datetime | None = None) -> Inspection:

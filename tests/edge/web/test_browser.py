@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +13,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from edge.core.types import Reason
+from edge.core.types import Reason, Verdict
+from edge.exchange.live import named, write_live
+from edge.history.eventlog import EventLog
 from edge.inference.bundle import Bundle
 from tests.edge.web.conftest import free_port
 from tests.edge.web.standin import StandIn, all_commands, all_troubles, encoded, part_image
@@ -217,6 +221,25 @@ def test_a_camera_fault_is_shown_as_such_and_passes(visit: Visit, line: StandIn)
     expect(page.locator("#verdict-headline")).to_have_text("OK")
 
 
+def test_during_a_camera_fault_the_picture_goes_on_and_says_what_it_is(visit: Visit, line: StandIn) -> None:
+    page = visit().settled()
+    line.says = {"quality_fault": "out of focus: 31 % of the commissioned sharpness"}
+    expect(page.locator("#verdict")).to_have_attribute("data-kind", "camera")
+    shown = set()
+    for seed in range(3):
+        view = named(encoded(part_image(seed)), None)
+        for _ in range(100):
+            write_live(line.config.run_dir, view, view)
+            page.wait_for_timeout(100)
+            address = page.locator("#live-image").get_attribute("src")
+            if address not in shown:
+                break
+        shown.add(address)
+        expect(page.locator("#live-note")).to_have_text("What the camera sees now")
+    assert len(shown) == 3
+    assert "old" not in (page.locator("#live-picture").get_attribute("class") or "")
+
+
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_the_overview_follows_each_station_and_leads_to_it(
     chromium: Browser, station: StandIn, tiny_bundle: Bundle, tmp_path: Path, width: int, height: int
@@ -339,9 +362,13 @@ def test_a_dying_engine_takes_its_verdict_with_it(visit: Visit, line: StandIn) -
     expect(page.locator("#alarm-title")).to_contain_text("Engine not running since")
     expect(page.locator("#verdict-headline")).to_have_text("NO ENGINE")
     expect(page.locator("#live-note")).to_contain_text("Not live")
+    expect(page.locator(".old-note")).to_be_visible()
+    assert all("grayscale(1)" in text for text in page.evaluate(FILTERS))
+    assert page.evaluate(LOW_CONTRAST) == []
     line.start()
     expect(page.locator("#verdict-headline")).to_have_text("OK")
     expect(page.locator("#alarm")).to_be_hidden()
+    expect(page.locator(".old-note")).to_be_hidden()
 
 
 def test_a_lost_connection_is_said_and_found_again(chromium: Browser, station: StandIn) -> None:
@@ -357,6 +384,19 @@ def test_a_lost_connection_is_said_and_found_again(chromium: Browser, station: S
         expect(page.locator("#verdict-headline")).to_have_text("OK", timeout=HANG_MS)
         expect(page.locator("#alarm")).to_be_hidden()
         visitor.context.close()
+
+
+def test_a_network_that_says_nothing_is_told_in_two_seconds(visit: Visit) -> None:
+    """The station answers no more and refuses nothing either, as behind a pulled cable."""
+    page = visit().settled()
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+    page.evaluate(TELL_WHEN_LOST)
+    while page.evaluate("window.answeredAt === undefined"):
+        page.wait_for_timeout(50)
+    page.route("**/api/status", lambda route: None)
+    expect(page.locator("#verdict-headline")).to_have_text("NO LINK")
+    assert all("grayscale(1)" in text for text in page.evaluate(FILTERS))
+    assert page.evaluate("window.lostAt - window.answeredAt") < 2500, "1.5 s, and a second for a loaded machine"
 
 
 def test_an_answer_that_cannot_be_shown_leaves_no_old_verdict_on_the_page(visit: Visit) -> None:
@@ -401,3 +441,74 @@ def test_the_live_picture_toggles_by_keyboard(visit: Visit) -> None:
     with page.expect_response("**/live.jpg?raw=1"):
         page.keyboard.press("Enter")
     expect(page.locator("#show-raw")).to_have_attribute("aria-pressed", "true")
+
+
+TELL_WHEN_LOST = """() => {
+    const ask = window.fetch;
+    window.fetch = async (...given) => { const at = performance.now(); const answer = await ask(...given);
+        if (String(given[0]).includes('/api/status')) window.answeredAt = at; return answer; };
+    new MutationObserver(() => { if (document.querySelector('#verdict-headline').textContent === 'NO LINK')
+        window.lostAt ??= performance.now(); }).observe(document.querySelector('#verdict-headline'),
+        { childList: true, characterData: true, subtree: true }); }"""
+FILTERS = """() => [...document.querySelectorAll('.tiles, .charts, #facts .facts, #live-image')]
+    .map(node => getComputedStyle(node).filter)"""
+SAMPLE = """(pictures) => {
+    window.samples = [];
+    const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    [canvas.canvas.width, canvas.canvas.height] = [64, 48];
+    const look = () => {
+        const [image, word] = [document.querySelector('#live-image'), document.querySelector('#verdict-headline')];
+        const part = document.querySelector('#verdict-which').textContent.match(/Part (\\d+)/);
+        const score = document.querySelector('#verdict-score .score-value').textContent;
+        let stained = null;
+        if (!image.hidden && image.complete && image.naturalWidth) {
+            canvas.drawImage(image, 0, 0, 64, 48);
+            const [r, g, b] = canvas.getImageData(24, 16, 1, 1).data;
+            stained = Math.max(r, g, b) > 190;
+        }
+        window.samples.push([word.textContent, part && Number(part[1]), Number(score), stained]);
+        requestAnimationFrame(look);
+    };
+    look(); }"""
+STAIN = (slice(96, 240), slice(160, 320))  # rows and columns that the defective picture has white
+SECONDS_OF_PARTS = 8.0
+
+
+def test_panel_score_and_picture_are_never_of_different_parts(visit: Visit, line: StandIn) -> None:
+    """Good and bad parts in turn, ten a second; every frame of the browser is looked at."""
+    good = part_image(1)
+    bad = good.copy()
+    bad[STAIN] = 255
+    page = visit().settled()
+    stop = threading.Event()
+
+    def parts() -> None:
+        while not stop.is_set():
+            begun = time.monotonic()
+            line.inspect((good, bad)[line.last.id % 2 if line.last else 0], keep=False)
+            stop.wait(max(0.0, 0.1 - (time.monotonic() - begun)))
+
+    running = threading.Thread(target=parts)
+    running.start()
+    try:
+        page.wait_for_timeout(1000)
+        page.evaluate(SAMPLE)
+        page.wait_for_timeout(SECONDS_OF_PARTS * 1e3)
+    finally:
+        stop.set()
+        running.join()
+    samples = [tuple(sample) for sample in page.evaluate("window.samples")]
+    log = EventLog(line.config.events_db, read_only=True)
+    rows = {number: log.get(number) for number in {sample[1] for sample in samples} - {None}}
+    log.close()
+    shown = 0
+    for word, part, score, stained in samples:
+        row = rows[part]
+        assert row is not None
+        assert word == row.verdict.value
+        assert score == pytest.approx(row.distance, abs=0.01)
+        if stained is not None:
+            shown += 1
+            assert stained is (row.verdict is Verdict.NG), f"part {part} is {word}, and the picture is of another one"
+    assert {word for word, *_ in samples} == {"OK", "NG"}
+    assert shown > len(samples) / 2, "the pictures follow the parts"

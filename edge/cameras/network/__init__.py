@@ -1,1 +1,0 @@
-"""Cameras on a network: their addresses, connections and streams."""
