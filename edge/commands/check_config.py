@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge.cameras.latency import timing_doubts, with_latency
 from edge.config.load import check_camera, check_files, load_config
+from edge.config.outputs import GpioOutputConfig, OutputConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +19,17 @@ def run(arguments: argparse.Namespace) -> int:
     config = with_latency(load_config(arguments.file))
     check_files(config)
     check_camera(config)
-    outputs = ", ".join(output.type for output in config.output) or "none"
+    outputs = ", ".join(_named(output) for output in config.output) or "none"
     facts = f"{config.camera.type} camera, {config.trigger.type} trigger, outputs: {outputs}"
     print(f"{arguments.file}: {config.name}, {facts}: valid")
     for doubt in timing_doubts(config):
         print(f"warning: {doubt}")
     return 0
+
+
+def _named(output: OutputConfig) -> str:
+    """Return the type of an output, and the line rate where its pulses bound it."""
+    if not isinstance(output, GpioOutputConfig):
+        return output.type
+    rate, pulse, gap = output.parts_per_second, output.pulse_ms, output.gap_ms
+    return f"gpio (under {rate:.1f} parts/s: {pulse:g} ms pulse + {gap:g} ms gap + the time of a verdict)"

@@ -40,6 +40,7 @@ class GpioOutputConfig(Section):
     ng_line: GpioLine | None = None
     error_line: GpioLine | None = None
     pulse_ms: Annotated[float, Field(ge=1, le=5000)] = 50.0
+    gap_ms: Annotated[float, Field(ge=1, le=1000)] = 10.0  # no line is active so long between two pulses
     active_low: bool = False
     safe: Literal["inactive", "error"] = "inactive"  # error: error_line is active while the outputs are safe
 
@@ -47,6 +48,11 @@ class GpioOutputConfig(Section):
     def lines(self) -> list[int]:
         """The numbers of the lines in use."""
         return [line for line in (self.ok_line, self.ng_line, self.error_line) if line is not None]
+
+    @property
+    def parts_per_second(self) -> float:
+        """The most parts a second that its pulses allow; the time of a verdict comes on top."""
+        return 1e3 / (self.pulse_ms + self.gap_ms)
 
     @model_validator(mode="after")
     def _lines_make_sense(self) -> GpioOutputConfig:

@@ -151,10 +151,10 @@ def _claims(trigger: TriggerConfig, outputs: tuple[OutputConfig, ...]) -> Iterat
 
 
 def _pulses_fit(period_ms: float, outputs: tuple[OutputConfig, ...]) -> None:
-    """Raise ValueError when a GPIO pulse is longer than the time from part to part."""
+    """Raise ValueError when a GPIO pulse and its gap are longer than the time from part to part."""
     for number, output in enumerate(outputs):
-        if isinstance(output, GpioOutputConfig) and output.pulse_ms >= period_ms:
+        if isinstance(output, GpioOutputConfig) and output.pulse_ms + output.gap_ms >= period_ms:
             raise ValueError(
-                f"output.{number}.pulse_ms: {output.pulse_ms:g} ms does not end before the next part, "
-                f"trigger.rate_hz gives {period_ms:g} ms; shorten it"
+                f"output.{number}.pulse_ms: {output.pulse_ms:g} ms and a gap_ms of {output.gap_ms:g} do not end "
+                f"before the next part, trigger.rate_hz gives {period_ms:g} ms; shorten it"
             )

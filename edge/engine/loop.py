@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import suppress
 
 from edge.engine import EngineError
@@ -14,6 +15,8 @@ from edge.exchange.requests import Command, RequestServer, Verb
 from edge.line.modbus_server import ModbusServer
 from edge.line.triggers import TriggerEvent
 
+LAST_WORD_S = 2.0  # at a stop, for the last pulse to end and for a PLC to acknowledge the last result
+LOOK_S = 0.005
 IDLE_S = 0.05  # how long one wait for a trigger may last, so how soon a stop or an upload is noticed
 
 
@@ -77,6 +80,10 @@ class Loop:
         event = trigger.wait(0)  # from now on none is accepted
         if event is not None:
             self._judge(event)
+        give_up = time.monotonic() + LAST_WORD_S
+        while not self._inspector.free() and time.monotonic() < give_up:
+            self._inspector.beat(trigger.overruns)
+            time.sleep(LOOK_S)
 
     def _admits(self) -> bool:
         """Return True when the part of a trigger of now gets an id, a verdict and an action at each output."""

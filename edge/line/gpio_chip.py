@@ -61,6 +61,7 @@ class FakeChip:
     def __init__(self) -> None:
         self.name = FAKE_CHIP
         self.history: list[dict[int, bool]] = []  # electrical level of every driven line, after each change
+        self.changed_at: list[float] = []  # monotonic s of each change
         self.broken = False  # whatever is set then fails
         self.inputs: dict[int, queue.SimpleQueue[float]] = {}
         self._lock = threading.Lock()
@@ -82,6 +83,7 @@ class FakeChip:
             if self.broken:
                 raise LineError(f"{self.name}: the lines cannot be set (broken); check the chip")
             self.history.append(levels)
+            self.changed_at.append(time.monotonic())
 
 
 class FakeDriven:

@@ -142,6 +142,26 @@ def test_a_trigger_that_a_stalled_disk_leaves_no_id_for_is_refused_and_every_acc
     assert [row.id for row in station.rows()] == [stored, *answers]
 
 
+def test_a_plc_that_triggers_right_before_a_stop_reads_its_result(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    port = free_port()
+    station = wired(tmp_path, tiny_bundle, MODBUS_TRIGGER, modbus(port))
+    with Engine(station, "--no-page") as engine:
+        assert engine.ready() == "READY"
+        plc = FakePlc("127.0.0.1", port, HANG_S)
+        first = plc.part()
+        plc.wait(lambda now: bool(now["ready"]), "ready")
+        plc.write(Coil.TRIGGER, True)
+        engine.process.send_signal(signal.SIGTERM)
+        last = plc.wait(lambda now: bool(now["results_valid"]), "done")
+        assert not last["ready"]
+        plc.write(Coil.TRIGGER, False)
+        plc.write(Coil.RESULTS_ACK, True)
+        plc.close()
+        assert engine.ended() == 0
+    rows = station.rows()
+    assert [(row.id, row.verdict.value) for row in rows] == [(one["sequence"], one["verdict"]) for one in (first, last)]
+
+
 def test_a_page_trigger_that_was_accepted_is_judged_even_when_the_engine_is_told_to_stop(
     tmp_path: Path, tiny_bundle: Bundle
 ) -> None:
