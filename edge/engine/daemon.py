@@ -31,7 +31,7 @@ from edge.exchange.health import LATEST, LATEST_RAW, State
 from edge.exchange.requests import RequestServer
 from edge.history.eventlog import EventLog
 from edge.history.ids import Ids
-from edge.line.wiring import Line, open_line
+from edge.line.wiring import open_line
 
 FIRST_FRAME_WITHIN_S = 5.0  # READY does not wait longer for a camera: a lost one is a state, not a failed start
 # A trigger waits twice so long for a thread that holds the interpreter: with another one busy, hand-over took 2.1 ms in
@@ -142,7 +142,7 @@ def _open(config: StationConfig, page: PageProcess | None, last_word: _LastWord,
     frozen_frames = config.quality.frozen_frames if repeats_mean_frozen(config.camera) else 0
     capture = _started(Capture(make_camera(config.camera), FrameSlot(), frozen_frames), stack)
     line = stack.enter_context(closing(open_line(config)))
-    _catch_up(line, events, ids.last)
+    ids.go_on_after(max(output.last_reported() for output in line.outputs))
     return RunningStation(config, recipes, ids, recorder, capture, line)
 
 
@@ -151,16 +151,6 @@ def _started(part: P, stack: ExitStack) -> P:
     part.start()
     stack.callback(part.stop)
     return part
-
-
-def _catch_up(line: Line, events: EventLog, last_id: int) -> None:
-    """Tell the reports of every row that an engine which was killed could not hand over any more."""
-    for output in line.outputs:
-        reported = output.last_reported() if output.reports else None
-        for number in range(last_id if reported is None else reported, last_id):
-            row = events.get(number + 1)
-            if row is not None:
-                output.show(row)
 
 
 def _wait_until_ready(station: RunningStation, status: StatusWriter, page: PageProcess | None, stop: Stop) -> bool:

@@ -36,15 +36,14 @@ class HistoryError(EdgeError):
 class Database:
     """One SQLite file of this process. What a transaction wrote survives a power cut when the transaction is over."""
 
-    def __init__(self, path: Path, kind: str, read_only: bool = False, shrinks: bool = False) -> None:
+    def __init__(self, path: Path, kind: str, read_only: bool = False) -> None:
         """Open the file, creating it when writing; raises HistoryError.
 
-        kind: the word for the file in an error. shrinks: a new file gives the space of deleted rows back.
+        kind: the word for the file in an error.
         """
         self.path = path
         self._kind = kind
         self._read_only = read_only
-        self._shrinks = shrinks
         self._free = threading.Lock()
         self._open(BUSY_S)
 
@@ -57,8 +56,6 @@ class Database:
             failed.callback(self._db.close)
             self._db.row_factory = sqlite3.Row
             if not self._read_only:
-                if self._shrinks:
-                    self._db.execute("PRAGMA auto_vacuum=FULL")  # first: it holds for a new file only
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")

@@ -212,6 +212,12 @@ class EventLog:
         with self._db.errors(), closing(self._db.execute(query, values)) as cursor:
             return [as_inspection(row) for row in cursor]
 
+    def after(self, inspection_id: int, limit: int) -> list[Inspection]:
+        """Return the first rows with a higher id, oldest first, without their images."""
+        query = "SELECT * FROM inspections WHERE id > ? ORDER BY id LIMIT ?"
+        with self._db.errors():
+            return [as_inspection(row) for row in self._db.execute(query, (inspection_id, limit)).fetchall()]
+
     def get(self, inspection_id: int) -> Inspection | None:
         """Return one row by its id, without its image; None when there is no such row."""
         with self._db.errors():

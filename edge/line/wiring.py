@@ -55,6 +55,8 @@ class Line:
             stack.callback(self.trigger.close)
             for output in self.outputs:
                 stack.callback(output.close)
+            for output in self.outputs:
+                stack.callback(output.leave)
 
 
 def open_line(config: StationConfig) -> Line:
@@ -95,7 +97,7 @@ def _output(
 
 
 def _report(carrier: Carrier, config: StationConfig, name: str) -> Delivery:
-    return Delivery(carrier, config.name, Outbox(config.state_dir / "outbox" / name))
+    return Delivery(carrier, Outbox(config.state_dir / "outbox" / name, config.events_db, config.name))
 
 
 def _chip(chips: dict[str, Chip], name: str) -> Chip:

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,15 @@ import pytest
 from edge.commands.acceptance.broker import MISSING, MOSQUITTO, Broker, Listener
 from edge.commands.acceptance.fake_plc import FakePlc, PlcError
 from edge.config.load import load_config
-from edge.core.types import Verdict
+from edge.core.types import Reason, Verdict
 from edge.exchange import ExchangeError
 from edge.exchange.trigger_socket import OverrunError, TriggerAnswer, ask_trigger
+from edge.history.eventlog import EventLog
 from edge.history.ids import AHEAD
 from edge.inference.bundle import Bundle
 from edge.line.modbus_server import Coil
 from edge.line.outputs.outbox import Outbox
-from tests.edge.engine.parts import wait_for
+from tests.edge.engine.parts import inspection, wait_for
 from tests.edge.line.test_webhook import SECRET, Receiver
 from tests.system.station import HANG_S, Engine, Station, free_port
 
@@ -188,6 +190,16 @@ def test_a_page_trigger_that_was_accepted_is_judged_even_when_the_engine_is_told
     assert [answer.id for answer in answers] == [row.id for row in station.rows()]
 
 
+def waiting(station: Station, name: str) -> list[int]:
+    """Return the sequences that wait for a receiver while no engine runs."""
+    outbox = Outbox(station.config.state_dir / "outbox" / name, station.config.events_db, station.config.name)
+    found: list[int] = []
+    while piece := outbox.pending(after=found[-1] if found else 0):
+        found += [json.loads(message)["sequence"] for _, message in piece]
+    outbox.close()
+    return found
+
+
 @pytest.mark.skipif(MOSQUITTO is None, reason=MISSING)
 def test_broker_and_receiver_may_be_away_and_the_engine_may_be_killed_and_every_row_is_reported(
     tmp_path: Path, tiny_bundle: Bundle
@@ -206,8 +218,7 @@ def test_broker_and_receiver_may_be_away_and_the_engine_may_be_killed_and_every_
         assert health is not None
         assert {one.name.split()[0]: one.up for one in health.outputs}["mqtt"] is False
         engine.stop(signal.SIGKILL)
-    outbox = Outbox(station.config.state_dir / "outbox" / "mqtt")
-    kept = [json.loads(message)["sequence"] for _, message in outbox.pending(10_000)]
+    kept = waiting(station, "mqtt")
     assert kept == list(range(1, len(kept) + 1))
     broker.start()
     listener = Listener(broker.port, "cell")
@@ -221,9 +232,34 @@ def test_broker_and_receiver_may_be_away_and_the_engine_may_be_killed_and_every_
     wait_for(lambda: listener.statuses[-1] == "stopped")
     assert listener.sequences() == rows, "in order, every one"
     assert listener.parts[0]["id"] == "Test:1"
-    hooked = Outbox(station.config.state_dir / "outbox" / "webhook").pending(10_000)
-    reported = [*receiver.sequences(), *(json.loads(message)["sequence"] for _, message in hooked)]
+    reported = [*receiver.sequences(), *waiting(station, "webhook")]
     assert list(dict.fromkeys(reported)) == rows
     listener.close()
     broker.stop()
+    receiver.close()
+
+
+def test_an_output_that_comes_back_after_weeks_gets_every_row_and_no_part_is_late_for_it(
+    tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    behind = 30_000
+    receiver = Receiver()
+    (tmp_path / "secret").write_bytes(SECRET)
+    hook = f'[[output]]\ntype = "webhook"\nurl = "{receiver.url}"\nsecret_file = "secret"\n'
+    station = wired(tmp_path, tiny_bundle, '[trigger]\ntype = "software"\n', hook)
+    with closing(EventLog(station.config.events_db)) as log:
+        folder = station.config.state_dir / "outbox" / "webhook"
+        Outbox(folder, station.config.events_db, "Test").close()
+        log.append(*(inspection(number) for number in range(1, behind + 1)))
+    with Engine(station, "--no-page") as engine:
+        assert engine.ready() == "READY"
+        answers = [ask_trigger(station.config.run_dir, HANG_S) for _ in range(20)]
+        wait_for(lambda: len(receiver.taken) >= 100)
+        health = station.health()
+        assert health is not None
+        assert health.outputs[0].waiting > 1000
+        assert engine.stop() == 0
+    assert [answer.id for answer in answers] == list(range(behind + 1, behind + 21))
+    assert {answer.reason for answer in answers} <= {Reason.SCORE}, "none is late, and none is refused by the output"
+    assert receiver.sequences() == list(range(1, len(receiver.taken) + 1))
     receiver.close()

@@ -76,13 +76,16 @@ class Output(ABC):
     def check(self) -> None:
         """Raise WorkerError when a thread is dead."""
 
-    def last_reported(self) -> int | None:
-        """Return the last inspection that a record has for certain; the rows of the history after it are told again."""
-        return None
+    def last_reported(self) -> int:
+        """Return the highest id that a record is known to have at the start, in whichever history; 0 when unknown."""
+        return 0
 
     def state(self) -> OutputState:
         """Return the state for health.json."""
         return OutputState(self.name, told=self.told)
+
+    def leave(self) -> None:
+        """Hear that the station stops, before any output is closed: what takes time begins now."""
 
     def close(self) -> None:
         """Go safe, then let go of the device."""

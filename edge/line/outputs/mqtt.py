@@ -80,9 +80,9 @@ class Session:
         self._topic = topic
         self._mail = mail
         self._outbox = mail.outbox
-        self._on_the_way: dict[int, int] = {}  # MQTT's message id -> number in the outbox
+        self._on_the_way: dict[int, int] = {}  # MQTT's message id -> id of the row
         self._heard_at = 0.0  # when the broker acknowledged a message last, or owed nothing; monotonic s
-        self._sent = 0  # number of the last one that was sent
+        self._sent = 0  # id of the last row that was sent
         self._answer: ReasonCode | None = None
         self._said: tuple[str, int] | None = None
         self._said_mid: int | None = None  # MQTT's message id of a status that is on its way

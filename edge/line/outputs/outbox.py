@@ -1,187 +1,160 @@
-"""The messages on the disk, in order, until their receiver has them; whole after kill -9 or a power cut.
-
-An earlier version kept them in text files in the same folder. Opening the outbox takes over what waits in them.
-"""
+"""The messages that a receiver has not had yet: the rows of the history after the last one that it acknowledged."""
 
 from __future__ import annotations
 
+import json
 import logging
-import threading
+import os
+import re
+import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from edge.history.database import Database, HistoryError
+from edge.history.eventlog import EventLog, Head
+from edge.history.marks import Mark, noted_id
 from edge.line.outputs import OutputError
+from edge.line.outputs.message import message
 
-FILE = "outbox.db"
-_TABLE = """CREATE TABLE IF NOT EXISTS messages (
-    number INTEGER PRIMARY KEY, body BLOB NOT NULL, checksum INTEGER NOT NULL, acked INTEGER NOT NULL
-) STRICT"""
+MARK = "told"
+EARLIER = "outbox.db"  # an earlier version kept a copy of each message in it; the one before that in text files
+BACKLOG = 100  # from so many messages on, they are read in pieces, with a pause before each piece
+PIECE = 20
+PAUSE_S = 0.02
 
 log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """The outbox of one receiver, in one folder. Safe to use from two threads: one puts, one reads and acknowledges.
+    """The outbox of one receiver: a note in one folder of the last row that the receiver has, with all before it.
 
-    The table holds what is not acknowledged, and always the last message. A message that the disk altered is passed
-    over. A damaged file is set aside and named in the log; its messages are lost, and the outbox goes on without them.
+    Rows are read anew each time, because somebody may put another file into the place of the history. One thread reads
+    and acknowledges; any thread may ask how many messages wait.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open or create; raises OutputError when the folder cannot be used."""
-        self._path = folder / FILE
-        self._lock = threading.Lock()
-        self._last = self._acked = 0
-        self._db: Database | None = None
+    def __init__(self, folder: Path, events_db: Path, station: str) -> None:
+        """Open or create; a new one begins after the newest row. Raises OutputError when the folder cannot be used."""
+        self._folder = folder
+        self._events_db = events_db
+        self._station = station
         with self._errors():
-            self._opened()
-            self._take_over(folder)
+            if os.path.lexists(folder) and not folder.is_dir():
+                folder.rename(folder.with_name(f"{folder.name}.foreign"))
+                log.warning("%s: was no folder; kept as %s.foreign", folder, folder.name)
+            folder.mkdir(parents=True, exist_ok=True)
+            with closing(EventLog(events_db, read_only=True)) as events:
+                head = events.head()
+            self._history = head.history
+            there = {path.name for path in folder.iterdir()}
+            self._mark = Mark(folder / MARK)
+            self.noted, self._acked = self._begin(there, head)
+            self._last = max(head.last_id, self._acked)
+            self._note()
+            self._tidy(there)
 
     @property
     def acked(self) -> int:
-        """The number of the last message that the receiver has, with all before it."""
+        """The id of the last row that the receiver has, with all before it."""
         return self._acked
-
-    @property
-    def last(self) -> int:
-        """The number of the last message that was put; 0 when there never was one."""
-        return self._last
 
     def waiting(self) -> int:
         """Return how many messages are not acknowledged."""
         return self._last - self._acked
 
-    def put(self, messages: Sequence[bytes]) -> int:
-        """Store messages, and return the number of the last one; they are on the disk when this returns.
+    def expect(self, inspection_id: int) -> None:
+        """Hear that this row is about to be stored."""
+        self._last = max(self._last, inspection_id)
 
-        Raises OutputError, and then none of them is stored.
+    def pending(self, limit: int = PIECE, after: int = 0) -> list[tuple[int, bytes]]:
+        """Return the oldest `limit` messages with an id above `after` and not acknowledged, as (id, message).
+
+        A row that is expected and not stored yet is left out. Raises OutputError when the history cannot be read.
         """
-        with self._lock, self._errors():
-            self._insert([(number, body, 0) for number, body in enumerate(messages, start=self._last + 1)])
-            return self._last
+        after = max(after, self._acked)
+        if self._last <= after:
+            return []
+        if self.waiting() > BACKLOG:
+            time.sleep(PAUSE_S)  # a long backlog leaves the processor to the parts
+        with self._errors(), closing(EventLog(self._events_db, read_only=True)) as events:
+            self._follow(events.head())
+            rows = events.after(after, min(limit, PIECE))
+        return [(row.id, message(self._station, row)) for row in rows]
 
-    def pending(self, limit: int, after: int = 0) -> list[tuple[int, bytes]]:
-        """Return the oldest `limit` messages with a number above `after` and not acknowledged, as (number, message)."""
-        query = "SELECT * FROM messages WHERE number > ? ORDER BY number"
-        with self._lock, self._errors():
-            return list(islice(self._whole(query, max(after, self._acked)), limit))
-
-    def newest(self) -> bytes | None:
-        """Return the last message that was put, acknowledged or not; None when there never was one."""
-        with self._lock, self._errors():
-            return next((body for _, body in self._whole("SELECT * FROM messages ORDER BY number DESC")), None)
-
-    def ack(self, number: int) -> None:
-        """Note that the receiver has every message up to this number.
-
-        Raises OutputError when the disk does not take the note; the messages are not pending any more even then.
-        """
-        with self._lock, self._errors():
-            self._acked = max(self._acked, min(number, self._last))
-            db = self._opened()
-            with db.transaction():
-                db.execute("DELETE FROM messages WHERE number <= ? AND number < ?", (self._acked, self._last))
-                db.execute("UPDATE messages SET acked = 1 WHERE number <= ?", (self._acked,))
+    def ack(self, inspection_id: int) -> None:
+        """Note that the receiver has every message up to this id. Raises OutputError when that cannot be noted."""
+        self._acked = max(self._acked, min(inspection_id, self._last))
+        with self._errors():
+            self._note()
 
     def close(self) -> None:
-        """Let go of the file; whoever uses the outbox afterwards gets an OutputError."""
-        with self._lock:
-            if self._db is not None:
-                self._db.close()
+        self._mark.close()
 
-    def _opened(self) -> Database:
-        """Return the open file; open it, and read where it stands, when it is not. A damaged one is set aside."""
-        if self._db is None:
-            try:
-                self._db = self._open()
-            except HistoryError as error:
-                if not error.damaged:
-                    raise
-                self._set_aside(error)
-                self._db = self._open()
-        return self._db
+    def _note(self) -> None:
+        self._mark.write(self._history, f"{self._acked:020d}")
 
-    def _open(self) -> Database:
-        db = Database(self._path, "outbox", shrinks=True)
-        with ExitStack() as failed, db.errors():
-            failed.callback(db.close)
-            db.execute(_TABLE)
-            newest = db.execute("SELECT number, acked FROM messages ORDER BY number DESC LIMIT 1").fetchone()
-            if newest is not None:
-                self._last = newest["number"]
-                first = db.execute("SELECT min(number) FROM messages").fetchone()[0]
-                self._acked = self._last if newest["acked"] else first - 1
-            failed.pop_all()
-        return db
+    def _follow(self, head: Head) -> None:
+        """Take the name of the history when it was written anew while it was in use; ids go on in it."""
+        if head.history != self._history:
+            self._history = head.history
+            self._note()
 
-    def _set_aside(self, error: HistoryError) -> None:
-        """Rename the damaged file; what waited in it counts as gone, so that numbers go on."""
-        if self._db is not None:
-            self._db.close()
-        self._db = None
-        self._acked = self._last
-        damaged = self._path.with_name(f"{FILE}.damaged")
-        for end in ("-wal", "-shm", ""):
-            part = self._path.with_name(FILE + end)
-            if part.exists():
-                part.replace(f"{damaged}{end}")
-        log.error("%s: damaged (%s); kept as %s, its messages are not sent", self._path, error.__cause__, damaged)
+    def _begin(self, there: set[str], head: Head) -> tuple[int, int]:
+        """Return the highest id that the note shows, and the last row that the receiver has for certain."""
+        if MARK not in there:
+            return self._taken_over(head) if any(map(_is_earlier, there)) else (0, head.last_id)
+        words = self._mark.read()
+        number = noted_id(words[1]) if len(words) == 2 else None
+        if number is None:
+            return 0, self._all(head, "its note is damaged")
+        if words[0] != head.history:
+            return number, self._all(head, "its note is of another history")
+        return number, number
 
-    def _whole(self, query: str, *values: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (number, message) of the chosen rows, without those that are not as they were put."""
-        db = self._opened()
-        with db.errors(), closing(db.execute(query, values)) as rows:
-            for row in rows:
-                if isinstance(row["body"], bytes) and zlib.crc32(row["body"]) == row["checksum"]:
-                    yield row["number"], row["body"]
+    def _all(self, head: Head, why: str) -> int:
+        log.warning("%s: %s; all %d rows are sent again", self._folder, why, head.counts.total)
+        return 0
 
-    def _insert(self, rows: Sequence[tuple[int, bytes, int]]) -> None:
-        """Store (number, message, acked) durably, all or none. The last one must be the newest."""
-        db = self._opened()
-        with db.transaction():
-            db.execute("DELETE FROM messages WHERE number <= ?", (self._acked,))
-            for number, body, acked in rows:
-                db.execute("INSERT INTO messages VALUES (?, ?, ?, ?)", (number, body, zlib.crc32(body), acked))
-        self._last = rows[-1][0]
+    def _taken_over(self, head: Head) -> tuple[int, int]:
+        """Go on where the file of an earlier version stood; its table had what was not sent, and the last message."""
+        first = None
+        try:
+            with closing(Database(self._folder / EARLIER, "outbox", read_only=True)) as db, db.errors():
+                first = db.execute("SELECT * FROM messages ORDER BY number LIMIT 1").fetchone()
+        except HistoryError as error:
+            log.warning("%s", error)
+        if first is not None and zlib.crc32(first["body"]) == first["checksum"]:
+            number = int(json.loads(first["body"])["sequence"])
+            if number <= head.last_id:
+                return 0, number if first["acked"] else number - 1
+        return 0, self._all(head, "where an earlier version stood cannot be told")
 
-    def _take_over(self, folder: Path) -> None:
-        """Move what waits in the text files of an earlier version into the table, with its numbers, and remove them."""
-        files = sorted(folder.glob("*.log"))
-        mark = folder / "acked"
-        text = mark.read_bytes().strip() if mark.exists() else b""
-        acked = int(text) if text.isdigit() else 0
-        lines = [line for file in files for line in file.read_bytes().splitlines(keepends=True)]
-        whole = [entry for line in lines if (entry := _parse(line)) is not None and entry[0] > self._last]
-        rows = [(number, body, 0) for number, body in whole if number > acked]
-        if whole and not rows:
-            rows = [(*whole[-1], 1)]
-        if rows:
-            self._insert(rows)
-            self._acked = self._last if rows[-1][2] else rows[0][0] - 1
-        for file in (*files, mark):
-            file.unlink(missing_ok=True)
+    def _tidy(self, there: set[str]) -> None:
+        """Remove what an earlier version left, whose messages are rows of the history; name everything else."""
+        for name in sorted(there - {MARK}):
+            path = self._folder / name
+            if path.is_file() and _is_earlier(name):
+                path.unlink()
+            else:
+                log.warning("%s: the engine does not need it; it is left where it is", path)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (HistoryError, OSError) as error:
-            if isinstance(error, HistoryError) and error.damaged:
-                self._set_aside(error)
-            problem = error.__cause__ if isinstance(error, HistoryError) else error.strerror or error
+        except HistoryError as error:
+            raise OutputError(f"{self._folder}: {error}") from error
+        except OSError as error:
+            problem = error.strerror or error
             raise OutputError(
-                f"{self._path.parent}: the outbox cannot be used ({problem}); check space, owner and rights"
+                f"{self._folder}: the outbox cannot be used ({problem}); check space, owner and rights"
             ) from error
 
 
-def _parse(line: bytes) -> tuple[int, bytes] | None:
-    """Return number and message of a line of the earlier format; None when the line is not whole."""
-    checksum, _, body = line[:-1].partition(b" ")
-    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
-        return None
-    number, _, message = body.partition(b" ")
-    return int(number), message
+def _is_earlier(name: str) -> bool:
+    """Return True for a file of an earlier version."""
+    return (
+        re.fullmatch(rf"{re.escape(EARLIER)}(-wal|-shm|\.damaged(-wal|-shm)?)?|[0-9]{{12}}\.log|acked", name)
+        is not None
+    )

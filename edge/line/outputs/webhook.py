@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 THREAD = "webhook"
 IDLE_S = 1.0
+STORED_S = 0.02  # how soon a row that is about to be stored is looked for again
 LEAVES_WITHIN_S = 2.0
 AS_THEY_ARE = "/%:@!$&'()*+,;=~?"  # in the path and query of a URL; other letters are written as %C3%BC
 MIN_SECRET_BYTES = 16
@@ -47,14 +48,16 @@ class WebhookCarrier:
 
     def carry(self, mail: Mail) -> None:
         while not mail.closing.is_set():
-            pending = mail.outbox.pending(1)
-            if pending:
-                number, body = pending[0]
+            mail.wait(IDLE_S)
+            pending = mail.outbox.pending()
+            for number, body in pending:
                 self._send(body)
                 mail.outbox.ack(number)
                 mail.up()
-            else:
-                mail.wait(IDLE_S)
+                if mail.closing.is_set():
+                    return
+            if not pending and mail.outbox.waiting():
+                mail.closing.wait(STORED_S)
 
     def _send(self, body: bytes) -> None:
         sent_at = str(int(time.time()))

@@ -85,7 +85,7 @@ def test_the_line_is_closed_before_everything_that_was_opened_before_it(
         raise LineError("the history cannot be told")
 
     monkeypatch.setattr("edge.engine.daemon.open_line", lambda config: heard.append("Line opens") or open_line(config))
-    monkeypatch.setattr("edge.engine.daemon._catch_up", fail)
+    monkeypatch.setattr("edge.engine.daemon.Ids.go_on_after", fail)
     with pytest.raises(LineError, match="cannot be told"):
         run_engine(Station(tmp_path, tiny_bundle).file)
     assert heard[len(OPENED) :] == ["Line opens", "Line closes", *(f"{name} closes" for name in reversed(OPENED))]

@@ -12,11 +12,10 @@ import pytest
 from edge.commands.acceptance.broker import MISSING, MOSQUITTO, Broker, Listener
 from edge.config.outputs import MqttOutputConfig, WebhookOutputConfig
 from edge.line.outputs import delivery, mqtt
-from edge.line.outputs.delivery import Carrier, Delivery
 from edge.line.outputs.mqtt import MqttCarrier
-from edge.line.outputs.outbox import Outbox
 from edge.line.outputs.webhook import WebhookCarrier
 from tests.edge.engine.parts import inspection, wait_for
+from tests.edge.line.reporting import Reporter
 from tests.edge.line.test_webhook import Receiver
 
 Script = Callable[[socket.socket], object]
@@ -112,14 +111,10 @@ def receiver() -> Iterator[Receiver]:
     receiver.close()
 
 
-def hook(url: str, folder: Path, timeout_s: float = 1.0) -> Delivery:
+def hook(url: str, folder: Path, timeout_s: float = 1.0) -> Reporter:
     (folder / "secret").write_bytes(b"a secret of at least sixteen bytes")
     config = WebhookOutputConfig(type="webhook", url=url, secret_file=folder / "secret", timeout_s=timeout_s)
-    return deliver(WebhookCarrier(config), folder)
-
-
-def deliver(carrier: Carrier, folder: Path) -> Delivery:
-    return Delivery(carrier, "Cell 4", Outbox(folder / "outbox"))
+    return Reporter(WebhookCarrier(config), folder)
 
 
 ANSWERS: dict[str, Script] = {
@@ -221,7 +216,7 @@ def test_a_broker_that_talks_nonsense_is_a_fault_that_is_shown_and_tried_again(t
     wait_for(listener.subscribed.is_set)
     peer = Peer(*[TALK[talk]] * 2, real=broker.port)
     config = MqttOutputConfig(type="mqtt", host="127.0.0.1", port=peer.port, topic="cell")
-    output = deliver(MqttCarrier(config, "Cell 4"), tmp_path)
+    output = Reporter(MqttCarrier(config, "Cell 4"), tmp_path)
     faults = set()
 
     def arrived() -> bool:
@@ -246,7 +241,7 @@ def test_a_broker_that_takes_and_drops_each_connection_is_asked_ever_more_seldom
     monkeypatch.setattr(MqttCarrier, "longest_pause_s", 60.0)
     peer = Peer(*[TALK["a welcome and a farewell"]] * 1000, real=0)
     config = MqttOutputConfig(type="mqtt", host="127.0.0.1", port=peer.port, topic="cell")
-    output = deliver(MqttCarrier(config, "Cell 4"), tmp_path)
+    output = Reporter(MqttCarrier(config, "Cell 4"), tmp_path)
     output.show(inspection(1))
     time.sleep(2.0)
     assert peer.connections <= 9, "0.01 s, doubled each time"
@@ -263,11 +258,11 @@ def test_the_engine_goes_on_when_a_carrier_has_a_fault_that_nobody_thought_of(tm
             self.left -= 1
             if self.left:
                 raise ZeroDivisionError("a fault of the program")
-            mail.outbox.ack(mail.outbox.last)
+            mail.outbox.ack(0)
             mail.up()
             mail.closing.wait()
 
-    output = deliver(Odd(), tmp_path)
+    output = Reporter(Odd(), tmp_path)
     wait_for(lambda: output.state().detail == "ZeroDivisionError: a fault of the program")
     wait_for(lambda: output.state().up)
     output.check()

@@ -14,10 +14,9 @@ import pytest
 from edge.commands.acceptance.broker import MISSING, MOSQUITTO, Broker, Listener
 from edge.config.outputs import MqttOutputConfig
 from edge.line.outputs import OutputError
-from edge.line.outputs.delivery import Delivery
 from edge.line.outputs.mqtt import MqttCarrier, topic_level
-from edge.line.outputs.outbox import Outbox
 from tests.edge.engine.parts import inspection, wait_for
+from tests.edge.line.reporting import Reporter, outbox
 
 HANG_S = 60.0
 pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason=MISSING)
@@ -37,9 +36,9 @@ def listener(broker: Broker) -> Iterator[Listener]:
     listener.close()
 
 
-def output(broker: Broker, folder: Path, **keys: Any) -> Delivery:
+def output(broker: Broker, folder: Path, **keys: Any) -> Reporter:
     config = MqttOutputConfig(type="mqtt", host="127.0.0.1", port=broker.port, topic="cell", **keys)
-    return Delivery(MqttCarrier(config, "Cell 4"), "Cell 4", Outbox(folder / "outbox"))
+    return Reporter(MqttCarrier(config, "Cell 4"), folder)
 
 
 def test_every_part_arrives_in_order_with_its_verdict(broker: Broker, listener: Listener, tmp_path: Path) -> None:
@@ -148,10 +147,9 @@ def test_the_last_will_of_an_engine_that_is_killed_says_lost(
     wait_for(listener.subscribed.is_set)
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom edge.config.outputs import MqttOutputConfig\n"
-        "from edge.line.outputs.outbox import Outbox\nfrom edge.line.outputs.mqtt import MqttCarrier\n"
-        "from edge.line.outputs.delivery import Delivery\n"
+        "from edge.line.outputs.mqtt import MqttCarrier\nfrom tests.edge.line.reporting import Reporter\n"
         f"config = MqttOutputConfig(type='mqtt', host='127.0.0.1', port={broker.port}, topic='cell')\n"
-        "Delivery(MqttCarrier(config, 'Cell 4'), 'Cell 4', Outbox(Path(sys.argv[1]))).ready(True)\ntime.sleep(600)\n"
+        "Reporter(MqttCarrier(config, 'Cell 4'), Path(sys.argv[1])).ready(True)\ntime.sleep(600)\n"
     )
     engine = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")])
     wait_for(lambda: "inspecting" in listener.statuses)
@@ -165,12 +163,12 @@ def test_showing_never_waits_for_a_broker_that_accepts_and_says_nothing(tmp_path
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         config = MqttOutputConfig(type="mqtt", host="127.0.0.1", port=mute.getsockname()[1], topic="cell")
-        mqtt = Delivery(MqttCarrier(config, "Cell 4"), "Cell 4", Outbox(tmp_path))
+        mqtt = Reporter(MqttCarrier(config, "Cell 4"), tmp_path)
         for number in range(1, 501):
             mqtt.show(inspection(number))
         assert (mqtt.state().waiting, mqtt.state().told) == (500, 500)
         mqtt.close()
-    assert Outbox(tmp_path).waiting() == 500
+    assert outbox(tmp_path).waiting() == 500
 
 
 def test_a_user_with_a_wrong_password_is_refused_and_said_so(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
-"""Nothing that was put is lost, whatever is interleaved with whatever crash."""
+"""No row is lost on its way to a receiver, whatever lies in the folder of its outbox."""
 
+import json
 import os
-import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,249 +16,280 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from edge.history.eventlog import EventLog
 from edge.line.outputs import OutputError
-from edge.line.outputs.outbox import FILE, Outbox
+from edge.line.outputs.outbox import MARK, PIECE, Outbox
+from tests.edge.engine.parts import inspection
 
-MESSAGES = st.lists(st.binary(max_size=60), min_size=1, max_size=5)
-CHILD = """
-import sys
-from pathlib import Path
-from edge.line.outputs.outbox import Outbox
-box = Outbox(Path(sys.argv[1]))
-number = box.waiting()
-while True:
-    number = box.put([b"m%d" % (number + 1)])
-    print(number, flush=True)
-"""
+
+class Station:
+    """A history and one outbox of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.events_db = folder / "events.db"
+        self.folder = folder / "outbox" / "mqtt"
+        self.log = EventLog(self.events_db)
+        self.box = self.opened()
+
+    def opened(self) -> Outbox:
+        return Outbox(self.folder, self.events_db, "Cell 4")
+
+    def restart(self) -> Outbox:
+        self.box.close()
+        self.box = self.opened()
+        return self.box
+
+    def store(self, count: int) -> None:
+        """Have so many parts judged, told and stored."""
+        last = self.log.last_id()
+        for number in range(last + 1, last + 1 + count):
+            self.box.expect(number)
+            self.log.append(inspection(number))
+
+    def sequences(self) -> list[int]:
+        """Read everything that waits, as a carrier does."""
+        found: list[int] = []
+        while piece := self.box.pending(after=found[-1] if found else 0):
+            assert len(piece) <= PIECE
+            assert [number for number, _ in piece] == [json.loads(body)["sequence"] for _, body in piece]
+            found += [number for number, _ in piece]
+        return found
+
+    def close(self) -> None:
+        self.box.close()
+        self.log.close()
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Station]:
+    station = Station(tmp_path)
+    yield station
+    station.close()
 
 
 class Traffic(RuleBasedStateMachine):
-    """put, read, ack and crash in any order, against a plain list."""
+    """Parts, acknowledgements, stops and kills in any order, against two numbers."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.folders = [tempfile.TemporaryDirectory()]
-        self.box = Outbox(Path(self.folders[0].name))
-        self.waiting: list[tuple[int, bytes]] = []
-        self.last = 0
-        self.newest: bytes | None = None
+        self.folder = tempfile.TemporaryDirectory()
+        self.station = Station(Path(self.folder.name))
+        self.last = self.acked = 0
 
     def teardown(self) -> None:
-        self.box.close()
-        for folder in self.folders:
-            folder.cleanup()
+        self.station.close()
+        self.folder.cleanup()
 
-    @rule(messages=MESSAGES)
-    def put(self, messages: list[bytes]) -> None:
-        last = self.box.put(messages)
-        self.waiting += enumerate(messages, start=self.last + 1)
-        self.last += len(messages)
-        self.newest = messages[-1]
-        assert last == self.last
+    @rule(count=st.integers(1, 30))
+    def parts(self, count: int) -> None:
+        self.station.store(count)
+        self.last += count
 
     @rule(count=st.integers(0, 12))
     def ack(self, count: int) -> None:
-        if self.waiting[:count]:
-            self.box.ack(self.waiting[:count][-1][0])
-            del self.waiting[:count]
+        self.acked = min(self.last, self.acked + count)
+        self.station.box.ack(self.acked)
 
-    @rule(torn=st.binary(max_size=5000))
-    def crash(self, torn: bytes) -> None:
-        """kill -9 or a power cut in the middle of a write: the files as they are, and a piece of what comes next."""
-        before = Path(self.folders[-1].name)
-        self.folders.append(tempfile.TemporaryDirectory())
-        after = Path(self.folders[-1].name)
-        for end in ("", "-wal"):
-            if (before / f"{FILE}{end}").exists():
-                shutil.copy(before / f"{FILE}{end}", after)
-        with (after / f"{FILE}-wal").open("ab") as stream:
-            stream.write(torn)
-        self.box.close()
-        self.box = Outbox(after)
+    @rule()
+    def ack_too_much(self) -> None:
+        self.station.box.ack(self.last + 100)
+        self.acked = self.last
+
+    @rule()
+    def kill(self) -> None:
+        self.station.box = self.station.opened()
 
     @rule()
     def restart(self) -> None:
-        self.box.close()
-        self.box = Outbox(Path(self.folders[-1].name))
+        self.station.restart()
 
     @invariant()
-    def what_was_put_and_not_acknowledged_is_there_in_order(self) -> None:
-        assert self.box.pending(10_000) == self.waiting
-        assert self.box.waiting() == len(self.waiting)
-        assert self.box.pending(2) == self.waiting[:2]
-        assert self.box.newest() == self.newest
-        if self.waiting:
-            middle = self.waiting[len(self.waiting) // 2][0]
-            assert self.box.pending(3, after=middle) == [one for one in self.waiting if one[0] > middle][:3]
+    def what_is_not_acknowledged_is_pending_in_order(self) -> None:
+        assert self.station.sequences() == list(range(self.acked + 1, self.last + 1))
+        assert (self.station.box.waiting(), self.station.box.acked) == (self.last - self.acked, self.acked)
 
 
 class TestOutbox(Traffic.TestCase):  # type: ignore[misc, name-defined]
-    settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+    settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
 
 
-def size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
+def test_a_new_output_begins_with_the_next_part(station: Station) -> None:
+    station.store(5)
+    other = Outbox(station.folder.with_name("webhook"), station.events_db, "Cell 4")
+    assert (other.waiting(), other.pending(), other.noted) == (0, [], 0)
+    other.close()
 
 
-def test_the_space_of_acknowledged_messages_is_given_back(tmp_path: Path) -> None:
-    box = Outbox(tmp_path)
-    for _ in range(50):
-        box.put([b"x" * 1000] * 100)
-    assert size(tmp_path) > 5_000_000
-    for number in range(20, 5001, 20):
-        box.ack(number)
-    assert box.waiting() == 0
-    box.close()
-    assert size(tmp_path) < 100_000
-    assert Outbox(tmp_path).put([b"next"]) == 5001
+def test_a_row_that_is_told_and_not_stored_yet_comes_when_it_is_stored(station: Station) -> None:
+    station.box.expect(1)
+    assert (station.box.pending(), station.box.waiting()) == ([], 1)
+    station.log.append(inspection(1))
+    assert station.sequences() == [1]
 
 
-def test_traffic_that_is_acknowledged_does_not_grow_the_files(tmp_path: Path) -> None:
-    box = Outbox(tmp_path)
-    sizes = []
-    for number in range(1, 401):
-        box.put([b"x" * 500])
-        box.ack(number)
-        sizes.append(size(tmp_path))
-    assert max(sizes) == max(sizes[:200])
-
-
-def test_what_was_acknowledged_does_not_come_again_after_kill_9(tmp_path: Path) -> None:
+def test_what_was_acknowledged_does_not_come_again_after_kill_9(station: Station) -> None:
+    station.store(3)
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom edge.line.outputs.outbox import Outbox\n"
-        "box = Outbox(Path(sys.argv[1]))\nbox.put([b'1', b'2', b'3'])\nbox.ack(2)\nos.kill(os.getpid(), 9)\n"
+        "box = Outbox(Path(sys.argv[1]), Path(sys.argv[2]), 'Cell 4')\nbox.ack(2)\nos.kill(os.getpid(), 9)\n"
     )
-    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60).returncode == -9
-    box = Outbox(tmp_path)
-    assert box.pending(9) == [(3, b"3")]
-    box.ack(3)
-    assert (Outbox(tmp_path).waiting(), Outbox(tmp_path).newest()) == (0, b"3")
+    command = [sys.executable, "-c", code, str(station.folder), str(station.events_db)]
+    assert subprocess.run(command, timeout=60).returncode == -9
+    station.restart()
+    assert station.sequences() == [3]
 
 
-def test_a_killed_writer_leaves_every_message_that_it_was_promised(tmp_path: Path) -> None:
-    promised = 0
-    for _ in range(3):
-        command = [sys.executable, "-c", CHILD, str(tmp_path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-            assert writer.stdout is not None
-            for _ in range(30):
-                promised = int(writer.stdout.readline())
-            writer.kill()
-            promised = max([promised, *(int(line) for line in writer.stdout if line.endswith("\n"))])
-        found = Outbox(tmp_path).pending(1_000_000)
-        assert len(found) >= promised
-        assert found == [(n, b"m%d" % n) for n in range(1, len(found) + 1)]
+NOTES = {
+    "zeroed": bytes(60),
+    "empty": b"",
+    "cut": b"0123",
+    "a number alone": b"999999\n",
+    "too high, without its checksum": b"%s 00000000000999999999 00000000\n",
+    "noise": b"\xff\x00\xfe" * 30,
+}
 
 
-def test_a_full_disk_refuses_whole_messages_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
-    box = Outbox(tmp_path)
-    box.put([b"first"])
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        with pytest.raises(OutputError, match="cannot be used"):
-            box.put([b"y" * 60, b"z" * 60])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert box.put([b"second"]) == 2
-    assert [message for _, message in box.pending(9)] == [b"first", b"second"]
-    assert Outbox(tmp_path).pending(9) == box.pending(9)
-
-
-def test_a_full_disk_does_not_send_an_acknowledged_message_again(tmp_path: Path) -> None:
-    box = Outbox(tmp_path)
-    box.put([b"first", b"second", b"third"])
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        with pytest.raises(OutputError, match="cannot be used"):
-            box.ack(1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert box.pending(9) == [(2, b"second"), (3, b"third")]
-    box.ack(2)
-    assert Outbox(tmp_path).pending(9) == [(3, b"third")]
-
-
-def test_a_message_that_the_disk_altered_does_not_hold_up_the_others(tmp_path: Path) -> None:
-    box = Outbox(tmp_path)
-    box.put([b"one", b"two", b"three"])
-    box.close()
-    file = tmp_path / FILE
-    file.write_bytes(file.read_bytes().replace(b"two", b"tvo").replace(b"three", b"thre3"))
-    box = Outbox(tmp_path)
-    assert [message for _, message in box.pending(9)] == [b"one"]
-    assert box.newest() == b"one"
-    assert box.put([b"four"]) == 4
-    assert [message for _, message in box.pending(2)] == [b"one", b"four"]
-
-
-@pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 8000])
-def test_a_damaged_file_is_set_aside_and_named_and_the_outbox_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+@pytest.mark.parametrize("note", NOTES)
+def test_a_damaged_note_is_named_and_every_row_is_sent_again(
+    station: Station, caplog: pytest.LogCaptureFixture, note: str
 ) -> None:
-    (tmp_path / FILE).write_bytes(content)
-    box = Outbox(tmp_path)
-    assert (tmp_path / f"{FILE}.damaged").read_bytes() == content
-    assert f"{FILE}.damaged" in caplog.text
-    assert box.put([b"one"]) == 1
-    assert Outbox(tmp_path).pending(9) == [(1, b"one")]
+    station.store(13)
+    station.box.ack(4)
+    station.box.close()
+    history = station.log.head().history.encode()
+    (station.folder / MARK).write_bytes(NOTES[note].replace(b"%s", history))
+    station.box = station.opened()
+    assert station.sequences() == list(range(1, 14))
+    assert "all 13 rows are sent again" in caplog.text
+    station.box.ack(13)
+    station.restart()
+    assert station.sequences() == []
 
 
-def test_damage_that_is_found_while_it_runs_is_one_error_and_then_numbers_go_on(
+def test_a_folder_or_a_file_in_the_way_is_set_aside_and_every_row_is_sent_again(
+    station: Station, caplog: pytest.LogCaptureFixture
+) -> None:
+    station.store(3)
+    station.box.close()
+    (station.folder / MARK).unlink()
+    (station.folder / MARK).mkdir()
+    station.box = station.opened()
+    assert station.sequences() == [1, 2, 3]
+    assert "foreign" in caplog.text
+    station.box.close()
+    shutil.rmtree(station.folder)
+    station.folder.write_bytes(b"a file")
+    station.box = station.opened()
+    station.store(1)
+    assert station.sequences() == [4]
+
+
+def test_foreign_files_are_named_and_left_alone(station: Station, caplog: pytest.LogCaptureFixture) -> None:
+    station.store(2)
+    station.box.ack(1)
+    (station.folder / "foo.log").write_bytes(b"a friend's notes")
+    (station.folder / "backup.log").mkdir()
+    station.restart()
+    assert station.sequences() == [2]
+    assert (station.folder / "foo.log").read_bytes() == b"a friend's notes"
+    assert "foo.log" in caplog.text
+    assert "backup.log" in caplog.text
+
+
+def test_an_outbox_of_another_history_is_named_its_ids_are_kept_and_every_row_is_sent(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    box = Outbox(tmp_path)
-    for _ in range(30):
-        box.put([b"x" * 1000] * 100)
-    box.close()
-    with (tmp_path / FILE).open("r+b") as stream:
-        stream.seek(300 * 4096)
-        stream.write(b"\xff" * 4096)
-    box = Outbox(tmp_path)
-    with pytest.raises(OutputError, match="the outbox cannot be used"):
-        box.pending(3000)
-    assert f"{FILE}.damaged" in caplog.text
-    assert (box.waiting(), box.pending(9)) == (0, [])
-    assert box.put([b"next"]) == 3001
-    assert box.pending(9) == [(3001, b"next")]
+    old, new = Station(tmp_path / "old"), Station(tmp_path / "new")
+    old.store(500)
+    old.box.ack(400)
+    new.store(5)
+    old.box.close()
+    new.box.close()
+    shutil.copy(old.folder / MARK, new.folder / MARK)
+    new.box = new.opened()
+    assert new.box.noted == 400, "the engine gives out none of these again"
+    assert new.sequences() == [1, 2, 3, 4, 5]
+    assert "another history" in caplog.text
+    old.log.close()
+    new.close()
 
 
-def earlier(number: int, message: bytes) -> bytes:
-    """A line of the text files of an earlier version."""
-    body = b"%d %s" % (number, message)
-    return b"%08x %s\n" % (zlib.crc32(body), body)
+def test_a_history_that_is_removed_and_begins_anew_is_followed(station: Station) -> None:
+    station.store(3)
+    station.box.ack(2)
+    station.log.close()
+    for path in station.events_db.parent.glob("events.*"):
+        path.unlink()
+    station.log = EventLog(station.events_db)
+    station.log.append(inspection(3))
+    station.store(2)
+    assert station.sequences() == [3, 4, 5]
+    station.box.ack(4)
+    station.restart()
+    assert station.sequences() == [5]
 
 
-def test_what_waits_in_the_text_files_of_an_earlier_version_is_taken_over_once(tmp_path: Path) -> None:
-    (tmp_path / "000000000003.log").write_bytes(earlier(3, b"c") + earlier(4, b"d"))
-    (tmp_path / "000000000005.log").write_bytes(earlier(5, b"e") + earlier(6, b"f") + earlier(7, b"torn")[:-4])
-    (tmp_path / "acked").write_bytes(b"4\n")
-    box = Outbox(tmp_path)
-    assert box.pending(9) == [(5, b"e"), (6, b"f")]
-    assert not list(tmp_path.glob("*.log"))
-    assert box.put([b"g"]) == 7
-    box.ack(5)
-    box.close()
-    (tmp_path / "000000000005.log").write_bytes(earlier(5, b"e") + earlier(6, b"f"))  # killed before it was removed
-    assert Outbox(tmp_path).pending(9) == [(6, b"f"), (7, b"g")]
-
-
-def test_of_text_files_with_nothing_waiting_the_last_message_is_known(tmp_path: Path) -> None:
-    (tmp_path / "000000000001.log").write_bytes(earlier(1, b"a") + earlier(2, b"b"))
-    (tmp_path / "acked").write_bytes(b"2\n")
-    box = Outbox(tmp_path)
-    assert (box.waiting(), box.newest(), box.last) == (0, b"b", 2)
-
-
-def test_text_files_whose_mark_is_lost_are_sent_again(tmp_path: Path) -> None:
-    (tmp_path / "000000000002.log").write_bytes(earlier(2, b"b") + earlier(3, b"c"))
-    (tmp_path / "acked").write_bytes(b"")
-    assert Outbox(tmp_path).pending(9) == [(2, b"b"), (3, b"c")]
-
-
-def test_a_folder_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputError, match="the outbox cannot be used") as caught:
-        Outbox(tmp_path / "file")
+def test_a_history_that_cannot_be_read_is_one_line_and_what_waits_comes_later(station: Station) -> None:
+    station.store(3)
+    away = station.events_db.rename(station.events_db.with_suffix(".away"))
+    with pytest.raises(OutputError, match="history") as caught:
+        station.box.pending()
     assert os.linesep not in str(caught.value)
+    away.rename(station.events_db)
+    assert station.sequences() == [1, 2, 3]
+
+
+def earlier(folder: Path, *messages: tuple[int, int, int]) -> None:
+    """The file of an earlier version with messages (number, sequence, acknowledged)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(folder / "outbox.db")
+    db.execute("CREATE TABLE messages (number INTEGER PRIMARY KEY, body BLOB, checksum INTEGER, acked INTEGER)")
+    for number, sequence, acked in messages:
+        body = json.dumps({"sequence": sequence}).encode()
+        db.execute("INSERT INTO messages VALUES (?, ?, ?, ?)", (number, body, zlib.crc32(body), acked))
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("messages", "waits"),
+    [
+        ([(7, 3, 0), (8, 4, 0)], [3, 4, 5]),
+        ([(9, 4, 1)], [5]),
+        ([(9, 900, 1)], [1, 2, 3, 4, 5]),
+        ([], [1, 2, 3, 4, 5]),
+    ],
+)
+def test_the_outbox_of_an_earlier_version_is_taken_over_once(
+    station: Station, messages: list[tuple[int, int, int]], waits: list[int]
+) -> None:
+    station.store(5)
+    station.box.close()
+    shutil.rmtree(station.folder)
+    earlier(station.folder, *messages)
+    station.box = station.opened()
+    assert station.sequences() == waits
+    assert [path.name for path in station.folder.iterdir()] == [MARK]
+    station.restart()
+    assert station.sequences() == waits
+
+
+@pytest.mark.parametrize("name", ["outbox.db", "000000000001.log"])
+def test_a_damaged_outbox_of_an_earlier_version_has_every_row_sent_again(
+    station: Station, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    station.store(3)
+    station.box.close()
+    shutil.rmtree(station.folder)
+    station.folder.mkdir()
+    (station.folder / name).write_bytes(bytes(4096))
+    station.box = station.opened()
+    assert station.sequences() == [1, 2, 3]
+    assert "sent again" in caplog.text
+
+
+def test_a_long_backlog_is_read_in_pieces(station: Station) -> None:
+    station.log.append(*(inspection(number) for number in range(1, 2001)))
+    station.box.expect(2000)
+    assert len(station.box.pending(10_000)) == PIECE
+    assert station.sequences() == list(range(1, 2001))

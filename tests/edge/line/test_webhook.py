@@ -13,10 +13,9 @@ import pytest
 
 from edge.config.outputs import WebhookOutputConfig
 from edge.line.outputs import OutputError, delivery
-from edge.line.outputs.delivery import Delivery
-from edge.line.outputs.outbox import Outbox
 from edge.line.outputs.webhook import WebhookCarrier, signature
 from tests.edge.engine.parts import inspection, wait_for
+from tests.edge.line.reporting import Reporter
 from tests.system.station import free_port
 
 SECRET = b"a secret of at least sixteen bytes"
@@ -78,9 +77,9 @@ def secret_file(tmp_path: Path) -> Path:
     return file
 
 
-def output(url: str, secret_file: Path) -> Delivery:
+def output(url: str, secret_file: Path) -> Reporter:
     config = WebhookOutputConfig(type="webhook", url=url, secret_file=secret_file, timeout_s=2.0)
-    return Delivery(WebhookCarrier(config), "Cell 4", Outbox(secret_file.parent / "outbox"))
+    return Reporter(WebhookCarrier(config), secret_file.parent)
 
 
 @pytest.fixture
