@@ -10,6 +10,7 @@ from edge.cameras import make_camera, repeats_mean_frozen
 from edge.cameras.capture import Capture, FrameSlot
 from edge.cameras.quality import Baseline, baseline_of
 from edge.commands import CommandError
+from edge.commands.latency import commission_latency
 from edge.config.load import load_config
 from edge.config.station import DEFAULT_RECIPE, ConfigError, StationConfig
 from edge.core.files import own_folders, write_atomically
@@ -23,11 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="station.toml")
     parser.add_argument("--frames", type=int, default=20, metavar="N", help="how many pictures (20)")
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="over how long (5)")
+    parser.add_argument("--latency", action="store_true", help="measure a stream's latency by a light instead")
+    parser.add_argument("--flash", metavar="COMMAND", help="switches that light with on or off as its last word")
     parser.add_argument("--recipe", default=DEFAULT_RECIPE, metavar="NAME", help="of which recipe (default)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Store a baseline and print one line about it; returns the exit status."""
+    """Store a baseline, or a stream's latency, and print one line about it; returns the exit status."""
+    if arguments.latency:
+        print(commission_latency(load_config(arguments.config), arguments.flash))
+        return 0
+    if arguments.flash is not None:
+        raise ConfigError("--flash belongs to --latency; give both")
     if not 2 <= arguments.frames <= 1000 or not 0 <= arguments.seconds <= 3600:
         raise ConfigError("commission takes 2 to 1000 --frames and 0 to 3600 --seconds")
     baseline = _commission(load_config(arguments.config), arguments.recipe, arguments.frames, arguments.seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import Enum, auto
 
@@ -33,7 +34,7 @@ class MjpegCamera:
         self._noise = np.random.default_rng(0)
         self._running = True
         self._pool = ThreadPoolExecutor(max_workers=1)
-        self._server = _server(self, 0)
+        self._server = mjpeg_server(self.frames, 0)
         self.port = int(self._server.server_address[1])
         self._serving: Future[None] = self._pool.submit(self._server.serve_forever, 0.05)
 
@@ -51,7 +52,7 @@ class MjpegCamera:
     def come_back(self) -> None:
         """Serve again at the same address."""
         self._running = True
-        self._server = _server(self, self.port)
+        self._server = mjpeg_server(self.frames, self.port)
         self._serving = self._pool.submit(self._server.serve_forever, 0.05)
 
     def close(self) -> None:
@@ -76,14 +77,18 @@ class MjpegCamera:
         return data.tobytes()
 
 
-def _server(camera: MjpegCamera, port: int) -> http.server.ThreadingHTTPServer:
+def mjpeg_server(
+    frames: Callable[[http.server.BaseHTTPRequestHandler], None], port: int
+) -> http.server.ThreadingHTTPServer:
+    """Return a server on a port of the loopback, 0 for a free one, whose every connection `frames` writes to."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
             try:
-                camera.frames(self)
+                frames(self)
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
 
