@@ -54,10 +54,13 @@ def make_camera(config: CameraConfig) -> Camera:
     """The camera of a [camera] section; nothing is opened yet."""
     from edge.cameras.folder import FolderCamera
     from edge.cameras.genicam import GenicamCamera
+    from edge.cameras.network.mjpeg import HttpCamera
     from edge.cameras.video import VideoCamera
 
     if isinstance(config, FolderCameraConfig):
         return FolderCamera(config)
     if isinstance(config, GenicamCameraConfig):
         return GenicamCamera(config)
+    if config.source.lower().startswith(("http://", "https://")):
+        return HttpCamera(config, otherwise=VideoCamera(config))
     return VideoCamera(config)

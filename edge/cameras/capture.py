@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from edge.cameras import Camera, CameraError
+from edge.cameras.picture import Sizes
 from edge.core.types import Frame, Image
 from edge.core.worker import Worker
 
@@ -116,6 +117,7 @@ class Capture:
         self._stop = threading.Event()
         self._seq = 0
         self._freeze = Freeze(frozen_frames)
+        self._sizes = Sizes()
         self._times: deque[float] = deque(maxlen=400)
         self._error: str | None = "no frame yet"
         self._changed_at = datetime.now(UTC)
@@ -157,7 +159,7 @@ class Capture:
 
     def _read_frames(self) -> None:
         while not self._stop.is_set():
-            shot = self.camera.read()
+            shot = self._sizes.checked(self.camera.read())
             self._seq += 1
             frozen = self._freeze.fault(shot.image, time.monotonic())
             fault = frozen or shot.fault

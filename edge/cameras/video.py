@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +12,10 @@ import numpy as np
 
 from edge.cameras import CameraError, Shot
 from edge.cameras.clock import clock_of
+from edge.cameras.network.address import without_secrets
+from edge.cameras.picture import picture_of
 from edge.config.cameras import VideoCameraConfig
-from edge.core.types import Image
+from edge.core.types import Image, one_line
 
 OPEN_TIMEOUT_MS = 5000
 READ_TIMEOUT_MS = 3000
@@ -22,7 +23,7 @@ STAMP_WITHIN_S = 10.0  # a driver's timestamp that is older, or lies ahead, is n
 FILE_FPS = 25.0  # of a video file that does not say
 V4L2_EXPOSURE_MANUAL = 1.0  # V4L2_EXPOSURE_MANUAL of the kernel's videodev2.h
 CONTROL_STEP = 0.02  # a driver rounds to its steps; more than this share is not what was asked for
-_CREDENTIALS = re.compile(r"//[^/@]*@")
+MOTION_JPEG = {cv2.VideoWriter.fourcc(*name) for name in ("MJPG", "mjpg", "JPEG", "jpeg")}
 
 # The libraries would print a line of their own at each failed attempt; CameraError says it once.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -49,9 +50,10 @@ class VideoCamera:
         self._path = None if self._is_url else Path(f"/dev/video{source}" if source.isdigit() else source)
         self._is_device, self._is_file = config.is_device, config.is_file
         self._clock = clock_of(config)
-        self._shown = _CREDENTIALS.sub("//***@", source if self._is_url else str(self._path))
+        self._shown = without_secrets(source) if self._is_url else str(self._path)
         self._capture: cv2.VideoCapture | None = None
         self._size: tuple[int, int] | None = None
+        self._gives_jpeg = False
         self._ended = False
         self._due: float | None = None
 
@@ -66,11 +68,20 @@ class VideoCamera:
         if not self._capture.isOpened():
             self.close()
             raise self._error("cannot be opened; check the camera, the network and camera.source")
+        self._gives_jpeg = self._asks_for_jpeg(self._capture)
         try:
             self._control(self._capture)
         except CameraError:
             self.close()
             raise
+
+    def _asks_for_jpeg(self, capture: cv2.VideoCapture) -> bool:
+        """Ask motion JPEG for its bytes: decoders fill a torn frame with another one's pixels and do not say so."""
+        if int(capture.get(cv2.CAP_PROP_FOURCC)) not in MOTION_JPEG:
+            return False
+        if self._is_device:
+            return capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+        return capture.set(cv2.CAP_PROP_FORMAT, -1)
 
     def _open_capture(self) -> cv2.VideoCapture:
         if not self._is_device:
@@ -117,14 +128,20 @@ class VideoCamera:
             # read() can go on repeating the last frame of a camera that is no longer there.
             raise self._error("is gone; check the cable")
         due = self._pace(self._capture) if self._is_file else 0.0
-        got, image = self._capture.read()
-        if not got and self._config.loop and self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0):
+        try:
             got, image = self._capture.read()
+            if not got and self._config.loop and self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0):
+                got, image = self._capture.read()
+        except (cv2.error, MemoryError) as error:
+            raise self._error(f"gives a frame that cannot be read ({one_line(error, 120)}); check the camera") from None
         if not got:
             raise self._no_frame()
         if behind := self._clock.fault():
             raise self._error(behind)
         exposed_after = due if self._is_file else self._exposed_after(self._capture, time.monotonic())
+        if self._gives_jpeg:
+            picture, fault = picture_of(np.asarray(image).tobytes())
+            return Shot(picture if fault else self._checked(picture), exposed_after, fault)
         return Shot(self._checked(np.asarray(image)), exposed_after)
 
     def _exposed_after(self, capture: Controls, now: float) -> float | None:

@@ -95,7 +95,7 @@ def _decode_jpeg(jpeg: bytes, name: str) -> Image:
         if height * width > MAX_PIXELS:
             raise ImageTooLargeError(f"{name}: {width}x{height} pixels; at most 64 megapixels are read")
         image = simplejpeg.decode_jpeg(jpeg, "BGR", strict=True)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:  # KeyError: a header that names no known sampling
         raise ImageError(
             f"{name}: the JPEG is damaged and not a readable image ({error}); take or export the image again"
         ) from error

@@ -1,4 +1,4 @@
-"""A network camera for `edge chaos` and for trials; on demand it freezes, stalls, goes and returns."""
+"""A network camera for `edge chaos` and for trials; on demand it goes wrong in many ways."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from edge.core.types import Image
 
 PERIOD_S = 0.02
 NOISE = 3.0  # of the sensor, grey levels
+MEGABYTE = 1024 * 1024
+ENDLESS_BYTES = 2048 * MEGABYTE
 
 
 class Mood(Enum):
@@ -23,6 +25,10 @@ class Mood(Enum):
     LIVE = auto()
     FROZEN = auto()  # one and the same frame, again and again
     STALLED = auto()  # the connection stays, nothing comes
+    TORN = auto()  # a part of each picture's bytes is missing
+    LARGER = auto()  # pictures of twice the width and height
+    ODD = auto()  # pictures of 2 x 60000
+    ENDLESS = auto()  # one picture of 2 GB
 
 
 class MjpegCamera:
@@ -64,17 +70,37 @@ class MjpegCamera:
         """Write frames until the camera vanishes or the client leaves."""
         data = self._jpeg()
         while self._running:
-            if self.mood is Mood.LIVE:
+            mood = self.mood
+            if mood is not Mood.FROZEN:
                 data = self._jpeg()
-            if self.mood is not Mood.STALLED:
+            if mood is Mood.ENDLESS:
+                _send_endless(stream)
+            elif mood is not Mood.STALLED:
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
                 stream.wfile.write(head.encode() + data + b"\r\n")
             time.sleep(PERIOD_S)
 
     def _jpeg(self) -> bytes:
-        noisy = np.clip(self._image + self._noise.normal(0, NOISE, self._image.shape), 0, 255)
-        _, data = cv2.imencode(".jpg", noisy.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])
-        return data.tobytes()
+        """Return the picture with new noise; torn, larger or odd when the camera is in that mood."""
+        image = self._image
+        if self.mood is Mood.LARGER:
+            image = np.asarray(cv2.resize(image, None, fx=2, fy=2), np.uint8)
+        if self.mood is Mood.ODD:
+            image = np.asarray(cv2.resize(image, (2, 60000)), np.uint8)
+        noisy = np.clip(image + self._noise.normal(0, NOISE, image.shape), 0, 255)
+        _, encoded = cv2.imencode(".jpg", noisy.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])
+        data = encoded.tobytes()
+        if self.mood is Mood.TORN:
+            begin = int(self._noise.uniform(0.3, 0.95) * len(data))
+            return data[:begin] + data[begin + len(data) // 20 :]
+        return data
+
+
+def _send_endless(stream: http.server.BaseHTTPRequestHandler) -> None:
+    """Announce a picture of 2 GB and send it."""
+    stream.wfile.write(f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {ENDLESS_BYTES}\r\n\r\n".encode())
+    for _ in range(ENDLESS_BYTES // MEGABYTE):
+        stream.wfile.write(bytes(MEGABYTE))
 
 
 def mjpeg_server(

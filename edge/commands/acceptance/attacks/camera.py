@@ -1,8 +1,9 @@
-"""Attacks by a network camera that stalls, freezes, vanishes and returns."""
+"""Attacks by a network camera that goes wrong in every way that its fake knows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from edge.commands.acceptance.fake_camera import MjpegCamera, Mood
@@ -13,6 +14,14 @@ from edge.exchange.health import State
 from edge.inference.bundle import Bundle
 from edge.inference.preprocess import load_image
 
+MOODS = {
+    "freezes": Mood.FROZEN,
+    "stalls": Mood.STALLED,
+    "sends torn pictures": Mood.TORN,
+    "changes its resolution": Mood.LARGER,
+    "sends pictures of 2 x 60000": Mood.ODD,
+    "sends a picture of 2 GB": Mood.ENDLESS,
+}
 UNSEEN = {Reason.BAD_FRAME, Reason.NO_FRAME}
 
 
@@ -22,8 +31,8 @@ def camera(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     try:
         station = TrialStation(folder, bundle, 300.0, camera={"type": "video", "source": device.url})
         with inspecting(station) as engine:
-            _lose(evidence, station, device, "freezes", lambda: setattr(device, "mood", Mood.FROZEN))
-            _lose(evidence, station, device, "stalls", lambda: setattr(device, "mood", Mood.STALLED))
+            for name, mood in MOODS.items():
+                _lose(evidence, station, device, name, partial(setattr, device, "mood", mood))
             _lose(evidence, station, device, "vanishes", device.vanish)
             evidence.hold("camera: the engine outlives every fault of it", engine.stop() == 0, "stopped with status 0")
     finally:

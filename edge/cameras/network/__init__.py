@@ -1,0 +1,1 @@
+"""Cameras on a network: their addresses, connections and streams."""

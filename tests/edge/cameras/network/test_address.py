@@ -1,0 +1,47 @@
+import pytest
+
+from edge.cameras import CameraError, make_camera
+from edge.cameras.network.address import address_of, without_secrets
+from edge.config.cameras import VideoCameraConfig
+
+SECRETS = [
+    "{scheme}://admin:hunter2@127.0.0.1:9/stream",
+    "{scheme}://admin:hun/hunter2@127.0.0.1:9/stream",
+    "{scheme}://admin:x@hunter2@127.0.0.1:9/stream",
+    "{scheme}://admin:x?hunter2@127.0.0.1:9/stream",
+    "{scheme}://admin:x#hunter2@127.0.0.1:9/stream",
+    "{scheme}://hunter2@127.0.0.1:9/stream",
+    "{scheme}://127.0.0.1:9/cgi?user=admin&pwd=hunter2",
+    "{scheme}://127.0.0.1:9/cgi?password=hunter2@home",
+    "{scheme}://127.0.0.1:9/cgi#hunter2",
+    "{scheme}://127.0.0.1:9/user=admin&password=hunter2&channel=1",
+    "{scheme}://127.0.0.1:9/admin/hunter2/main",
+    "{scheme}://admin:hunter2@127.0.0.1:nine/stream",
+    "{scheme}://admin:hunter2@[::1/stream",
+    "{scheme}://admin:hunter2\\@127.0.0.1:9/stream",
+    " {scheme}://admin:hunter2@127.0.0.1:9/stream",
+]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "rtsp", "HTTP", "rtmp", "tcp"])
+@pytest.mark.parametrize("url", SECRETS)
+def test_nothing_that_may_be_a_password_is_shown(url: str, scheme: str, caplog: pytest.LogCaptureFixture) -> None:
+    source = url.format(scheme=scheme)
+    camera = make_camera(VideoCameraConfig(type="video", source=source))
+    with pytest.raises(CameraError) as caught:
+        camera.open()
+    words = str(caught.value)
+    for text in (words, camera.describe(), without_secrets(source), caplog.text):
+        assert "hunter2" not in text
+
+
+def test_what_is_shown_names_the_host() -> None:
+    assert without_secrets("rtsp://admin:a/b@10.0.0.7:554/Streaming/101") == "rtsp://***@10.0.0.7:554/..."
+    assert without_secrets("http://10.0.0.7") == "http://10.0.0.7"
+    assert without_secrets("/dev/v4l/by-id/usb-1") == "/dev/v4l/by-id/usb-1"
+
+
+def test_an_address_is_sent_as_ascii_without_its_user() -> None:
+    address = address_of("http://wim:p%40ss@käse.example:81/bild ä.jpg?q=ü".replace(" ", "%20"))
+    assert address.url == "http://xn--kse-qla.example:81/bild%20%C3%A4.jpg?q=%C3%BC"
+    assert (address.user, address.password) == ("wim", "p@ss")
