@@ -9,10 +9,9 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import numpy as np
-
-from edge.cameras import Camera, CameraError
+from edge.cameras import Camera, CameraError, Shot
 from edge.cameras.picture import Sizes
+from edge.cameras.stillness import FROZEN, Restlessness
 from edge.core.types import Frame, Image
 from edge.core.worker import Worker
 
@@ -42,7 +41,8 @@ class FrameSlot:
     def newer_than(self, t0: float, timeout_s: float, proven: bool = False) -> Frame | None:
         """Return the newest frame with captured_at > t0 (monotonic s); None when none came within timeout_s.
 
-        captured_at is taken when the read returned, and the frame may have been exposed long before.
+        A frame that repeats the one before is no new one, and has the proven time of that one. captured_at is taken
+        when the read returned; the frame may have been exposed long before.
         proven: only a frame whose exposure is proven to have begun after t0 counts.
         """
         give_up = time.monotonic() + timeout_s
@@ -57,30 +57,45 @@ class FrameSlot:
 
 def _is_newer(frame: Frame, t0: float, proven: bool) -> bool:
     if not proven:
-        return frame.captured_at > t0
+        return frame.captured_at > t0 and not frame.repeats
     return frame.exposed_after is not None and frame.exposed_after > t0
 
 
 class Freeze:
-    """Notices a camera that goes on delivering one and the same frame: read() can succeed for ever after an unplug."""
+    """Notices a camera that goes on delivering one and the same frame: read() can succeed for ever after an unplug.
+
+    A frame that differs by a clock or a cursor only is the same one, where the sensor's noise lets that be told.
+    """
 
     def __init__(self, frozen_frames: int) -> None:
         self._limit = frozen_frames
         self._last: Image | None = None
-        self._same = 1  # identical frames in a row
+        self._same = 1  # frames in a row that show the same
+        self._restlessness = Restlessness()
         self._since = 0.0
 
     def fault(self, image: Image, now: float) -> str:
         """Return why this frame must not be judged; empty when it may be. now: monotonic s."""
         if self._limit == 0:
             return ""
-        self._same = self._same + 1 if self._last is not None and _identical(image, self._last) else 1
+        repeats = self._last is not None and self._restlessness.repeats(image, self._last)
+        self._same = self._same + 1 if repeats else 1
         self._last = image
         if self._same == 1:
             self._since = now
         if self._same < max(2, self._limit):
             return ""
-        return "frozen: it repeats one and the same frame; check the camera and its cable"
+        return FROZEN
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the last frame shows what the one before it showed."""
+        return self._same > 1
+
+    @property
+    def still(self) -> float | None:
+        """The share of the picture up to which a change makes no new picture; None when repeats are fine."""
+        return None if self._limit == 0 else self._restlessness.limit
 
     def needs_reopening(self, now: float) -> bool:
         """True after each STALL_S of standing still: only a new handle can help."""
@@ -88,11 +103,6 @@ class Freeze:
             return False
         self._since = now
         return True
-
-
-def _identical(one: Image, other: Image) -> bool:
-    """Byte for byte; a few rows decide for almost every frame of a real sensor."""
-    return one.shape == other.shape and np.array_equal(one[::64], other[::64]) and np.array_equal(one, other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,7 @@ class Capture:
         self._stop = threading.Event()
         self._seq = 0
         self._freeze = Freeze(frozen_frames)
+        self._exposed_after: float | None = None  # of the last frame that showed something new
         self._sizes = Sizes()
         self._times: deque[float] = deque(maxlen=400)
         self._error: str | None = "no frame yet"
@@ -161,9 +172,9 @@ class Capture:
         while not self._stop.is_set():
             shot = self._sizes.checked(self.camera.read())
             self._seq += 1
-            frozen = self._freeze.fault(shot.image, time.monotonic())
+            frozen = "" if shot.fault else self._freeze.fault(shot.image, time.monotonic())
             fault = frozen or shot.fault
-            frame = Frame(shot.image, self._seq, time.monotonic(), datetime.now(UTC), fault, shot.exposed_after)
+            frame = self._framed(shot, fault)
             self.slot.put(frame)
             self._times.append(frame.captured_at)
             if fault:
@@ -172,6 +183,15 @@ class Capture:
                     raise CameraError(f"camera {self.camera.describe()}: {fault}")
             elif self._error is not None:
                 self._up()
+
+    def _framed(self, shot: Shot, fault: str) -> Frame:
+        """Return the frame; one that shows what an earlier frame showed is as old as that one."""
+        repeats = not shot.fault and self._freeze.repeats
+        if not shot.fault and not repeats:
+            self._exposed_after = shot.exposed_after
+        exposed_after = self._exposed_after if repeats else shot.exposed_after
+        now, still = time.monotonic(), self._freeze.still
+        return Frame(shot.image, self._seq, now, datetime.now(UTC), fault, exposed_after, repeats, still)
 
     def _up(self) -> None:
         self._error = None

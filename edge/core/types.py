@@ -74,6 +74,8 @@ class Frame:
     wall_time: datetime  # UTC
     fault: str = ""  # the cause why it must not be judged, e.g. that the camera repeats itself; empty when it may be
     exposed_after: float | None = None  # monotonic s: its exposure began at or after this; None: nothing is proven
+    repeats: bool = False  # it shows what the frame before showed, whenever it came
+    still: float | None = None  # share of the picture up to which a change is no new picture; None: repeats are fine
 
 
 @dataclass(frozen=True, slots=True)

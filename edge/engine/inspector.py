@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from functools import partial
 
 from edge.cameras.capture import FrameSlot
+from edge.cameras.stillness import FROZEN, PartWatch
 from edge.core.types import Frame, Inspection, Reason, Timings, Verdict
 from edge.engine.judge import Judgement, attempt, judge, no_verdict, words
 from edge.engine.recipes import Recipe
+from edge.inference.preprocess import inspected_box
 from edge.line.outputs import Output
 from edge.line.triggers import TriggerEvent
 
@@ -39,6 +41,7 @@ class Inspector:
         self._deadline_ms = deadline_ms
         self._next_id = next_id
         self._outputs_failed = False
+        self._parts = PartWatch()
         self._self_test_failed: str | None = None
         self.safe()
 
@@ -71,7 +74,8 @@ class Inspector:
             judgement = self._without_frame(event)
         else:
             recipe = self._recipe
-            judgement = judge(recipe.detector, recipe.limits, frame.image, lambda _: recipe.check.refusal(frame))
+            checked = partial(self._checked, frame, event)
+            judgement = judge(recipe.detector, recipe.limits, frame.image, lambda _: recipe.check.refusal(checked()))
         judged = self._in_time(self._inspection(event, at, frame, judgement, grab_ms), _ms_since(event.at))
         return self._tell(judged, event, hindered)
 
@@ -83,9 +87,17 @@ class Inspector:
         left_s = self._deadline_ms / 1e3 - (time.monotonic() - event.at)
         frame = self._slot.newer_than(event.at, left_s, proven=event.is_part)
         newest = self._slot.newest()
-        if frame is None and newest is not None and newest.fault and newest.captured_at > event.at:
-            return newest
+        if frame is None and newest is not None and newest.captured_at > event.at and (newest.fault or newest.repeats):
+            return newest if newest.fault else replace(newest, fault=FROZEN)
         return frame
+
+    def _checked(self, frame: Frame, event: TriggerEvent) -> Frame:
+        """Return the frame, marked when it shows no other part than the last one; raises ImageError."""
+        if not event.is_part or frame.fault:
+            return frame
+        return replace(
+            frame, fault=self._parts.fault(frame, inspected_box(frame.image.shape, self._recipe.detector.spec))
+        )
 
     def _without_frame(self, event: TriggerEvent) -> Judgement:
         """Return the ERROR of a part for which no frame came, or only frames that may be older than it."""

@@ -395,3 +395,22 @@ def test_a_frame_that_must_not_be_judged_is_named_when_nothing_better_comes() ->
     bench.slot.put(replace(frame(at + 1.0), exposed_after=None, fault="torn: half of it is missing"))
     judged = bench.inspector.inspect(TriggerEvent("t-1", at))
     assert (judged.reason, judged.detail) == (Reason.BAD_FRAME, "torn: half of it is missing")
+
+
+def test_a_frame_that_repeats_the_one_before_is_judged_for_no_part_and_for_no_tick() -> None:
+    for is_part in (True, False):
+        bench = Bench(deadline_ms=10.0)
+        at = time.monotonic()
+        bench.slot.put(replace(frame(at + 1.0), exposed_after=at - 0.1, repeats=True))
+        judged = bench.inspector.inspect(TriggerEvent("t-1", at, is_part))
+        assert (judged.verdict, judged.reason) == (Verdict.ERROR, Reason.BAD_FRAME)
+        assert "frozen" in judged.detail
+
+
+def test_a_part_with_the_picture_of_the_part_before_is_an_error_and_another_picture_is_judged() -> None:
+    bench, seen = Bench(), []
+    for image in (good_image(), good_image(), bad_image(), good_image()):
+        at = time.monotonic()
+        bench.slot.put(replace(frame(at + 1e-6, image=image), still=0.0))
+        seen.append(bench.inspector.inspect(TriggerEvent("t-1", at)).reason)
+    assert seen == [Reason.SCORE, Reason.BAD_FRAME, Reason.SCORE, Reason.SCORE]
