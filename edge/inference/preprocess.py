@@ -18,6 +18,7 @@ from edge.inference.container import JPEG_START, KINDS, PNG_START, container_fau
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 64 * 1024 * 1024  # as edge tells OpenCV
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 EXIF = b"Exif\0\0"  # before the notes of a photo camera, one of which is the orientation
 
 
@@ -145,6 +146,15 @@ def used_bits(path: Path) -> Bits | None:
 def load_image(path: Path, bits: Bits = FULL) -> Image:
     """Read an image file like decode_image; raises ImageError naming the file."""
     return decode_image(_read(path), str(path), bits)
+
+
+def is_turned(path: Path) -> bool:
+    """Say whether a file stores its picture turned or mirrored, with a note of how to show it; raises ImageError."""
+    data = _read(path)
+    if EXIF[:4].lower() not in data.lower() and not data.startswith((b"II", b"MM")):
+        return False
+    stored, shown = (_decode(data, flags, str(path)) for flags in (_AS_STORED, cv2.IMREAD_COLOR))
+    return stored.shape != shown.shape or not np.array_equal(stored, shown)
 
 
 def _read(path: Path) -> bytes:

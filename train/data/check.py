@@ -13,12 +13,15 @@ import numpy as np
 from tqdm import tqdm
 
 from edge.core.types import FULL, Bits, Image
-from edge.inference.preprocess import IMAGE_SUFFIXES, ImageError, load_image, used_bits
+from edge.inference.preprocess import IMAGE_SUFFIXES, ImageError, is_turned, load_image, used_bits
 from edge.inference.usable import unusable
 from train.data.dataset import (
     GOOD,
+    GROUPS_FILE,
     MASK_ENDING,
     MIN_GOOD,
+    MIN_SIDE,
+    MOSTLY,
     DataError,
     Dataset,
     Sample,
@@ -30,6 +33,7 @@ from train.data.dataset import (
     scan_dataset,
 )
 from train.data.input_spec import agreed_bits
+from train.data.layout import is_hidden
 
 
 @dataclass
@@ -85,6 +89,7 @@ def check_dataset(root: Path, min_good: int = MIN_GOOD, bits: Bits | None = None
     _check_images(dataset, report)
     _check_masks_have_images(dataset, report)
     _check_strays(root, report)
+    _check_groups(dataset, report)
     if not report.problems:
         report.sha256 = dataset_sha256(dataset)
     return report
@@ -124,6 +129,8 @@ def _check_images(dataset: Dataset, report: CheckReport) -> None:
             report.problems.append(str(error))
             continue
         height, width = image.shape[:2]
+        if min(height, width) < MIN_SIDE:
+            report.problems.append(f"{sample.path}: {width}x{height} pixels; at least {MIN_SIDE} a side are needed")
         _check_usable(split, sample, image, report)
         row.add(width, height)
         row.masks += sample.mask is not None
@@ -170,6 +177,13 @@ def _check_mask(sample: Sample, shape: tuple[int, int], report: CheckReport) -> 
         return
     if not mask.any():
         report.warnings.append(f"{sample.mask}: marks no pixel; the image counts as bad, but not in pixel figures")
+    if mask.mean() > MOSTLY:
+        report.warnings.append(f"{sample.mask}: marks {mask.mean():.0%} of the picture; is it inverted? 0 is no defect")
+    if is_turned(sample.path):
+        report.warnings.append(
+            f"{sample.mask}: its photo is stored turned, with a note of its orientation; the mask must be drawn on the "
+            "photo as it is shown"
+        )
 
 
 def _check_unmasked(dataset: Dataset, report: CheckReport) -> None:
@@ -228,7 +242,22 @@ def mask_problems(root: Path) -> list[str]:
     return problems
 
 
+def _check_groups(dataset: Dataset, report: CheckReport) -> None:
+    alone = [sample for sample in dataset.samples if sample.part is None]
+    if alone and len(alone) < len(dataset.samples):
+        report.warnings.append(
+            f"{dataset.root / GROUPS_FILE}: does not name {len(alone)} of {len(dataset.samples)} images "
+            f"(first: {alone[0].path.relative_to(dataset.root)}); each counts as a part of its own"
+        )
+
+
 def _check_strays(root: Path, report: CheckReport) -> None:
+    for split in ("train", "test"):
+        for path in sorted((root / split).iterdir()) if (root / split).is_dir() else []:
+            if path.is_dir() and is_hidden(path):
+                report.warnings.append(f"{path}: not read; it is hidden, and may hold copies of photos")
+            elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+                report.warnings.append(f"{path}: not read; put it into a folder, e.g. {split}/good")
     for folder in (*label_folders(root / "train"), *label_folders(root / "test")):
         for path in _files(folder):
             if path.suffix.lower() not in IMAGE_SUFFIXES:

@@ -16,12 +16,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.inference.preprocess import IMAGE_SUFFIXES, image_files
+from edge.inference.container import container_fault
+from edge.inference.preprocess import IMAGE_SUFFIXES, MAX_PIXELS, image_files
 from train import TrainError
+from train.data.layout import is_hidden, label_problems, relative_name, split_problems
 
 GOOD = "good"
 MASK_ENDING = "_mask.png"
 MIN_GOOD = 20
+MIN_SIDE = 16  # pixels of a photo, and of what is inspected of it
+MOSTLY = 0.5  # of a picture that is marked: more than that is hardly meant
+MASK_LEVELS = 16  # grey values of a mask with soft edges, at most
 GROUPS_FILE = "groups.csv"  # columns file,group
 
 
@@ -74,6 +79,11 @@ def scan_dataset(root: Path) -> Dataset:
             raise DataError(f"{root}: is a file; name the folder that holds train/good")
         if not any(root.iterdir()):
             raise DataError(f"{root}: the folder is empty; put photographs of good parts into {root / 'train' / GOOD}")
+        labels = [folder for split in ("train", "test") for folder in label_folders(root / split)]
+        problems = split_problems(root)
+        problems += [line for folder in labels for line in label_problems(folder, images_in(folder))]
+        if problems:
+            raise DataError("\n".join(problems))
         groups = read_groups(root)
         goods = images_in(root / "train" / GOOD)
         test = [sample for folder in label_folders(root / "test") for sample in _samples(root, folder, groups)]
@@ -94,10 +104,12 @@ def missing_goods(root: Path) -> str:
 
 
 def label_folders(folder: Path) -> list[Path]:
-    """Return the folders of train/ or test/, good first, the defects by name."""
+    """Return the folders of train/ or test/, good first, the defects by name; hidden ones hold no photos."""
     if not folder.is_dir():
         return []
-    return sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: (p.name != GOOD, p.name))
+    return sorted(
+        (p for p in folder.iterdir() if p.is_dir() and not is_hidden(p)), key=lambda p: (p.name != GOOD, p.name)
+    )
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -115,14 +127,23 @@ def read_groups(root: Path) -> dict[str, str]:
             rows = csv.DictReader(stream)
             if not {"file", "group"} <= set(rows.fieldnames or ()):
                 raise DataError(f"{path}: the first line must be file,group")
-            groups = {row["file"]: row["group"] for row in rows}
+            listed = [(row["file"] or "", row["group"] or "") for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a CSV table ({error})") from error
-    for file, group in groups.items():
-        if not file or not group:
+    groups: dict[str, str] = {}
+    for file, group in listed:
+        if not file.strip() or not group.strip():
             raise DataError(f"{path}: a line lacks its file or its group (file {file!r}, group {group!r})")
-        if not (root / file).is_file():
+        if not (root / file.strip()).is_file():
             raise DataError(f"{path}: names {file}, which does not exist; paths are relative to {root}")
+        try:
+            name = relative_name(file, root)
+        except ValueError:
+            raise DataError(
+                f"{path}: names {file}, which is no image of train/ or test/; write train/good/1.png"
+            ) from None
+        if groups.setdefault(name, group.strip()) != group.strip():
+            raise DataError(f"{path}: names {name} with two groups, {groups[name]} and {group.strip()}; keep one")
     return groups
 
 
@@ -136,10 +157,10 @@ def _samples(root: Path, folder: Path, groups: Mapping[str, str]) -> list[Sample
 
 
 def _refuse_shared_masks(test: Sequence[Sample], train: Sequence[Sample]) -> None:
-    """train/crack/1.jpg and test/crack/1.jpg would both own ground_truth/crack/1_mask.png."""
-    owners = {sample.mask: sample.path for sample in test if sample.mask is not None}
-    for sample in train:
-        if sample.mask in owners:
+    """train/crack/1.jpg, test/crack/1.jpg and test/crack/1.png would all own ground_truth/crack/1_mask.png."""
+    owners: dict[Path, Path] = {}
+    for sample in (*test, *train):
+        if sample.mask is not None and owners.setdefault(sample.mask, sample.path) != sample.path:
             raise DataError(
                 f"{sample.mask}: is the mask of {sample.path} and of {owners[sample.mask]}; rename one image"
             )
@@ -151,8 +172,11 @@ def load_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if data.size and (fault := container_fault(data.tobytes(), MAX_PIXELS)) is not None:
+        raise DataError(f"{path}: {fault}; save the mask as PNG again")
     try:
         mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+        _refuse_transparency(path, data)
     except cv2.error as error:
         raise DataError(f"{path}: the mask is refused ({error.err}); save it as PNG again") from error
     if mask is None:
@@ -162,7 +186,19 @@ def load_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
             f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]}, but its image is {shape[1]}x{shape[0]}; "
             "draw it on the image at its full size"
         )
-    return np.asarray(mask > 0)
+    marked = np.asarray(mask > 0)
+    if marked.mean() > MOSTLY and len(np.unique(mask)) > MASK_LEVELS:
+        raise DataError(
+            f"{path}: is a picture and no mask: {marked.mean():.0%} of it is not 0; draw the defect on black"
+        )
+    return marked
+
+
+def _refuse_transparency(path: Path, data: NDArray[np.uint8]) -> None:
+    """What is marked by transparency alone would be read as no defect, or as one everywhere."""
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if image is not None and image.ndim == 3 and image.shape[2] == 4 and len(np.unique(image[..., 3])) > 1:
+        raise DataError(f"{path}: marks by transparency, which is not read; save the mask as grey PNG, 0 for no defect")
 
 
 def dataset_sha256(dataset: Dataset) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from edge.core.types import FULL, Bits
 from edge.inference.preprocess import InputSpec, load_image, used_bits
 from train.config import TrainConfig
-from train.data.dataset import DataError, Sample
+from train.data.dataset import MIN_SIDE, DataError, Sample
 
 MAX_NATIVE = 2048  # pixels a side
 MULTIPLE = 16  # sides are multiples of the coarsest stride, so that the two feature grids fit each other
@@ -58,9 +58,15 @@ def agreed_bits(paths: Sequence[Path]) -> Bits | None:
 def own_size(samples: Sequence[Sample], recipe: TrainConfig) -> tuple[float, float]:
     """Return the median (height, width) in pixels of what is inspected of the images."""
     if recipe.crop is not None:
-        return float(recipe.crop.height), float(recipe.crop.width)
+        return _wide_enough(float(recipe.crop.height), float(recipe.crop.width))
     shapes = [load_image(sample.path).shape for sample in samples[:: max(1, len(samples) // 25)]]
     height, width = (float(np.median([shape[axis] for shape in shapes])) for axis in (0, 1))
+    return _wide_enough(height, width)
+
+
+def _wide_enough(height: float, width: float) -> tuple[float, float]:
+    if min(height, width) < MIN_SIDE:
+        raise DataError(f"{width:.0f}x{height:.0f} pixels are inspected; at least {MIN_SIDE} a side are needed")
     return height, width
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from edge.inference.preprocess import load_image
-from train.data.dataset import GOOD, DataError, Dataset, Sample, load_mask
+from train.data.dataset import GOOD, MOSTLY, DataError, Dataset, Sample, load_mask
 from train.run import progress
 
 DIGITS = 16  # of an image's sha256: enough to know it again
@@ -48,8 +48,13 @@ def check_masks(samples: Sequence[Sample]) -> list[Sample]:
     problems, empty = [], []
     for sample in progress([s for s in samples if s.mask is not None], "masks"):
         try:
-            if sample.mask is not None and not load_mask(sample.mask, load_image(sample.path).shape[:2]).any():
+            if sample.mask is None:
+                continue
+            mask = load_mask(sample.mask, load_image(sample.path).shape[:2])
+            if not mask.any():
                 empty.append(sample)
+            if mask.mean() > MOSTLY:
+                print(f"warning: {sample.mask}: marks {mask.mean():.0%} of the picture; is it inverted? 0 is no defect")
         except DataError as error:
             problems.append(str(error))
     if problems:

@@ -86,6 +86,7 @@ class HeldOut:
     tensors: tuple[Image, ...]
     defective: NDArray[np.bool_]
     source: str
+    alpha: float = 0.01  # of the recipe: verdicts are those of the threshold that will ship
 
     @property
     def enough(self) -> bool:
@@ -109,14 +110,14 @@ def held_out(report: FitReport) -> HeldOut:
         images += [(marked(image, report.input, share, rng), True) for image, _ in images for share in MARKS]
         source = f"{len(goods) + len(kept)} held-out goods, and each with {len(MARKS)} synthetic marks"
     tensors = tuple(prepare(image, report.input) for image, _ in images)
-    return HeldOut(tensors, np.array([bad for _, bad in images]), source)
+    return HeldOut(tensors, np.array([bad for _, bad in images]), source, report.recipe.alpha)
 
 
 def marked(image: Image, spec: InputSpec, share: float, rng: np.random.Generator) -> Image:
     """Return the image with a square of a tenth of its inspected side, somewhere, moved by a share of the greys."""
     x, y, width, height = inspected_box(image.shape, spec)
-    side = max(8, min(width, height) // 10)
-    left, top = x + int(rng.integers(width - side)), y + int(rng.integers(height - side))
+    side = min(max(8, min(width, height) // 10), width, height)
+    left, top = x + int(rng.integers(max(1, width - side))), y + int(rng.integers(max(1, height - side)))
     found = image.copy()
     part = found[top : top + side, left : left + side].astype(np.int16)
     towards = 1 if part.mean() < 128 else -1
@@ -138,7 +139,7 @@ def _rejected(images: HeldOut, scores: NDArray[np.float64]) -> NDArray[np.bool_]
     goods = scores[~images.defective]
     if len(goods) < MIN_HOLDOUT:
         return np.zeros(len(scores), np.bool_)
-    return scores >= set_threshold(goods.tolist(), 0.01).value
+    return scores >= set_threshold(goods.tolist(), images.alpha).value
 
 
 def plan(

@@ -181,6 +181,8 @@ def table(facts: dict[str, Any]) -> str:
         )
     if facts["empty_masks"]:
         lines.append(f"  {len(facts['empty_masks'])} masks mark nothing: these images are in no pixel figure")
+    if facts["int8"]["pixel"] is None:
+        lines.append("  no mask marks anything: where the map points was not measured")
     lines.append(f"  {'':29}   FP32   INT8  [95 % interval]")
     for (label, fp32), (_, int8) in zip(rows(facts, "fp32"), rows(facts, "int8"), strict=True):
         lines.append(f"  {label:29}  {fp32.value:.3f}  {int8.value:.3f}  [{int8.low:.3f}, {int8.high:.3f}]")

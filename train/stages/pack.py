@@ -132,7 +132,7 @@ def _write_references(work: Run, report: FitReport, calibration: dict[str, Any],
 def _marked(image: Image, report: FitReport) -> Image:
     """Return the image with a square of an eighth of its inspected side inverted, which no good part has."""
     x, y, width, height = inspected_box(image.shape, report.input)
-    side = max(8, min(width, height) // 8)
+    side = min(max(8, min(width, height) // 8), width, height)
     left, top = x + (width - side) // 2, y + (height - side) // 2
     marked = image.copy()
     marked[top : top + side, left : left + side] = 255 - marked[top : top + side, left : left + side]

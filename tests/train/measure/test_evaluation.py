@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import openvino
@@ -173,3 +175,16 @@ def test_a_held_out_good_that_shows_nothing_sets_no_threshold(tiny_run: Run) -> 
     write_image(data_of(tiny_run) / name, np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(ImageError, match=rf"{name}: the frame is black"):
         calibrate(tiny_run)
+
+
+def test_an_inverted_mask_and_missing_masks_are_said_with_the_figures(
+    tiny_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AU-PRO fell from .98 to .30, and nobody was told why."""
+    masks = sorted((data_of(tiny_run) / "ground_truth/spot").iterdir())
+    write_image(masks[0], 255 - cv2.imread(str(masks[0]), cv2.IMREAD_GRAYSCALE))
+    evaluate_work(tiny_run)
+    assert f"warning: {masks[0]}: marks 94% of the picture; is it inverted?" in capsys.readouterr().out
+    shutil.rmtree(data_of(tiny_run) / "ground_truth")
+    evaluate_work(tiny_run)
+    assert "where the map points was not measured" in capsys.readouterr().out
