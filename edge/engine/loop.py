@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import suppress
 
-from edge.engine import EngineError
 from edge.engine.inspector import Inspector
 from edge.engine.page_process import PageProcess
 from edge.engine.station import RunningStation
 from edge.engine.status import StatusWriter
 from edge.exchange.requests import Command, RequestServer, Verb
-from edge.line.modbus_server import ModbusServer
+from edge.line.modbus_server import ModbusServer, RecipeFault
 from edge.line.triggers import TriggerEvent
 
 LAST_WORD_S = 2.0  # at a stop, for the last pulse to end and for a PLC to acknowledge the last result
@@ -58,6 +56,8 @@ class Loop:
 
     def open(self) -> None:
         """Accept triggers from now on."""
+        if self._station.line.modbus is not None:
+            self._show_recipe(self._station.line.modbus)
         self._station.line.open(self._admits, self._inspector.hear)
         self._inspector.ready()
 
@@ -71,8 +71,7 @@ class Loop:
                 self._judge(event)
             self._inspector.beat(trigger.overruns)
             self._serve()
-            if self._station.recipes.settle():
-                self._adopt()
+            if trigger.between_parts(self._settle):
                 self._status.switched()
             self._status.beat()
             if self._page is not None:
@@ -112,17 +111,29 @@ class Loop:
 
     def _follow_plc(self, modbus: ModbusServer) -> None:
         """Select the recipe that the PLC names by its number; one that cannot be selected changes nothing."""
+        wanted = modbus.take_recipe()
+        if wanted is not None:
+            self._station.recipes.follow(wanted)
+        self._show_recipe(modbus)
+
+    def _show_recipe(self, modbus: ModbusServer) -> None:
         recipes = self._station.recipes
         names = list(recipes.bundles)
-        wanted = modbus.take_recipe()
-        if wanted is not None and wanted < len(names):
-            with suppress(EngineError):  # another one is being verified; the PLC sees that RECIPE_ACTIVE stays
-                recipes.select(names[wanted])
-        modbus.recipe_active = names.index(recipes.active.name)
+        pending = None if recipes.switching is None else names.index(recipes.switching)
+        fault = RecipeFault.UNKNOWN if recipes.unknown else RecipeFault.REFUSED if recipes.fault else RecipeFault.NONE
+        modbus.show_recipe(names.index(recipes.active.name), pending, fault)
 
-    def _adopt(self) -> None:
-        """Judge with the active recipe from now on, or not at all when its self-test failed."""
+    def _settle(self) -> bool:
+        """Judge with the active recipe from now on, or not at all when its self-test failed; False without news.
+
+        No trigger is accepted meanwhile, so each part is judged by the recipe that the PLC sees when it triggers.
+        """
         recipes = self._station.recipes
+        if not recipes.settle():
+            return False
         self._inspector.use(recipes.active)
         if recipes.refusal is not None:
             self._inspector.refuse(recipes.refusal)
+        if self._station.line.modbus is not None:
+            self._show_recipe(self._station.line.modbus)
+        return True

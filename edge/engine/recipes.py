@@ -122,11 +122,13 @@ class Recipes:
         self._pins = Pins(config)
         self.active = load_recipe(config, self._chosen(), self._pins)
         self._pins.activated(self.active.name, self.active.bundle)
-        self.pending: str | None = None
+        self.pending: str | None = None  # the latest selection, until it judges or is refused
         self.fault: str | None = None  # why the last switch was refused
+        self.unknown = False  # the fault is that no recipe has the number which a PLC wrote
         self.refusal: str | None = None  # the self-test's words: every part is ERROR while it is set
         self.self_test = SelfTest(at=datetime.now(UTC), passed=True)
-        self._testing = False  # the pending one is the active one, asked to prove itself again
+        self._testing = False  # the active one is asked to prove itself again
+        self._verifying = ""  # the one in the thread: a later selection waits for it, and then replaces it
         self._worker: Worker | None = None
         self._outcome: queue.SimpleQueue[Recipe | EdgeError] = queue.SimpleQueue()
 
@@ -155,8 +157,37 @@ class Recipes:
             raise EngineError(f"no recipe {name!r}; station.toml has {', '.join(self._config.bundles)}")
         if self.pending is not None:
             raise EngineError(f"recipe {self.pending!r} is being verified; ask again when it is done")
-        self.pending, self.fault, self._testing = name, None, False
-        self._worker = Worker(THREAD, lambda: self._outcome.put(self._verified(name)))
+        self.fault, self.unknown, self._testing = None, False, False
+        self._begin(name)
+
+    def follow(self, number: int) -> None:
+        """Take the number that a PLC wrote: the latest selection wins, and an unknown number changes nothing.
+
+        A number that is selected already changes nothing either: a PLC may write it all the time.
+        """
+        names = list(self._config.bundles)
+        if number >= len(names):
+            fault = f"no recipe has the number {number}; a PLC may select 0 to {len(names) - 1}"
+            if fault != self.fault:
+                log.error("%s", fault)
+            self.fault, self.unknown = fault, True
+            return
+        if self.unknown:
+            self.fault, self.unknown = None, False
+        if self.pending is not None:
+            self.pending = names[number]
+        elif names[number] != self.active.name:
+            self.select(names[number])
+
+    @property
+    def switching(self) -> str | None:
+        """The recipe that is to judge next; None when there is no other."""
+        return None if self._testing and self.pending == self.active.name else self.pending
+
+    def _begin(self, name: str) -> None:
+        self.pending = self._verifying = name
+        judging = self.active.name
+        self._worker = Worker(THREAD, lambda: self._outcome.put(self._verified(name, judging)))
         self._worker.start()
 
     def retest(self) -> None:
@@ -164,17 +195,24 @@ class Recipes:
         self.select(self.active.name)
         self._testing = True
 
-    def _verified(self, name: str) -> Recipe | EdgeError:
+    def _verified(self, name: str, judging: str) -> Recipe | EdgeError:
         """Verify a candidate, in the thread. The choice is stored here: the main loop never waits for the disk."""
         try:
+            self._choose(judging)  # an earlier candidate may have been stored, and then replaced by this one
             recipe = load_recipe(self._config, name, self._pins, BESIDE_ROUNDS)
-            write_atomically(self._config.state_dir / CHOICE, f"{name}\n".encode())
-            self._pins.activated(name, recipe.bundle)
+            if self.pending == name:
+                self._choose(name)
+                self._pins.activated(name, recipe.bundle)
         except EdgeError as error:
             return error
         except OSError as error:
             return EngineError(f"{error.filename}: the choice of recipe cannot be stored ({error.strerror})")
         return recipe
+
+    def _choose(self, name: str) -> None:
+        """Store which recipe a restart takes up; raises EngineError and OSError."""
+        if self._chosen() != name:
+            write_atomically(self._config.state_dir / CHOICE, f"{name}\n".encode())
 
     def settle(self) -> bool:
         """Return True after a switch, a refused switch, or a self-test's result; call it between two parts."""
@@ -187,11 +225,17 @@ class Recipes:
             if not alive:
                 self._worker.check()
             return False
-        name, self.pending, self._worker = self.pending, None, None
-        if isinstance(outcome, Recipe):
+        latest, self.pending, self._worker = self.pending, None, None
+        superseded = latest != self._verifying
+        if superseded and not self._testing:
+            log.info("recipe %s is not taken, %s was selected after it", self._verifying, latest)
+        elif isinstance(outcome, Recipe):
             self._take(outcome)
         else:
-            self._keep(name, str(outcome))
+            self._keep(self._verifying, str(outcome))
+        if superseded:
+            self._testing = False
+            self._begin(latest)
         return True
 
     def _take(self, recipe: Recipe) -> None:

@@ -46,6 +46,7 @@ class Bit(IntEnum):
     RESULTS_VALID = 3
     OVERRUN = 4
     RELEASE = 5
+    RECIPE_PENDING = 6
 
 
 class Input(IntEnum):
@@ -60,6 +61,15 @@ class Input(IntEnum):
     HEARTBEAT = 6
     RECIPE_ACTIVE = 7
     MAP_VERSION = 8
+    RECIPE_FAULT = 9
+
+
+class RecipeFault(IntEnum):
+    """The values of the register RECIPE_FAULT."""
+
+    NONE = 0
+    UNKNOWN = 1  # no recipe has the number
+    REFUSED = 2  # the recipe was not fit to judge
 
 
 class Holding(IntEnum):
@@ -89,6 +99,9 @@ class ModbusServer:
         self._alive_at = inf  # last sign of the inspection loop, monotonic s; infinite until it beats
         self._hangs = False
         self._recipe_wanted: int | None = None
+        self._recipe_taken = False  # the loop has taken a number, and not yet said what becomes of it
+        self._recipe_pending: int | None = None
+        self._recipe_fault = RecipeFault.NONE
         self._heartbeat = 0
         self._beaten_at = 0.0
         self._loop = asyncio.new_event_loop()
@@ -158,7 +171,14 @@ class ModbusServer:
         """Return the recipe that a PLC wrote since the last call; None when it wrote none."""
         with self._lock:
             wanted, self._recipe_wanted = self._recipe_wanted, None
+            self._recipe_taken = wanted is not None
             return wanted
+
+    def show_recipe(self, active: int, pending: int | None, fault: RecipeFault) -> None:
+        """Show the recipe that judges, and the next one: READY is 0 while there is one. Takes no lock."""
+        self.recipe_active = active
+        self._recipe_pending, self._recipe_fault = pending, fault
+        self._recipe_taken = False
 
     def check(self) -> None:
         """Raise WorkerError when the server's thread is dead."""
@@ -258,11 +278,22 @@ class ModbusServer:
         if time.monotonic() - self._alive_at > HANGS_AFTER_S:
             self._hangs = True
             self._handshake.safe()
-        self._handshake.hold(self._hangs or not self._admits())
+        self._handshake.hold(self._hangs or self._switches() or not self._admits())
+
+    def _switches(self) -> bool:
+        return self._recipe_taken or self._recipe_pending is not None or self._recipe_wanted is not None
+
+    def _selected(self) -> int:
+        """Return the number that RECIPE_SELECT is read as: the latest selection that has a recipe."""
+        for number in (self._recipe_wanted, self._recipe_pending):
+            if number is not None:
+                return number
+        return self.recipe_active
 
     def _fill(self, function: int, registers: list[int]) -> None:
         signals = self._handshake.signals()
-        status = sum(getattr(signals, bit.name.lower()) << bit for bit in Bit)
+        status = sum(getattr(signals, bit.name.lower()) << bit for bit in Bit if bit is not Bit.RECIPE_PENDING)
+        status |= self._switches() << Bit.RECIPE_PENDING
         if function == 2:
             registers[0] = status
         elif function == 4:
@@ -276,4 +307,7 @@ class ModbusServer:
                 self._heartbeat,
                 self.recipe_active & 0xFFFF,
                 MAP_VERSION,
+                self._recipe_fault,
             ]
+        elif function == 3:
+            registers[0] = self._selected()

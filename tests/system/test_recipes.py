@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pymodbus.client import ModbusTcpClient
 
 from edge.__main__ import main
 from edge.commands.acceptance.fake_plc import FakePlc
@@ -15,6 +16,7 @@ from edge.exchange import ExchangeError
 from edge.exchange.health import Health, State
 from edge.exchange.requests import Requests
 from edge.inference.bundle import Bundle
+from edge.line.modbus_server import Coil
 from tests.edge.engine.parts import wait_for
 from tests.edge.engine.test_recipes import THRESHOLD_OF_NOTHING, replaced, unreproducible, variant
 from tests.system.station import HANG_S, Engine, Station, free_port
@@ -87,6 +89,38 @@ def test_a_plc_selects_the_recipe_by_its_number_and_one_that_cannot_be_used_chan
     assert [row.bundle.split()[0] for row in rows] == ["tiny", *["second"] * 5, "tiny"]
     assert {row.reason for row in rows} == {Reason.SCORE}
     assert [part["sequence"] for part in judged_by_second] == [2, 3, 4]
+
+
+def test_the_latest_selection_of_a_plc_wins_and_nothing_is_ready_until_it_judges(station: Station) -> None:
+    port = free_port()
+    text = station.file.read_text().replace('type = "free_run"\nrate_hz = 10.0', 'type = "modbus"')
+    station.file.write_text(f'{text}[[output]]\ntype = "modbus"\nport = {port}\n')
+    judged = []
+    with Engine(station, "--no-page") as engine, ModbusTcpClient("127.0.0.1", port=port, timeout=HANG_S) as client:
+        engine.ready()
+        plc = FakePlc("127.0.0.1", port, HANG_S)
+        for numbers in ((1, 0), (2, 1), (0, 1, 2, 0), (1,)):  # 2 fails its self-test
+            for number in numbers:
+                plc.select_recipe(number)
+                assert client.read_holding_registers(0, count=1).registers == [number]
+            assert not plc.read()["ready"]
+            plc.write(Coil.TRIGGER, True)
+            assert plc.read()["overrun"], "no part before the switch is over"
+            plc.write(Coil.TRIGGER, False)
+            now = plc.wait(lambda now: bool(now["ready"]), "ready")
+            assert (now["recipe"], now["recipe_pending"], now["recipe_fault"]) == (numbers[-1], False, 0)
+            judged.append(plc.part())
+        plc.select_recipe(9)
+        now = plc.wait(lambda now: bool(now["recipe_fault"]), "aware of the unknown number")
+        assert (now["recipe"], now["recipe_fault"]) == (1, 1)
+        assert client.read_holding_registers(0, count=1).registers == [1], "what is in use, not what was refused"
+        wait_for(lambda: "number 9" in (health(station).recipe_fault or ""))
+        judged.append(plc.part())
+        plc.close()
+        assert engine.stop() == 0
+    assert engine.said.count("no recipe has the number 9") == 1
+    names = ["tiny", "second"]
+    assert [row.bundle.split()[0] for row in station.rows()] == [names[part["recipe"]] for part in judged]
 
 
 def test_a_recipe_that_fails_its_self_test_leaves_the_old_one_judging(station: Station) -> None:

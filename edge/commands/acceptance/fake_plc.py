@@ -71,6 +71,7 @@ class FakePlc:
             "overruns": found[Input.OVERRUNS],
             "heartbeat": found[Input.HEARTBEAT],
             "recipe": found[Input.RECIPE_ACTIVE],
+            "recipe_fault": found[Input.RECIPE_FAULT],
         }
 
     def write(self, coil: Coil, level: bool) -> None:

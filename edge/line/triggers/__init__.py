@@ -38,6 +38,12 @@ class Trigger(Protocol):
     def wait(self, timeout_s: float) -> TriggerEvent | None:
         """Return the next trigger, or None when none came within timeout_s. Until finish(), others are overruns."""
 
+    def between_parts(self, step: Callable[[], bool]) -> bool:
+        """Return step(), during which no trigger is accepted; False without it when a part waits to be judged.
+
+        step must wait for nothing that a trigger's thread holds.
+        """
+
     def finish(self, inspection: Inspection) -> None:
         """Answer whoever triggered, and accept the next trigger; the outputs are set."""
 

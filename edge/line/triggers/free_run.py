@@ -57,6 +57,9 @@ class FreeRun:
         self._count += 1
         return TriggerEvent(f"free-run-{self._count}", now, is_part=False)
 
+    def between_parts(self, step: Callable[[], bool]) -> bool:
+        return step()
+
     def finish(self, inspection: Inspection) -> None:
         """Do nothing: nobody waits for the verdict of a tick."""
 

@@ -75,6 +75,11 @@ class Gate:
             event, self._pending = self._pending, None
             return event
 
+    def between_parts(self, step: Callable[[], bool]) -> bool:
+        """Return step(), during which no trigger is accepted; False without it when a part waits to be judged."""
+        with self._changed:
+            return self._verdict is None and step()
+
     def finish(self, inspection: Inspection) -> None:
         """Answer whoever triggered, and accept the next trigger."""
         with self._changed:
@@ -120,6 +125,9 @@ class GatedTrigger:
 
     def wait(self, timeout_s: float) -> TriggerEvent | None:
         return self._gate.wait(timeout_s)
+
+    def between_parts(self, step: Callable[[], bool]) -> bool:
+        return self._gate.between_parts(step)
 
     def finish(self, inspection: Inspection) -> None:
         self._gate.finish(inspection)

@@ -101,6 +101,54 @@ def test_an_unknown_recipe_and_a_second_one_at_once_are_refused(config: StationC
     wait_for(recipes.settle)
 
 
+def test_the_latest_number_of_a_plc_wins_whatever_was_verified_before_it(config: StationConfig) -> None:
+    recipes = Recipes(config)
+    for numbers in ([1, 0], [1, 2, 1], [0, 1, 0, 1, 0], [2, 0]):
+        for number in numbers:
+            recipes.follow(number)
+        wait_for(lambda: recipes.settle() and recipes.pending is None)
+        assert list(config.bundles)[numbers[-1]] == recipes.active.name
+        assert Recipes(config).active.name == recipes.active.name, "a restart takes the same one"
+
+
+def test_a_selection_that_fails_after_another_was_verified_leaves_the_old_one_for_a_restart_too(
+    config: StationConfig,
+) -> None:
+    recipes = Recipes(config)
+    recipes.select("second")
+    wait_for(lambda: not recipes._outcome.empty())
+    recipes.follow(2)
+    wait_for(lambda: recipes.settle() and recipes.pending is None)
+    assert (recipes.active.name, Recipes(config).active.name) == ("default", "default")
+    assert "wrong: " in (recipes.fault or "")
+
+
+def test_a_number_that_is_selected_already_begins_nothing_and_an_unknown_one_leaves_a_trace(
+    config: StationConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipes = Recipes(config)
+    for _ in range(3):
+        recipes.follow(0)
+        recipes.follow(7)
+    assert (recipes.pending, recipes.active.name, recipes.unknown) == (None, "default", True)
+    assert "number 7" in (recipes.fault or "")
+    assert "0 to 2" in caplog.text
+    recipes.follow(0)
+    assert (recipes.fault, recipes.unknown) == (None, False)
+
+
+def test_a_self_test_in_progress_gives_its_result_before_a_plcs_selection_is_verified(config: StationConfig) -> None:
+    recipes = Recipes(config)
+    before = recipes.self_test.at
+    recipes.retest()
+    assert recipes.switching is None, "the same recipe goes on judging"
+    recipes.follow(1)
+    assert recipes.switching == "second"
+    wait_for(lambda: recipes.settle() and recipes.pending is None)
+    assert recipes.active.name == "second"
+    assert recipes.self_test.at > before
+
+
 def test_the_choice_survives_a_restart(config: StationConfig) -> None:
     recipes = Recipes(config)
     settled(recipes, lambda: recipes.select("second"))

@@ -130,6 +130,22 @@ def test_the_outputs_hear_of_a_trigger_before_the_loop_and_of_one_that_is_refuse
     assert seen == [True, "t-1", False]
 
 
+def test_nothing_is_accepted_between_two_parts_while_a_step_runs_and_no_step_runs_before_a_part_that_waits() -> None:
+    gate = opened()
+    with ThreadPoolExecutor(1) as source:
+
+        def step() -> bool:
+            offered = source.submit(gate.offer, "t")
+            time.sleep(0.05)
+            return not offered.done()
+
+        assert gate.between_parts(step)
+        assert gate.wait(HANG_S) is not None
+    assert not gate.between_parts(lambda: True)
+    gate.finish(inspection(1))
+    assert gate.between_parts(lambda: True)
+
+
 @pytest.fixture
 def station(tmp_path: Path) -> tuple[GatedTrigger, Path]:
     run_dir = tmp_path / ("deep" * 30)  # longer than the kernel's limit for a socket's address
