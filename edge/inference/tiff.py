@@ -20,6 +20,8 @@ WIDTH, HEIGHT, BITS, COMPRESSION, COLOURS, OFFSETS, SAMPLES, ROWS, COUNTS = 256,
 PLANES, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, INNER, FORMAT = 284, 322, 323, 324, 325, 330, 339
 _TYPES = {1: "B", 3: "H", 4: "I"}  # of values that are read
 MOST_BYTES = 512 * 1024 * 1024  # of one strip or tile, decoded
+CHUNK = 1024 * 1024  # bytes that are inflated at a time
+FEW_CLEARS = 64  # an encoder clears its table when it is full or useless, and not after each few bytes
 _CLEAR, _END, _FIRST = 256, 257, 258  # LZW codes; _FIRST is the first entry of the table
 _MOST = 4097  # codes between two clears, at most
 
@@ -100,18 +102,24 @@ def _stored(piece: bytes, most: int) -> int:
 
 def _inflated(piece: bytes, most: int) -> int:
     """Return the length that Deflate decodes to, 0 without the check sum at its end; raises zlib.error."""
-    stream = zlib.decompressobj()
-    length = len(stream.decompress(piece, most + 1))
+    stream, length = zlib.decompressobj(), 0
+    while not stream.eof and length <= most:
+        some = len(stream.decompress(piece, CHUNK))
+        piece, length = stream.unconsumed_tail, length + some
+        if not some and not piece:
+            return 0
     return length if stream.eof else 0
 
 
 def _unpacked(piece: bytes, most: int) -> int:
-    """Return the length that PackBits decode to; 0 when the last run is cut."""
+    """Return the length that PackBits decode to; 0 when the last run is cut, or for a run that no encoder writes."""
     at = length = 0
-    while at < len(piece):
+    while at < len(piece) and length <= most:
         head = piece[at]
-        at += head + 2 if head < 128 else 2 if head > 128 else 1
-        length += head + 1 if head < 128 else 257 - head if head > 128 else 0
+        if head == 128:
+            return 0
+        at += head + 2 if head < 128 else 2
+        length += head + 1 if head < 128 else 257 - head
     return length if at == len(piece) else 0
 
 
@@ -120,14 +128,18 @@ def _lzw(piece: bytes, most: int) -> int:
 
     Between two clears the n-th code has a known width and so a known place: all are read at once.
     """
-    raw = np.frombuffer(piece + bytes(4), np.uint8).astype(np.uint32)
-    start, last, length = 0, 8 * len(piece), 0
+    raw = np.frombuffer(piece + bytes(4), np.uint8)
+    start, last, length, clears = 0, 8 * len(piece), 0, 0
     while start + 9 <= last and length <= most:
+        if clears > FEW_CLEARS + length // FEW_CLEARS:
+            return 0
+        clears += 1
         places, widths = start + _PLACES, _WIDTHS
         fitting = int(np.searchsorted(places + widths, last, side="right"))
         places, widths = places[:fitting], widths[:fitting]
         at = places >> 3
-        words = (raw[at] << 16) | (raw[at + 1] << 8) | raw[at + 2]
+        first, second, third = (raw[at + more].astype(np.int64) for more in range(3))
+        words = (first << 16) | (second << 8) | third
         codes = ((words >> (24 - (places & 7) - widths)) & ((1 << widths) - 1)).astype(np.int64)
         ends = np.flatnonzero((codes == _CLEAR) | (codes == _END))
         used = int(ends[0]) if len(ends) else len(codes)

@@ -1,6 +1,8 @@
 """A damaged TIFF, which OpenCV decodes without a word."""
 
 import struct
+import tracemalloc
+import zlib
 
 import cv2
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edge.inference.preprocess import MAX_PIXELS, ImageError, decode_image
-from edge.inference.tiff import DAMAGED, MOST_BYTES, SEVERAL, tiff_fault
+from edge.inference.tiff import CHUNK, DAMAGED, MOST_BYTES, SEVERAL, tiff_fault
 
 NONE, LZW, DEFLATE, PACKBITS, JPEG = 1, 5, 8, 32773, 7
 PICTURE = cv2.resize(np.random.default_rng(5).integers(0, 255, (40, 50, 3), np.uint8), (200, 160))
@@ -85,3 +87,24 @@ def test_a_directory_that_claims_the_impossible_is_refused_without_the_memory() 
     assert tiff_fault(claims(**{"322": MOST_BYTES, "323": 2**31, "324": 8, "325": 16}), MAX_PIXELS) == DAMAGED
     with pytest.raises(ImageError):
         decode_image(claims(**{"256": 2**31, "257": 2**31}))
+
+
+def test_a_bomb_is_refused_without_its_memory_and_time() -> None:
+    """64 megapixels of zeros in 64 kB, and a strip that only ever clears the table."""
+    side = 8000
+    zeros = zlib.compress(bytes(side * side * 3 + 1))
+    clears = np.packbits(np.tile([1, 0, 0, 0, 0, 0, 0, 0, 0], 2_000_000)).tobytes()
+    tracemalloc.start()
+    try:
+        assert one_strip(zeros, DEFLATE, side) == DAMAGED
+        assert one_strip(clears, LZW, side) == DAMAGED
+        assert tracemalloc.get_traced_memory()[1] < 64 * CHUNK
+    finally:
+        tracemalloc.stop()
+
+
+def one_strip(data: bytes, compression: int, side: int) -> str | None:
+    tags = {256: side, 257: side, 258: 8, 259: compression, 262: 1, 273: 8, 277: 1, 278: side, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return tiff_fault(b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory, MAX_PIXELS)
