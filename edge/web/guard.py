@@ -6,13 +6,19 @@ import hmac
 import ipaddress
 import secrets
 import socket
+import threading
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, abort, request, session
+from flask import Flask, Response, abort, g, request, session
+from werkzeug.exceptions import ServiceUnavailable
+
+from edge.web.connections import RETRY_AFTER_S
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 TOKEN_HEADER = "X-CSRF-Token"  # noqa: S105  # a header's name
 TOKEN_FIELD = "csrf_token"  # noqa: S105
+SLOW = frozenset({"api.shift_report", "downloads.history", "commands.recipe", "commands.selftest", "commands.trigger"})
+SLOW_AT_ONCE = 3
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -48,6 +54,43 @@ def install(app: Flask, bound_host: str) -> None:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         return response
+
+
+def slow_turns() -> threading.BoundedSemaphore:
+    """Return the turns of a page for what keeps a thread busy for long."""
+    return threading.BoundedSemaphore(SLOW_AT_ONCE)
+
+
+def few_at_once(app: Flask, turns: threading.BoundedSemaphore) -> None:
+    """Let the slow routes have some of the threads and never all of them; more are refused at once."""
+
+    @app.before_request
+    def take_turn() -> None:
+        if request.endpoint in SLOW:
+            if not turns.acquire(blocking=False):
+                busy = "the station is busy with such requests; nothing was done, try again in some seconds"
+                raise ServiceUnavailable(busy, retry_after=RETRY_AFTER_S)
+            g.turn = Turn(turns)
+
+    @app.teardown_request
+    def give_turn(_error: BaseException | None) -> None:
+        turn: Turn | None = g.get("turn")
+        if turn is not None and not turn.kept:
+            turn.give()
+
+
+class Turn:
+    """One turn of few_at_once; a view that goes on after its request keeps it and gives it back itself."""
+
+    def __init__(self, turns: threading.BoundedSemaphore) -> None:
+        self.kept = False
+        self._turns: threading.BoundedSemaphore | None = turns
+
+    def give(self) -> None:
+        """Give the turn back; a second call does nothing."""
+        turns, self._turns = self._turns, None
+        if turns is not None:
+            turns.release()
 
 
 def host_allowed(host: str, bound_host: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import secrets
@@ -11,19 +12,19 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-import waitress
-from flask import Flask
+from flask import Flask, Request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from edge.config.load import load_config
 from edge.config.station import StationConfig
 from edge.core.types import EdgeError
-from edge.inference.preprocess import MAX_FILE_BYTES
 from edge.web import guard
+from edge.web.connections import MAX_BODY_BYTES, Server
 from edge.web.station import Station
 from edge.web.trial import Trials
 from edge.web.views import api, commands, downloads, errors, monitoring, overview, pages
@@ -33,16 +34,31 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 THREAD = "engine-watch"
-FORM_OVERHEAD_BYTES = 16 * 1024  # multipart headers around a file of the largest size
 THREADS = 8
-MAX_CONNECTIONS = 64
-# More than the page takes, so that a file somewhat too large is refused in words; far more is cut off at once.
-MAX_BODY_BYTES = 128 * 1024 * 1024
 NICENESS = 10  # the page must not take the CPU from the inspection
 
 
 class WebError(EdgeError):
     """The page cannot be served."""
+
+
+class InMemory(Request):
+    """A request whose files are never put on the disk; the connections bound how large they are together."""
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        return io.BytesIO()
+
+
+class Page(Flask):
+    """The application of one station, or of the overview."""
+
+    request_class = InMemory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +90,8 @@ def create_page(config: StationConfig) -> WSGIApplication:
     guard.install(top, config.page.host)
     errors.install(top)
     top.register_blueprint(overview.blueprint)
-    below = {place: _station_app(station, key, config.page.host) for place, station in hall.stations.items()}
+    slow = guard.slow_turns()
+    below = {place: _station_app(station, key, config.page.host, slow) for place, station in hall.stations.items()}
     for app in below.values():
         app.config["OVERVIEW"] = "/"
     return DispatcherMiddleware(top, {place: app.wsgi_app for place, app in below.items()})
@@ -82,14 +99,15 @@ def create_page(config: StationConfig) -> WSGIApplication:
 
 def create_app(config: StationConfig) -> Flask:
     """Return the page of one station. The key that signs its cookie lives as long as the process."""
-    return _station_app(Station(config), secrets.token_bytes(32), config.page.host)
+    return _station_app(Station(config), secrets.token_bytes(32), config.page.host, guard.slow_turns())
 
 
-def _station_app(station: Station, key: bytes, host: str) -> Flask:
+def _station_app(station: Station, key: bytes, host: str, slow: threading.BoundedSemaphore) -> Flask:
     app = _flask(key)
     app.extensions["linewatch_station"] = station
     app.extensions["linewatch_trials"] = Trials(station)
     guard.install(app, host)
+    guard.few_at_once(app, slow)
     errors.install(app)
     for module in (pages, api, commands, monitoring, downloads):
         app.register_blueprint(module.blueprint)
@@ -97,10 +115,10 @@ def _station_app(station: Station, key: bytes, host: str) -> Flask:
 
 
 def _flask(key: bytes) -> Flask:
-    app = Flask(__name__, template_folder="templates", static_folder="static")
+    app = Page(__name__, template_folder="templates", static_folder="static")
     app.config.update(
         SECRET_KEY=key,
-        MAX_CONTENT_LENGTH=MAX_FILE_BYTES + FORM_OVERHEAD_BYTES,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         SESSION_COOKIE_NAME="linewatch_page",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Strict",
@@ -120,15 +138,7 @@ def serve(config: StationConfig) -> None:
     page = create_page(config)
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its banner and queue notices say nothing to an operator
     with _listen(config.page.host, config.page.port) as listener:
-        server = waitress.create_server(
-            page,
-            sockets=[listener],
-            threads=THREADS,
-            connection_limit=MAX_CONNECTIONS,
-            max_request_body_size=MAX_BODY_BYTES,
-            clear_untrusted_proxy_headers=True,
-            ident=None,
-        )
+        server = Server(page, listener, THREADS)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _stop)
         try:
@@ -158,6 +168,8 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 def follow_engine(engine_pid: int) -> None:
     """Lower this process's priority below the engine's, and end it when the engine is gone, however it ended."""
     os.nice(NICENESS)
+    with suppress(OSError):  # a sandbox may know no such policy; the priority and the quota remain
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # it never interrupts a thread of the engine
 
     def watch() -> None:
         while os.getppid() == engine_pid:

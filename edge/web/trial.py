@@ -26,8 +26,8 @@ from edge.web.station import EngineState, Station
 from edge.web.wording import percent, verdict_words
 
 ANSWER_WITHIN_S = 5.0
-AT_ONCE = 2  # decoded images are large, and every request takes the engine's time between two parts
 WAIT_FOR_TURN_S = 10.0
+TURN = threading.Lock()  # of the whole process: a small file may be 64 megapixels once it is decoded
 SHOWN_SIDE_PX = 1600  # the heatmap picture is for a screen; the model saw the whole image
 
 
@@ -40,11 +40,10 @@ class TrialError(EdgeError):
 
 
 class Trials:
-    """Judges the uploads of one page process, a few at a time."""
+    """Judges the uploads of one station, one at a time."""
 
     def __init__(self, station: Station) -> None:
         self._station = station
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
 
     def inspect(self, data: bytes, name: str, heatmap: bool) -> dict[str, Any]:
         """Judge one encoded image; the answer is ready for JSON, with the heatmap as a JPEG data URL.
@@ -90,12 +89,12 @@ class Trials:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if not self._turns.acquire(timeout=WAIT_FOR_TURN_S):
+        if not TURN.acquire(timeout=WAIT_FOR_TURN_S):
             raise TrialError(503, "other images are being judged; try again in a few seconds")
         try:
             yield
         finally:
-            self._turns.release()
+            TURN.release()
 
 
 def current_trials() -> Trials:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from http import HTTPStatus
 
 from flask import Blueprint, Response, abort, jsonify, request
 
 from edge.history.rows import Selection
+from edge.web.connections import RETRY_AFTER_S
 from edge.web.facts import inspection_facts, station_facts
 from edge.web.report import last_hours, shift_in_numbers
 from edge.web.station import current_station
@@ -90,4 +92,7 @@ def inspect() -> Response | tuple[Response, int]:
     try:
         return jsonify(current_trials().inspect(files[0].read(), "image", heatmap == "1"))
     except TrialError as error:
-        return jsonify(error=str(error)), error.status
+        answer = jsonify(error=str(error))
+        if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            answer.headers["Retry-After"] = str(RETRY_AFTER_S)
+        return answer, error.status

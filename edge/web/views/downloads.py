@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-from flask import Blueprint, Response, abort, request, send_file
+from flask import Blueprint, Response, abort, g, request, send_file
 
 from edge.core.types import Inspection, Verdict
 from edge.history.csv_export import as_csv
 from edge.history.rows import Selection
+from edge.web.guard import Turn
 from edge.web.station import Station, current_station
 from edge.web.views.api import MAX_ID
 from edge.web.views.parameters import selection, verdict
 
 blueprint = Blueprint("downloads", __name__)
+CSV_TYPE = "text/csv; charset=utf-8"
 KEPT_S = 24 * 3600  # a stored picture never changes
 
 
@@ -54,8 +56,10 @@ def history() -> Response:
     wanted, chosen = verdict(), selection()
     with station.history():
         pass  # a history that cannot be read is refused here, before the first byte is sent
-    rows = _rows(station, wanted, chosen)
-    response = Response(as_csv(rows), content_type="text/csv; charset=utf-8")
+    turn: Turn = g.turn
+    turn.kept = True  # rows are read for as long as the reader takes them
+    response = Response(_until_read(as_csv(_rows(station, wanted, chosen)), turn), content_type=CSV_TYPE)
+    response.call_on_close(turn.give)
     response.headers["Content-Disposition"] = "attachment; filename=linewatch-history.csv"
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -69,6 +73,13 @@ def _jpeg(path: Path, cache: str, missing: str) -> Response:
         abort(404, missing)
     response.headers["Cache-Control"] = cache
     return response
+
+
+def _until_read(pieces: Iterator[str], turn: Turn) -> Iterator[str]:
+    try:
+        yield from pieces
+    finally:
+        turn.give()
 
 
 def _rows(station: Station, wanted: Verdict | None, chosen: Selection) -> Iterator[Inspection]:
