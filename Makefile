@@ -9,12 +9,13 @@ DEV := $(VENV)/dev.installed
 BUNDLE ?= models/default
 KILLS ?= 200
 FRAMES ?= 100000
+SECONDS ?= 60
 DATA ?=
 NAME ?= $(if $(DATA),$(notdir $(DATA:%/=%)),synthetic)
 SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test train benchmark chaos soak check lock clean
+.PHONY: help setup demo test train benchmark chaos soak fuzz check lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +52,9 @@ chaos: $(BASE) ## break the engine KILLS=200 times with BUNDLE and prove what mu
 
 soak: $(BASE) ## FRAMES=100000 triggers at full speed with BUNDLE: evidence/soak.html
 	@exec $(RUN) -m edge soak --bundle "$(BUNDLE)" --frames "$(FRAMES)"
+
+fuzz: $(DEV) ## SECONDS=60 of random input for each reader of files and of the network; findings stay in .hypothesis
+	@exec $(RUN) -m pytest -q tests/fuzz --fuzz-seconds "$(SECONDS)"
 
 lock: ## regenerate both lock files (needs uv)
 	@command -v uv >/dev/null || { echo "linewatch: uv is not installed; run: pip install uv" >&2; exit 1; }

@@ -8,6 +8,10 @@ settings.register_profile("linewatch", deadline=None)  # a loaded machine is no 
 settings.load_profile("linewatch")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-seconds", type=float, default=0.0, metavar="S", help="how long each target is fuzzed (0)")
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A verified bundle around the tiny model; read only: copy it before you damage it."""

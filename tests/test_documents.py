@@ -96,6 +96,17 @@ def test_every_fault_seen_elsewhere_has_a_test_that_exists() -> None:
         assert f"def {function}(" in (REPO / file).read_text(encoding="utf-8"), name
 
 
+def test_every_fault_of_the_table_has_a_test_that_exists() -> None:
+    faults = (REPO / "docs" / "reference" / "faults.md").read_text(encoding="utf-8")
+    rows = [line for line in faults.splitlines() if line.startswith("| ") and not line.startswith("| fault |")]
+    assert len(rows) >= 60
+    for row in rows:
+        named = re.findall(r"`(tests/[\w./]+)::(\w+)`", row.split(" | ")[-1])
+        assert named, f"no test holds it: {row}"
+        for file, function in named:
+            assert f"def {function}(" in (REPO / file).read_text(encoding="utf-8"), f"{file}::{function}"
+
+
 @pytest.mark.parametrize("package", ["edge", "train"])
 def test_every_room_is_in_the_architecture_and_the_reverse(package: str) -> None:
     rooms = section(ARCHITECTURE, "The rooms")

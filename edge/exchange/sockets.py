@@ -63,8 +63,9 @@ def send_frame(peer: socket.socket, words: bytes, picture: bytes | memoryview, u
     """Send one frame before `until`, monotonic s; raises OSError, also when time is up."""
     peer.settimeout(max(0.001, until - time.monotonic()))
     peer.sendall(_HEAD.pack(_MAGIC, len(words), len(picture)) + words)
-    peer.settimeout(max(0.001, until - time.monotonic()))
-    peer.sendall(picture)
+    if picture:  # else the peer may have answered and hung up by now
+        peer.settimeout(max(0.001, until - time.monotonic()))
+        peer.sendall(picture)
 
 
 def receive_frame(peer: socket.socket, until: float) -> tuple[bytes, bytearray]:
