@@ -1,4 +1,4 @@
-"""No part is OK by a picture from before its trigger: a real engine, and a server that delays, stalls and stores."""
+"""No part is OK by a picture from before its trigger: a real engine, and a server that delays, stalls and hangs."""
 
 import time
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ SETTLED_S = 3.0
 
 @contextmanager
 def line(
-    folder: Path, bundle: Bundle, latency_ms: float | None, deadline_ms: float, delay_s: float = 0.0
+    folder: Path, bundle: Bundle, latency_ms: float | None, deadline_ms: float, delay_s: float = 0.0, sigma: float = 3.0
 ) -> Iterator[tuple[TrialStation, LateCamera]]:
     """A station that judges what a network camera shows."""
-    device = LateCamera(good_image(), FPS, delay_s)
+    device = LateCamera(good_image(), FPS, delay_s, sigma)
     source = {"type": "video", "source": device.url, "fps": FPS}
     camera = source if latency_ms is None else {**source, "latency_ms": latency_ms}
     try:
@@ -89,3 +89,41 @@ def test_pictures_that_were_stored_meanwhile_release_no_bad_part(
             answers.append(told(station))
         assert Verdict.OK not in {answer.verdict for answer in answers}
         assert Verdict.NG in {answer.verdict for answer in answers}, "and bad parts are found again afterwards"
+
+
+@pytest.mark.parametrize("has_clock", [False, True])
+def test_a_picture_that_hangs_releases_not_even_the_first_part(
+    has_clock: bool, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    with line(tmp_path, tiny_bundle, 60.0, 250.0) as (station, device):
+        device.has_clock = has_clock
+        time.sleep(SETTLED_S)
+        assert Verdict.OK in {told(station).verdict for _ in range(6)}, (
+            "a steady good part of a sensor with noise is OK"
+        )
+        device.hangs = True
+        time.sleep(0.2)
+        answers = [told(station) for _ in range(8)]
+        assert {answer.verdict for answer in answers} == {Verdict.ERROR}
+        assert Reason.BAD_FRAME in {answer.reason for answer in answers}
+        device.hangs = False
+        until = time.monotonic() + 30.0
+        while told(station).verdict is not Verdict.OK:
+            assert time.monotonic() < until, "it lives again"
+
+
+def test_a_hanging_picture_of_a_camera_without_noise_is_told_by_the_next_trigger(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    with line(tmp_path, tiny_bundle, 60.0, 250.0, sigma=0.0) as (station, device):
+        device.has_clock = True
+        time.sleep(SETTLED_S)
+        seen = []
+        for image in (bad_image(), good_image(), bad_image(), good_image()):
+            device.show(image)
+            time.sleep(0.2)
+            seen.append(told(station).verdict)
+        assert seen == [Verdict.NG, Verdict.OK, Verdict.NG, Verdict.OK]
+        device.hangs = True
+        device.show(bad_image())
+        assert {told(station).verdict for _ in range(6)} == {Verdict.ERROR}

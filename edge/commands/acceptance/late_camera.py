@@ -24,11 +24,15 @@ class LateCamera:
     Whoever connects gets the last stored_s seconds first.
     """
 
-    def __init__(self, image: Image, fps: float = 25.0, delay_s: float = 0.0, stored_s: float = 0.0) -> None:
+    def __init__(self, image: Image, fps: float = 25.0, delay_s: float = 0.0, sigma: float = NOISE) -> None:
+        """sigma: of the sensor's noise, grey levels."""
         self.held = False
-        self.stored_s = stored_s
+        self.hangs, self.has_clock = False, False  # the picture repeats, and a clock of 4 x 4 pixels in it goes on
+        self.stored_s = 0.0
+        self._sigma = sigma
         self._image, self._period_s, self._delay_s = image, 1.0 / fps, delay_s
         self._noise = np.random.default_rng(0)
+        self._exposed = image
         self._exposures: deque[tuple[float, bytes]] = deque(maxlen=KEPT)
         self._running = True
         self._connection = 0
@@ -62,8 +66,12 @@ class LateCamera:
             due = max(due, exposed - self._period_s) + self._period_s
 
     def _jpeg(self) -> bytes:
-        noisy = np.clip(self._image + self._noise.normal(0, NOISE, self._image.shape), 0, 255)
-        return cv2.imencode(".jpg", noisy.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+        if not self.hangs:
+            noisy = np.clip(self._image + self._noise.normal(0, self._sigma, self._image.shape), 0, 255)
+            self._exposed = noisy.astype(np.uint8)
+        if self.has_clock:
+            self._exposed[4:8, 4:8] = self._noise.integers(0, 256, 3)
+        return cv2.imencode(".jpg", self._exposed, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
     def frames(self, stream: http.server.BaseHTTPRequestHandler) -> None:
         """Write pictures when they are due, until the camera closes or the connection is cut."""
