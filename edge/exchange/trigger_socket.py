@@ -37,7 +37,7 @@ class TriggerAnswer(BaseModel):
 def ask_trigger(run_dir: Path, timeout_s: float = 5.0) -> TriggerAnswer:
     """Trigger one inspection and wait for its verdict.
 
-    Raises OverrunError when a part is being judged, ExchangeError when the station takes no trigger from
+    Raises OverrunError when the trigger is refused, ExchangeError when the station takes no trigger from
     here, is not running, or does not answer within timeout_s.
     """
     try:
@@ -57,7 +57,7 @@ def ask_trigger(run_dir: Path, timeout_s: float = 5.0) -> TriggerAnswer:
     except ValidationError:
         raise ExchangeError("the engine stopped before it gave a verdict; start it again") from None
     if answer.overrun:
-        raise OverrunError("overrun: a part is being judged; trigger again when it is done")
+        raise OverrunError("overrun: a part is being judged, or the line is not free for the next one; trigger again")
     return answer
 
 
