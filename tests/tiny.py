@@ -72,6 +72,7 @@ def write_tiny_bundle(target: Path, work: Path) -> Bundle:
     write_tiny_model(work / FP32_ONNX)
     openvino.save_model(openvino.convert_model(str(work / FP32_ONNX)), work / INT8_IR, compress_to_fp16=False)
     cv2.imwrite(str(work / "good.png"), good_image())
+    cv2.imwrite(str(work / "bad.png"), bad_image())
     facts = {
         "name": "tiny",
         "version": "1",
@@ -85,7 +86,10 @@ def write_tiny_bundle(target: Path, work: Path) -> Bundle:
         "calibration": {"method": "goods_logistic", "midpoint": THRESHOLD, "scale": 8.0, "n": 99},
         "metrics": {},
         "training": {},
-        "references": [{"file": "references/good.png", "score": 2.0, "tolerance": 2.0}],
+        "references": [
+            {"file": "references/good.png", "score": 2.0, "tolerance": 2.0},
+            {"file": "references/bad.png", "score": 127.0, "tolerance": 2.0},
+        ],
     }
     files = {
         INT8_IR: work / INT8_IR,
@@ -93,5 +97,6 @@ def write_tiny_bundle(target: Path, work: Path) -> Bundle:
         INT8_ONNX: work / FP32_ONNX,
         FP32_ONNX: work / FP32_ONNX,
         "references/good.png": work / "good.png",
+        "references/bad.png": work / "bad.png",
     }
     return write_bundle(target, facts, files)

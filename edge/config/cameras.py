@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from edge.config.section import Section
+from edge.config.section import FramesPerSecond, GivenPath, Pixels, Section
 from edge.core.types import FULL, Bits
 
 PixelFormat = Literal[
@@ -20,9 +19,9 @@ class FolderCameraConfig(Section):
     """A folder whose images are shown as if parts passed by; for demos, tests and trials."""
 
     type: Literal["folder"]
-    path: Path
-    fps: Annotated[float, Field(gt=0, le=1000)] = 30.0
-    seconds_per_image: PositiveFloat = 1.0
+    path: GivenPath
+    fps: FramesPerSecond = 30.0
+    seconds_per_image: Annotated[float, Field(ge=0.01, le=86_400)] = 1.0
     bits: Bits = FULL  # that a sample of a file with 16 bits a sample uses; as the bundle was trained
 
 
@@ -31,16 +30,16 @@ class VideoCameraConfig(Section):
 
     type: Literal["video"]
     source: str = Field(min_length=1)
-    width: PositiveInt | None = None
-    height: PositiveInt | None = None
-    fps: PositiveFloat | None = None
+    width: Pixels | None = None
+    height: Pixels | None = None
+    fps: FramesPerSecond | None = None
     loop: bool = False  # start a video file again when it ends
     # Of a stream: from exposure to arrival at most, when nothing delays it; `edge commission --latency` measures it.
     latency_ms: Annotated[float, Field(ge=0, le=10_000)] | None = None
     # Of a V4L2 device, in its driver's units (v4l2-ctl --list-ctrls): set when opened, and read back.
-    exposure: PositiveFloat | None = None
-    gain: Annotated[float, Field(ge=0)] | None = None
-    white_balance_k: PositiveFloat | None = None
+    exposure: Annotated[float, Field(ge=1e-6, le=1e9)] | None = None
+    gain: Annotated[float, Field(ge=0, le=1e9)] | None = None
+    white_balance_k: Annotated[float, Field(ge=1, le=100_000)] | None = None
 
     @property
     def is_device(self) -> bool:
@@ -66,14 +65,14 @@ class GenicamCameraConfig(Section):
     type: Literal["genicam"]
     # Vendor-Model-Serial as arv-tool-0.8 lists it, or an address; "Fake_1" for trials
     device: str = Field(min_length=1)
-    width: PositiveInt | None = None
-    height: PositiveInt | None = None
-    fps: PositiveFloat | None = None
+    width: Pixels | None = None
+    height: Pixels | None = None
+    fps: FramesPerSecond | None = None
     # From exposure to arrival at most, when nothing delays a frame; one exposure and one period where it is not given
     latency_ms: Annotated[float, Field(ge=0, le=10_000)] | None = None
     pixel_format: PixelFormat | None = None
-    exposure_us: PositiveFloat | None = None  # set when opened, and read back
-    gain_db: Annotated[float, Field(ge=0)] | None = None
+    exposure_us: Annotated[float, Field(ge=1e-3, le=1e12)] | None = None  # set when opened, and read back
+    gain_db: Annotated[float, Field(ge=0, le=1000)] | None = None
 
     @model_validator(mode="after")
     def _a_region_has_two_sides(self) -> Self:

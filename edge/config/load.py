@@ -20,6 +20,9 @@ def _types(union: Any) -> set[str]:
     return {get_args(section.model_fields["type"].annotation)[0] for section in get_args(get_args(union)[0])}
 
 
+MAX_BYTES = 1024 * 1024  # of a station.toml
+MAX_WORDS = 500  # of a message
+
 # pydantic puts the type of a section into the place of an error; station.toml has no such key.
 _TYPES = _types(CameraConfig) | _types(TriggerConfig) | _types(OutputConfig)
 
@@ -27,26 +30,53 @@ _TYPES = _types(CameraConfig) | _types(TriggerConfig) | _types(OutputConfig)
 def load_config(path: Path) -> StationConfig:
     """Read and validate a station.toml; raises ConfigError with one line."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = StationConfig.model_validate(_parsed(path))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_one_line(_first_error(error))}") from None
+    return _absolute(config, path.resolve().parent)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file; raises ConfigError with one line."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise ConfigError(f"{path}: more than {MAX_BYTES} bytes are no station.toml; give another file")
+        return _of_64_bits(tomllib.loads(raw.decode()))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; copy an example station.toml there") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    try:
-        config = StationConfig.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_error(error)}") from None
-    return _absolute(config, path.resolve().parent)
+    except (ValueError, RecursionError) as error:  # of the syntax, the encoding, a number's length, the nesting
+        raise ConfigError(f"{path}: not valid TOML: {_one_line(str(error))}") from None
+
+
+def _of_64_bits(tables: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables; raises ValueError when a number has more bits than TOML allows."""
+    waiting: list[tuple[str, Any]] = [("the file", tables)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.items())
+        elif isinstance(value, list):
+            waiting.extend((key, inner) for inner in value)
+        elif isinstance(value, int) and value.bit_length() > 63:
+            raise ValueError(f"{key}: a number of {value.bit_length()} bits; at most 64 are taken")
+    return tables
+
+
+def _one_line(words: str) -> str:
+    """Return the words without line feeds, and cut where they are long: a key can be any text."""
+    return "".join(one if one.isprintable() else " " for one in words)[:MAX_WORDS]
 
 
 def check_camera(config: StationConfig) -> None:
     """Raise ConfigError when what a folder or file camera shows is not there; a device may come later."""
     camera = config.camera
-    if isinstance(camera, FolderCameraConfig) and not camera.path.is_dir():
+    if isinstance(camera, FolderCameraConfig) and not os.path.isdir(camera.path):
         raise ConfigError(f"camera.path: {camera.path} is no folder; put images there, or correct the path")
-    if isinstance(camera, VideoCameraConfig) and camera.is_file and not Path(camera.source).is_file():
+    if isinstance(camera, VideoCameraConfig) and camera.is_file and not os.path.isfile(camera.source):
         raise ConfigError(f"camera.source: {camera.source} is no file; correct the path")
 
 
@@ -54,10 +84,10 @@ def check_files(config: StationConfig) -> None:
     """Raise ConfigError when a bundle, another station's file, or a file that an output needs is not there."""
     for name, bundle in config.bundles.items():
         key = "bundle" if name == DEFAULT_RECIPE else f"recipes.{name}"
-        if not bundle.is_dir():
+        if not os.path.isdir(bundle):
             raise ConfigError(f"{key}: {bundle}: no such bundle folder; copy the bundle there, or correct the path")
     for number, other in enumerate(config.page.stations):
-        if not other.is_file():
+        if not os.path.isfile(other):
             raise ConfigError(f"page.stations.{number}: {other} is no file; correct the path, or remove it")
     for number, output in enumerate(config.output):
         for key in FILES:
@@ -84,9 +114,12 @@ def _first_error(error: ValidationError) -> str:
     if first["type"] == "value_error":  # of this project's own: it names what is wrong, and what to do
         words = first["msg"].removeprefix("Value error, ")
         return words if not first["loc"] else f"{key}: {words}"
-    value: Any = first.get("input")
-    shown = "" if isinstance(value, dict) else f" (got {value!r})"
-    return f"{key}: {first['msg']}{shown}"
+    return f"{key}: {first['msg']}{_shown(first.get('input'))}"
+
+
+def _shown(value: Any) -> str:
+    """Return the value that was given, where it is short enough to be shown."""
+    return f" (got {value!r})" if isinstance(value, str | int | float) else ""
 
 
 def _absolute(config: StationConfig, base: Path) -> StationConfig:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 
-from edge.config.section import GpioLine, Host, Port, Section, host_name
+from edge.config.section import GivenPath, GpioLine, Host, Port, Section, host_name
 
 FILES = ("secret_file", "password_file", "tls_ca_file", "tls_cert_file", "tls_key_file")
 OutputName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
@@ -73,11 +73,11 @@ class MqttOutputConfig(Section):
     topic: Annotated[str, Field(pattern=r"^[^+#\s]+$")] | None = None  # prefix; linewatch/STATION by default
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
     user: str | None = None
-    password_file: Path | None = None
+    password_file: GivenPath | None = None
     tls: bool = False
-    tls_ca_file: Path | None = None  # the system's authorities by default
-    tls_cert_file: Path | None = None
-    tls_key_file: Path | None = None
+    tls_ca_file: GivenPath | None = None  # the system's authorities by default
+    tls_cert_file: GivenPath | None = None
+    tls_key_file: GivenPath | None = None
 
     @model_validator(mode="after")
     def _keys_belong_together(self) -> MqttOutputConfig:
@@ -96,8 +96,8 @@ class WebhookOutputConfig(Section):
     type: Literal["webhook"]
     name: OutputName = "webhook"
     url: str
-    secret_file: Path  # at least 16 bytes; shared with the receiver
-    timeout_s: Annotated[PositiveFloat, Field(le=60)] = 5.0
+    secret_file: GivenPath  # at least 16 bytes; shared with the receiver
+    timeout_s: Annotated[float, Field(ge=0.01, le=60)] = 5.0
 
     @model_validator(mode="after")
     def _url_is_http(self) -> WebhookOutputConfig:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from edge.config.cameras import CameraConfig
 from edge.config.outputs import GpioOutputConfig, ModbusOutputConfig, OutputConfig
-from edge.config.section import Host, Port, Section
+from edge.config.section import GivenPath, Host, Port, Section
 from edge.config.triggers import FreeRunTriggerConfig, GpioTriggerConfig, ModbusTriggerConfig, TriggerConfig
 from edge.core.types import EdgeError
 
@@ -33,19 +33,20 @@ class QualityConfig(Section):
     """[quality]: the limits beyond which a picture differs too much from the commissioned ones to be judged."""
 
     frozen_frames: Annotated[int, Field(ge=0, le=10_000)] = 5  # byte-identical ones in a row; 0: repeats are fine
-    min_focus: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the commissioned sharpness
+    min_focus: Annotated[float, Field(ge=0.001, lt=1)] = 0.5  # share of the commissioned sharpness
     max_exposure_shift: Annotated[float, Field(ge=1, le=255)] = 30.0  # of the mean, grey levels
     max_colour_shift: Annotated[float, Field(ge=1, le=255)] = 15.0  # of red or blue against green, grey levels
-    max_move: Annotated[float, Field(gt=0, le=1)] = 0.04  # of the picture's width
-    max_changed: Annotated[float, Field(gt=0, le=1)] = 0.4  # share of the picture that looks different
+    max_move: Annotated[float, Field(ge=0.0001, le=1)] = 0.04  # of the picture's width
+    max_changed: Annotated[float, Field(ge=0.001, le=1)] = 0.4  # share of the picture that looks different
 
 
 class StorageConfig(Section):
     """[storage]: the limits of the stored pictures; rows are never deleted."""
 
-    max_image_mb: Annotated[int, Field(ge=10)] = 2000  # the oldest OK parts' pictures go first, then the oldest others'
-    keep_free_mb: Annotated[int, Field(ge=0)] = 200  # left free on the disk for rows; pictures go first
-    ok_every: Annotated[int, Field(ge=1)] = 1  # pictures of every k-th OK part; of every NG and ERROR
+    # The oldest OK parts' pictures go first, then the oldest others'.
+    max_image_mb: Annotated[int, Field(ge=10, le=10**9)] = 2000
+    keep_free_mb: Annotated[int, Field(ge=0, le=10**9)] = 200  # left free on the disk for rows; pictures go first
+    ok_every: Annotated[int, Field(ge=1, le=10**9)] = 1  # pictures of every k-th OK part; of every NG and ERROR
 
 
 class PageConfig(Section):
@@ -53,7 +54,8 @@ class PageConfig(Section):
 
     host: Host = "127.0.0.1"
     port: Port = 8080
-    stations: tuple[Path, ...] = ()  # station.toml of further engines, which this page shows too
+    # station.toml of further engines, which this page shows too
+    stations: Annotated[tuple[GivenPath, ...], Field(strict=False)] = ()
 
 
 DEFAULT_RECIPE = "default"  # the name that the key `bundle` goes by
@@ -64,14 +66,14 @@ class StationConfig(Section):
     """The whole of station.toml; relative paths are relative to the file."""
 
     name: str = Field(min_length=1, max_length=80)
-    bundle: Path  # the recipe "default"
-    state_dir: Path  # events.db and images/: must survive a restart
-    run_dir: Path  # latest.jpg, health.json, sockets: a tmpfs
+    bundle: GivenPath  # the recipe "default"
+    state_dir: GivenPath  # events.db and images/: must survive a restart
+    run_dir: GivenPath  # latest.jpg, health.json, sockets: a tmpfs
     camera: CameraConfig
     trigger: TriggerConfig
-    output: tuple[OutputConfig, ...] = ()  # none: the station only watches
+    output: Annotated[tuple[OutputConfig, ...], Field(strict=False)] = ()  # none: the station only watches
     inspection: InspectionConfig = InspectionConfig()
-    recipes: dict[RecipeName, Path] = Field(default_factory=dict)  # further bundles, chosen while it runs
+    recipes: dict[RecipeName, GivenPath] = Field(default_factory=dict)  # further bundles, chosen while it runs
     quality: QualityConfig = QualityConfig()
     storage: StorageConfig = StorageConfig()
     page: PageConfig = PageConfig()

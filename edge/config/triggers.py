@@ -13,7 +13,7 @@ class FreeRunTriggerConfig(Section):
     """A trigger that inspects rate_hz times a second, whatever is in view."""
 
     type: Literal["free_run"]
-    rate_hz: Annotated[float, Field(gt=0, le=100)]
+    rate_hz: Annotated[float, Field(ge=1e-5, le=100)]
 
     @property
     def page_button(self) -> bool:

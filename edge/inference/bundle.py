@@ -14,18 +14,10 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import to_json
 
-from edge.core.types import EdgeError, Limits
+from edge.core.types import EdgeError, Limits, one_line
 from edge.inference.placement import MapGeometry
 from edge.inference.preprocess import InputSpec
 
@@ -42,7 +34,18 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # of a bundle
 MAX_MANIFEST_BYTES = 1024 * 1024
 FORMAT_1_SHIFT_PX = -12.5  # measured with dots: 12.1 to 13.8 at strides 8 and 16, Lite0 and Lite2
 
+MAX_SCORE = 1e6  # no distance and no odds come near it
+MAX_COUNT = 1_000_000_000
+MAX_SIDE_PX = 16_384  # of the model's input, and of the map in cells
+MAX_INPUT_PX = 4096 * 4096
+MAX_ABOVE = 10.0  # how many times the highest reference's score the threshold may be
+MAX_TOLERANCE = 0.1  # share of a reference's score, or of the threshold where that is higher
+
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Score = Annotated[float, Field(ge=0.0, le=MAX_SCORE)]
+PositiveScore = Annotated[float, Field(ge=1e-9, le=MAX_SCORE)]
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+FileName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -59,9 +62,9 @@ class Facts(BaseModel):
 class Threshold(Facts):
     """Score from which a part is NG, and how it was set (on good parts the model had not seen)."""
 
-    value: PositiveFloat
+    value: PositiveScore
     method: Literal["conformal", "normal_limit"]
-    n: PositiveInt  # held-out good parts
+    n: Count  # held-out good parts
     alpha: Probability  # wanted share of good parts rejected
     bound: Probability | None  # guaranteed expected share, where n supports one; None: an estimate only
     upper_95: Probability | None = None  # the share rejected stays below this in 95 of 100 such draws of n goods
@@ -70,27 +73,27 @@ class Threshold(Facts):
 class Marking(Facts):
     """Map value from which a place on an NG part may be marked, set on good parts the model had not seen."""
 
-    value: PositiveFloat
+    value: PositiveScore
     share: Probability  # of the held-out good images' placed map that reaches it
-    n: PositiveInt  # held-out good images
+    n: Count  # held-out good images
 
 
 class Calibration(Facts):
     """defect_probability = 1 / (1 + exp(-(score - midpoint) / scale))."""
 
     method: Literal["goods_logistic", "platt"]
-    midpoint: FiniteFloat
-    scale: PositiveFloat
-    n: PositiveInt  # images it was fitted to
+    midpoint: Annotated[float, Field(ge=-MAX_SCORE, le=MAX_SCORE)]
+    scale: PositiveScore
+    n: Count  # images it was fitted to
     defective: Probability | None = None  # share of them that are defective, which the probability takes for granted
 
 
 class Reference(Facts):
     """An image whose score every CPU must reproduce: |score - expected| <= tolerance."""
 
-    file: str
-    score: FiniteFloat
-    tolerance: PositiveFloat
+    file: FileName
+    score: Score
+    tolerance: PositiveScore
 
 
 class Manifest(Facts):
@@ -110,9 +113,9 @@ class Manifest(Facts):
     types: tuple[str, ...] = ()  # of defects, in the order of the model's `defect_types`; empty: it tells none apart
     metrics: dict[str, Any]
     training: dict[str, Any]  # backbone, seed, package versions: for the auditor, never read by the device
-    references: tuple[Reference, ...] = Field(min_length=1)
-    holdout_scores: tuple[FiniteFloat, ...] = ()  # of the held-out good parts; without them drift is not watched
-    files: dict[str, Sha256]
+    references: tuple[Reference, ...] = Field(min_length=2)  # good ones, and one that is marked
+    holdout_scores: tuple[Score, ...] = ()  # of the held-out good parts; without them drift is not watched
+    files: dict[FileName, Sha256]
 
     @model_validator(mode="after")
     def _map_fits(self) -> Manifest:
@@ -124,6 +127,45 @@ class Manifest(Facts):
         if self.map is not None and (misfit := self.map.misfit(self.input)) is not None:
             raise ValueError(f"map: {misfit}")
         return self
+
+    @model_validator(mode="after")
+    def _numbers_agree(self) -> Manifest:
+        for fault in (self._size_fault(), self._threshold_fault(), *map(self._tolerance_fault, self.references)):
+            if fault is not None:
+                raise ValueError(fault)
+        return self
+
+    def _size_fault(self) -> str | None:
+        """Return why the model's input or map is of a size that no bundle has."""
+        width, height = self.input.width, self.input.height
+        if max(width, height) > MAX_SIDE_PX or width * height > MAX_INPUT_PX:
+            return f"input: {width}x{height} pixels are more than a model here may take"
+        if self.map is not None and max(self.map.columns, self.map.rows) > MAX_SIDE_PX:
+            return f"map: {self.map.columns}x{self.map.rows} cells are more than a model here may answer"
+        return None
+
+    def _threshold_fault(self) -> str | None:
+        """Return why the threshold contradicts the references, which every CPU proves, or the held-out goods."""
+        threshold, scores = self.threshold, [reference.score for reference in self.references]
+        if not min(scores) < threshold.value <= MAX_ABOVE * max(scores):
+            return (
+                f"threshold.value: {threshold.value:g} lies where no score of this model lies, for its references "
+                f"score {min(scores):g} to {max(scores):g}"
+            )
+        if self.holdout_scores and statistics.median(self.holdout_scores) > threshold.value:
+            return f"holdout_scores: half of these good parts reach the threshold of {threshold.value:g}"
+        if (threshold.bound is None) != (threshold.method == "normal_limit"):
+            return f"threshold.bound: {threshold.method} has {'no' if threshold.bound is not None else 'a'} bound"
+        if threshold.bound is not None and threshold.bound * (threshold.n + 1) < 1.0 - 1e-6:
+            return f"threshold.bound: {threshold.n} good parts cannot guarantee {threshold.bound:g}"
+        return None
+
+    def _tolerance_fault(self, reference: Reference) -> str | None:
+        """Return why the tolerance of a reference would let another model pass."""
+        most = MAX_TOLERANCE * max(reference.score, self.threshold.value)
+        if reference.tolerance <= most:
+            return None
+        return f"references: {reference.file}: a tolerance of {reference.tolerance:g}; at most {most:g} proves anything"
 
     @property
     def marking_value(self) -> float:
@@ -146,8 +188,9 @@ class Manifest(Facts):
         The backbones that TensorFlow trained ran with symmetric padding there, and look up and left of the middle of
         their cells (docs/decisions/0011). A map with heads, 4 pixels a cell, was taught its place by the masks.
         """
-        config = self.training.get("recipe", {})
-        trained_by_tensorflow = str(config.get("backbone", "")).startswith("tf_")
+        config = self.training.get("recipe")
+        backbone = config.get("backbone") if isinstance(config, dict) else None
+        trained_by_tensorflow = str(backbone).startswith("tf_")
         shift = FORMAT_1_SHIFT_PX if trained_by_tensorflow and self.input.width / columns >= 8 else 0.0
         return MapGeometry.centred(columns, rows, self.input, shift)
 
@@ -184,12 +227,14 @@ def sha256_file(path: Path) -> str:
 
 def open_bundle(path: Path) -> Bundle:
     """Open a bundle after verifying all of it; raises BundleError naming the first thing that is wrong."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise BundleError(f"{path}: no such bundle folder; give the folder that holds {MANIFEST}")
     try:
         raw, digest = _read_manifest(path)
         manifest = _parse_manifest(path, raw)
         _verify_files(path, manifest)
+    except BundleError as error:
+        raise BundleError(one_line(error)) from error  # a name in the bundle may hold a line feed
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}: {error.filename})") from error
     return Bundle(path, manifest, digest)
@@ -223,18 +268,19 @@ def _digest_line(digest: str) -> bytes:
 def _parse_manifest(path: Path, raw: bytes) -> Manifest:
     try:
         data = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: {MANIFEST} is not JSON ({error}); pack the bundle again") from None
     found = data.get("format") if isinstance(data, dict) else None
     if found not in READABLE or isinstance(found, bool):
         known = " and ".join(map(str, READABLE))
         raise BundleError(f"{path}: bundle format {found!r}, this Linewatch reads formats {known}; pack it again")
     try:
-        return Manifest.model_validate_json(raw)
+        return Manifest.model_validate_json(raw, strict=True)  # a true or a "0.3" is no number
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path}: {MANIFEST}: {where}: {first['msg']}; pack the bundle again") from None
+        where = f"{'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+        what = first["msg"].removeprefix("Value error, ")
+        raise BundleError(f"{path}: {MANIFEST}: {where}{what}; pack the bundle again") from None
 
 
 def _verify_files(path: Path, manifest: Manifest) -> None:
@@ -271,7 +317,7 @@ def write_bundle(target: Path, facts: dict[str, Any], files: dict[str, Path]) ->
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, draft / name)
         listed = {name: sha256_file(draft / name) for name in sorted(files)}
-        manifest = Manifest.model_validate({"format": FORMAT, **facts, "files": listed})
+        manifest = _parse_manifest(target, to_json({"format": FORMAT, **facts, "files": listed}))
         raw = (manifest.model_dump_json(indent=2) + "\n").encode()
         (draft / MANIFEST).write_bytes(raw)
         (draft / DIGEST).write_bytes(_digest_line(hashlib.sha256(raw).hexdigest()))

@@ -24,6 +24,8 @@ from train.measure.threshold import goods_needed
 from train.run import FitReport, Run
 from train.stages import StageError
 
+MARKS = ((8, False), (8, True), (4, True), (2, True))  # (share of the side, whether to go to black or white)
+
 
 def main(argv: list[str]) -> None:
     parser = OneLineParser(prog="python -m train pack", description=__doc__)
@@ -118,7 +120,8 @@ def _write_references(work: Run, report: FitReport, calibration: dict[str, Any],
     detector = Detector(work.need(INT8_IR, "quantize"), report.input)
     ranked = sorted(calibration["holdout"], key=calibration["holdout"].__getitem__)
     middle, highest = (load_photo(report.data / ranked[index], report.input) for index in (len(ranked) // 2, -1))
-    images = {"good_1": middle, "good_2": highest, "marked": _marked(middle, report)}
+    marked = _found(middle, report, detector, calibration["threshold"]["value"])
+    images = {"good_1": middle, "good_2": highest, "marked": marked}
     scores = {}
     (folder / "references").mkdir()
     for stem, image in images.items():
@@ -129,13 +132,26 @@ def _write_references(work: Run, report: FitReport, calibration: dict[str, Any],
     return scores
 
 
-def _marked(image: Image, report: FitReport) -> Image:
-    """Return the image with a square of an eighth of its inspected side inverted, which no good part has."""
+def _found(image: Image, report: FitReport, detector: Detector, threshold: float) -> Image:
+    """Return a good image with the faintest mark that the model calls NG; the strongest where it calls none NG."""
+    for share, hard in MARKS:
+        marked = _marked(image, report, share, hard)
+        if detector.predict(marked).score >= threshold:
+            break
+    return marked
+
+
+def _marked(image: Image, report: FitReport, share: int, hard: bool) -> Image:
+    """Return the image with a square inverted, 1 / share of its inspected side, which no good part has.
+
+    hard: each value becomes 0 or 255, whichever is farther; mid grey inverted is mid grey.
+    """
     x, y, width, height = inspected_box(image.shape, report.input)
-    side = min(max(8, min(width, height) // 8), width, height)
+    side = min(max(8, min(width, height) // share), width, height)
     left, top = x + (width - side) // 2, y + (height - side) // 2
     marked = image.copy()
-    marked[top : top + side, left : left + side] = 255 - marked[top : top + side, left : left + side]
+    square = marked[top : top + side, left : left + side]
+    square[:] = np.where(square < 128, 255, 0) if hard else 255 - square
     return np.ascontiguousarray(marked)
 
 

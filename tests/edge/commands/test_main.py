@@ -80,7 +80,7 @@ def test_check_says_the_bundle_is_good_in_one_line(tiny_bundle: Bundle) -> None:
     result = edge("check", tiny_bundle.path)
     assert (result.returncode, result.stderr) == (0, "")
     assert len(result.stdout.splitlines()) == 1
-    assert result.stdout.startswith(f"{tiny_bundle.title}: 1 of 1 references reproduced")
+    assert result.stdout.startswith(f"{tiny_bundle.title}: 2 of 2 references reproduced")
     assert "openvino" in result.stdout
     assert "onnxruntime" in result.stdout
 

@@ -157,7 +157,7 @@ def test_a_camera_that_may_come_later_is_no_fault_of_the_file(tmp_path: Path, so
         (FREE_RUN + HOOK.replace("//host/", "//[/"), "output.0"),
         (FREE_RUN + HOOK.replace("//host/", "//host:99999/"), "output.0"),
         (FREE_RUN + HOOK.replace("//host/", "//host:0/"), "output.0"),
-        (FREE_RUN + HOOK.replace("//host/", "//host/\\n"), "output.0"),
+        (FREE_RUN + HOOK.replace("//host/", "//host/\\n"), "output.0.url"),
     ],
 )
 def test_a_host_or_address_that_cannot_be_asked_is_refused(tmp_path: Path, text: str, key: str) -> None:

@@ -19,7 +19,7 @@ from edge.inference.detector import ReferenceCheck, check_references
 from tests.edge.engine.parts import BUNDLE, chosen_recipe, wait_for
 from tests.tiny import good_image
 
-THRESHOLD_OF_NOTHING = {"value": 250.0, "method": "conformal", "n": 99, "alpha": 0.01, "bound": 0.01}
+THRESHOLD_OF_NOTHING = {"value": 126.0, "method": "conformal", "n": 99, "alpha": 0.01, "bound": 0.01}
 
 
 def variant(of: Bundle, target: Path, **facts: object) -> Bundle:
@@ -29,8 +29,9 @@ def variant(of: Bundle, target: Path, **facts: object) -> Bundle:
 
 
 def unreproducible(of: Bundle, target: Path) -> Bundle:
-    reference = {"file": "references/good.png", "score": 30.0, "tolerance": 0.1}
-    return variant(of, target, name="wrong", references=[reference])
+    good = {"file": "references/good.png", "score": 30.0, "tolerance": 0.1}
+    bad = {"file": "references/bad.png", "score": 127.0, "tolerance": 2.0}
+    return variant(of, target, name="wrong", references=[good, bad])
 
 
 @pytest.fixture

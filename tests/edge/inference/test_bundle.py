@@ -26,7 +26,7 @@ from edge.inference.bundle import (
 )
 
 REFERENCE = "references/good.png"
-FILES = (MANIFEST, DIGEST, *MODELS, REFERENCE)
+FILES = (MANIFEST, DIGEST, *MODELS, REFERENCE, "references/bad.png")
 
 
 @pytest.fixture
@@ -279,3 +279,144 @@ def test_an_incomplete_bundle_leaves_nothing_behind(tiny_bundle: Bundle, tmp_pat
     with pytest.raises(EdgeError, match=missing):
         write_bundle(tmp_path / "bundle", facts, files)
     assert list(tmp_path.iterdir()) == []
+
+
+SHIPPED = Path(__file__).parents[3] / "models" / "default"
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"training": ['])
+def test_a_deeply_nested_manifest_is_refused_in_one_line(copy: Path, opening: bytes) -> None:
+    raw = opening * 60_000
+    (copy / MANIFEST).write_bytes(raw)
+    (copy / DIGEST).write_text(f"{hashlib.sha256(raw).hexdigest()}  {MANIFEST}\n")
+    assert "is not JSON" in refusal(copy)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (("threshold", "value"), 1e308),
+        (("threshold", "value"), 1e6),
+        (("threshold", "value"), 5e-324),
+        (("threshold", "value"), True),
+        (("threshold", "value"), "50"),
+        (("threshold", "n"), 99.5),
+        (("threshold", "n"), "99"),
+        (("threshold", "n"), 10**30),
+        (("threshold", "bound"), 1e-6),  # 99 parts guarantee 1 % at best
+        (("threshold", "bound"), None),  # of method conformal
+        (("marking", "value"), 1e300),
+        (("marking", "value"), True),
+        (("calibration", "scale"), 1e-308),
+        (("calibration", "midpoint"), -1e300),
+        (("references", 0, "tolerance"), 1e300),
+        (("references", 0, "tolerance"), 6.0),  # a tenth of the threshold is 5
+        (("references", 0, "tolerance"), "2"),
+        (("references", 0, "score"), -1.0),
+        (("references", 1, "score"), 1e308),
+        (("references", 1, "score"), 4.9),  # then the threshold is more than ten times as high as any reference
+        (("references", 0, "file"), "a\nb"),
+        (("input", "width"), 10**9),
+        (("input", "width"), True),
+        (("input", "height"), "64"),
+        (("map", "columns"), 10**9),
+        (("holdout_scores",), [1e308]),
+        (("holdout_scores",), [60.0, 61.0, 62.0]),  # all of them NG
+        (("holdout_scores",), [True]),
+        (("name",), 3),
+        (("created",), True),
+        (("types",), "scratch"),
+        (("references",), {}),
+        (("files",), []),
+    ],
+    ids=repr,
+)
+def test_a_recomputed_manifest_is_not_believed_where_a_value_cannot_be(
+    copy: Path, key: tuple[str | int, ...], value: object
+) -> None:
+    def change(manifest: Any) -> None:
+        for part in key[:-1]:
+            manifest = manifest[part]
+        manifest[key[-1]] = value
+
+    seal(copy, change)
+    assert str(key[0]) in refusal(copy)
+
+
+def test_one_reference_proves_nothing(copy: Path) -> None:
+    seal(copy, lambda manifest: manifest["references"].pop())
+    assert "references: " in refusal(copy)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9, 0.999, 10.1, 100.0, 1e3])
+def test_a_threshold_where_no_reference_scores_is_refused(tmp_path: Path, share: float) -> None:
+    folder = Path(shutil.copytree(SHIPPED, tmp_path / "shipped"))
+    scores = [reference.score for reference in open_bundle(folder).manifest.references]
+
+    def move(manifest: dict[str, Any]) -> None:
+        manifest["threshold"]["value"] = (min(scores) if share < 1 else max(scores)) * share
+
+    seal(folder, move)
+    assert "threshold.value" in refusal(folder)
+
+
+def test_format_1_with_training_facts_of_any_shape_has_a_geometry(copy: Path) -> None:
+    for recipe in (3, None, [], {"backbone": []}):
+        seal(copy, lambda m, recipe=recipe: m.update(training={"recipe": recipe}))  # type: ignore[misc]
+        assert open_bundle(copy).manifest.format_1_geometry(8, 8).stride == 8.0
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def paths_in(value: object, so_far: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [so_far, *(path for key, inner in items for path in paths_in(inner, (*so_far, key)))]
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_whatever_a_manifest_says_it_is_a_bundle_within_bounds_or_refused_in_one_line(
+    shared_copy: Path, data: st.DataObject
+) -> None:
+    manifest, digest = (shared_copy / MANIFEST).read_bytes(), (shared_copy / DIGEST).read_bytes()
+    places = [path for path in paths_in(json.loads(manifest)) if path]
+
+    def change(found: Any) -> None:
+        path = data.draw(st.sampled_from(places))
+        for part in path[:-1]:
+            found = found[part]
+        found[path[-1]] = data.draw(JSON_VALUES)
+
+    said = ""
+    try:
+        seal(shared_copy, change)
+        opened = open_bundle(shared_copy).manifest
+        scores = [reference.score for reference in opened.references]
+        assert min(scores) < opened.threshold.value <= 10 * max(scores) <= 1e7
+        assert opened.input.width * opened.input.height <= 4096 * 4096
+    except BundleError as error:
+        said = str(error)
+    finally:
+        (shared_copy / MANIFEST).write_bytes(manifest)
+        (shared_copy / DIGEST).write_bytes(digest)
+    assert "\n" not in said
+    assert len(said) < 1000
+
+
+@settings(deadline=None, max_examples=100)
+@given(raw=st.binary(max_size=300))
+def test_no_bytes_in_place_of_a_manifest_do_more_than_be_refused(shared_copy: Path, raw: bytes) -> None:
+    manifest, digest = (shared_copy / MANIFEST).read_bytes(), (shared_copy / DIGEST).read_bytes()
+    try:
+        (shared_copy / MANIFEST).write_bytes(raw)
+        (shared_copy / DIGEST).write_text(f"{hashlib.sha256(raw).hexdigest()}  {MANIFEST}\n")
+        refusal(shared_copy)
+    finally:
+        (shared_copy / MANIFEST).write_bytes(manifest)
+        (shared_copy / DIGEST).write_bytes(digest)
