@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
@@ -18,7 +21,8 @@ from edge.cameras.capture import Capture, FrameSlot
 from edge.cameras.latency import timing_doubts, with_latency
 from edge.config.load import check_files, load_config
 from edge.config.station import StationConfig
-from edge.core.files import own_folders
+from edge.core.files import own_folders, set_aside
+from edge.core.types import one_line
 from edge.engine import EngineError
 from edge.engine.drift import DriftWatch
 from edge.engine.loop import IDLE_S, Loop, Stop
@@ -27,13 +31,16 @@ from edge.engine.recipes import Recipes
 from edge.engine.recorder import Recorder
 from edge.engine.station import RunningStation
 from edge.engine.status import StatusWriter, sd_notify
-from edge.exchange.health import LATEST, LATEST_RAW, State
+from edge.exchange.health import HEALTH, LATEST, LATEST_RAW, METRICS, Health, State, write_health
 from edge.exchange.requests import RequestServer
 from edge.history.eventlog import EventLog
 from edge.history.ids import Ids
+from edge.history.pictures import highest_picture
+from edge.inference.cpu import cpu_tier
 from edge.line.wiring import open_line
 
 FIRST_FRAME_WITHIN_S = 5.0  # READY does not wait longer for a camera: a lost one is a state, not a failed start
+STOP_WITHIN_S = 8.0  # less than TimeoutStopSec in systemd/linewatch-engine.service, and than WatchdogSec
 # A trigger waits twice so long for a thread that holds the interpreter: with another one busy, hand-over took 2.1 ms in
 # the middle with 1 ms, 0.6 ms with 0.2 ms, and the busy one got as much done.
 SWITCH_S = 0.0002
@@ -57,16 +64,41 @@ P = TypeVar("P", bound=_Part)
 
 
 class _LastWord:
-    """The last entry in health.json, written when everything else is closed: why the engine stopped."""
+    """The last entry in health.json, written when all else is closed: why the engine stopped, or did not start."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: StationConfig) -> None:
         self.status: StatusWriter | None = None  # None until the engine's parts are open
+        self._config = config
 
     def __call__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        detail = one_line(error) if isinstance(error, Exception) else ""
         if self.status is not None:
-            self.status.write(State.STOPPED, "" if error is None else str(error))
+            self.status.write(State.STOPPED, detail)
+        elif error is not None:
+            with suppress(OSError):  # the error that is on its way says more
+                write_health(self._config.run_dir, _never_ran(self._config, detail))
+
+    def give_up(self) -> None:
+        """End the process because closing takes too long; what is not stored is accounted for by the next start."""
+        error = EngineError(f"the stop took longer than {STOP_WITHIN_S:g} s: a disk or a network does not answer")
+        log.error("%s; rows that are not stored get ERROR/engine_died at the next start", error)
+        with suppress(OSError):
+            self(None, error, None)
+        os._exit(1)
+
+
+def _never_ran(config: StationConfig, detail: str) -> Health:
+    """Return the entry of an engine that stopped before it could inspect."""
+    now = datetime.now(UTC)
+    return Health(
+        station=config.name, state=State.STOPPED, detail=detail, pid=os.getpid(), written_at=now, started_at=now,
+        bundle=config.bundle.name, bundle_path=str(config.bundle), threshold=0.0, runtime=config.inspection.runtime,
+        cpu_tier=cpu_tier(), camera=config.camera.type, camera_fps=0.0, frame_age_ms=None, trigger=config.trigger.type,
+        deadline_ms=config.inspection.deadline_ms, counts=dict.fromkeys(("OK", "NG", "ERROR"), 0), reasons={},
+        latency=None, last_id=0, last_verdict=None, last_reason=None, recorder_queue=0, images_dropped=0,
+    )  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,15 +131,24 @@ def run_engine(config_file: Path, with_page: bool = True) -> None:
 
 
 def _clear(config: StationConfig) -> None:
-    """Remove what an engine that was killed left."""
-    for leftover in (config.run_dir / LATEST, config.run_dir / LATEST_RAW, *config.run_dir.glob(".*.tmp")):
-        leftover.unlink(missing_ok=True)
+    """Remove what an engine that was killed left, and set aside what lies in the way of the engine's files."""
+    run_dir, state_dir = config.run_dir, config.state_dir
+    for path in (run_dir / HEALTH, run_dir / METRICS, *state_dir.glob("drift-*.json")):
+        set_aside(path)
+    for leftover in (run_dir / LATEST, run_dir / LATEST_RAW, *run_dir.glob(".*.tmp"), *state_dir.glob(".*.tmp")):
+        if set_aside(leftover) is None:
+            leftover.unlink(missing_ok=True)
 
 
 def _run(config: StationConfig, page: PageProcess | None, stop: Stop, stack: ExitStack) -> None:
+    last_word = _LastWord(config)
+    in_time = threading.Timer(STOP_WITHIN_S, last_word.give_up)
+    in_time.daemon = True
+    stack.callback(in_time.cancel)
+    stack.push(last_word)
     requests = _started(RequestServer(config.run_dir), stack)  # first, so it is closed last: outputs are safe before
-    last_word = _LastWord()
-    station = _open(config, page, last_word, stack)
+    station = _open(config, page, stack)
+    stack.callback(in_time.start)
     status = last_word.status = StatusWriter(station)
     loop = Loop(station, requests, status, page, stop)
     gc.collect()
@@ -125,17 +166,16 @@ def _run(config: StationConfig, page: PageProcess | None, stop: Stop, stack: Exi
     log.info("stopping")
 
 
-def _open(config: StationConfig, page: PageProcess | None, last_word: _LastWord, stack: ExitStack) -> RunningStation:
+def _open(config: StationConfig, page: PageProcess | None, stack: ExitStack) -> RunningStation:
     """Open every part, the line last, and register each for closing in the line that opens it.
 
     The stack closes in reverse: outputs first, then camera, recorder, page and history.
     """
     recipes = Recipes(config)
     events = stack.enter_context(closing(EventLog(config.events_db)))
-    ids = stack.enter_context(closing(Ids(events, config.run_dir)))
+    ids = stack.enter_context(closing(Ids(events, config.run_dir, seen=highest_picture(config.images_dir))))
     if page is not None:
         _started(page, stack)
-    stack.push(last_word)
     bundle, watched = recipes.active.bundle, config.inspection.watch_drift
     drift = DriftWatch(bundle, events, config.state_dir) if watched else None
     recorder = _started(Recorder(events, config.images_dir, config.run_dir, config.storage, drift), stack)

@@ -17,14 +17,15 @@ import cv2
 import numpy as np
 
 from edge.config.station import StorageConfig
-from edge.core.types import Image, Inspection, Verdict
+from edge.core.types import EdgeError, Image, Inspection, Verdict, one_line
 from edge.core.worker import Worker
+from edge.engine import EngineError
 from edge.engine.drift import DriftWatch
 from edge.exchange.health import Drift
 from edge.exchange.live import named, write_live
 from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
-from edge.history.pictures import INPUT, NoRoomError, PictureStore
+from edge.history.pictures import INPUT, NoRoomError, PictureStore, keep_apart
 from edge.inference.bundle import Bundle
 from edge.inference.heatmap import overlay
 from edge.inference.preprocess import prepare
@@ -33,9 +34,14 @@ THREAD = "recorder"
 MAX_PICTURES = 8  # frames waiting to be stored; each holds its frame in memory
 MAX_ROWS = 64  # of one transaction: a disk that is slow to sync takes many rows as fast as one
 LATEST_S = 0.1  # a picture that is shown and not kept follows fast parts at most so often
+STORE_WITHIN_S = 4.0  # at the end: a disk that does not take the rows by then does not get them
+BUSY_PAUSE_S = 0.05
 THUMB_WIDTH = 160
+MOST_THUMB_HEIGHT = 640
 JPEG_QUALITY = 90
 PNG_EFFORT = 1  # of 9: larger files, in a fifth of the time
+
+NOT_STORED = "pictures cannot be stored"
 
 Judged = tuple[Inspection, Bundle]  # with the bundle that judged
 Pending = tuple[Inspection, Image, Bundle]
@@ -77,10 +83,18 @@ class Recorder:
         self._shown_at = -math.inf  # monotonic s, of the last picture
         self._counting = threading.Lock()
         self._drift = drift
+        self._images_dir = images_dir
+        self._give_up_at = math.inf  # monotonic s
+        self._ok_refused = False
 
     def start(self) -> None:
-        """Count the pictures that are there, then start the thread. Raises HistoryError, and OSError."""
-        self._shelf.take_stock(self._events.ok_ids)
+        """Count the pictures that are there, then start the thread. Raises HistoryError."""
+        try:
+            lost = self._events.lost()[:1]  # a history whose first rows were lost is not the one of the pictures
+            keep_apart(self._images_dir, self._events.head().history, adopt=not lost or lost[0][0] > 1)
+            self._shelf.take_stock(self._events.ok_of)
+        except OSError as error:
+            self._note(str(error))
         self.worker.start()
 
     def put(self, inspection: Inspection, bundle: Bundle) -> None:
@@ -112,9 +126,12 @@ class Recorder:
         return watch.report() if watch is not None and watch.digest == bundle.digest else None
 
     def stop(self) -> None:
-        """Store what waits, then end the thread."""
+        """Store what waits, then end the thread; a disk that takes too long keeps nobody waiting."""
+        self._give_up_at = time.monotonic() + STORE_WITHIN_S
         self._queue.put(None)
-        self.worker.join()
+        self.worker.join(STORE_WITHIN_S + 1.0)
+        if self.waiting():
+            log.error("%d rows are not stored; the next start gives their ids ERROR/engine_died", self.waiting())
 
     def _run(self) -> None:
         pictures: deque[Pending] = deque()
@@ -137,7 +154,10 @@ class Recorder:
             self._pass_over(pictures)
             if view is not None:
                 self._write_view(view)
-            if pictures and not (running and self._patience_s(pictures)):
+            if pictures and time.monotonic() > self._give_up_at:
+                self._drop(len(pictures), "the engine stops, and the disk is too slow for them")
+                pictures.clear()
+            elif pictures and not (running and self._patience_s(pictures)):
                 self._store_pictures(*pictures.popleft())
 
     def _items(self, wait_s: float | None) -> Iterator[Judged | View | None]:
@@ -175,14 +195,19 @@ class Recorder:
             self._append([inspection for inspection, _ in judged])
 
     def _append(self, rows: Sequence[Inspection]) -> None:
+        waited = False
         while True:
             try:
                 self._events.append(*rows)
                 break
             except HistoryError as error:
-                if not error.disk_full or not (self._shelf.remove_oldest() or self._events.reclaim()):
+                waited = error.busy and time.monotonic() < self._give_up_at
+                if not waited and not (error.disk_full and (self._shelf.remove_oldest() or self._events.reclaim())):
                     raise
-                self._note(str(error))
+                self._note(str(error), "rows wait" if waited else NOT_STORED)
+            time.sleep(BUSY_PAUSE_S if waited else 0.0)
+        if waited:
+            self._note(None, end="rows are stored again")
         with self._counting:
             self._unstored -= len(rows)
         for row in rows:
@@ -208,34 +233,66 @@ class Recorder:
         try:
             jpeg = named(_jpeg(view.frame), None)
             write_live(self._run_dir, jpeg, jpeg)
-        except OSError as error:
-            self._note(str(error))
+        except (OSError, EngineError, cv2.error) as error:
+            self._note(one_line(error, 200))
 
     def _store_pictures(self, inspection: Inspection, image: Image, bundle: Bundle) -> None:
         """Store the pictures of a part; a full or broken disk costs pictures before it costs rows."""
         self._shown_at = time.monotonic()
         try:
-            pictures = _pictures(inspection, image)
+            pictures = _made(inspection, image, bundle, self._kept(inspection))
             write_live(self._run_dir, pictures.get("heat", pictures["frame"]), pictures["frame"])
             if self._kept(inspection):
-                if inspection.score is not None:
-                    pictures[INPUT] = _lossless(prepare(image, bundle.manifest.input))
-                self._shelf.add(inspection.id, pictures, inspection.verdict is Verdict.OK)
+                stored = self._shelf.add(inspection.id, pictures, inspection.verdict is Verdict.OK)
+                self._count_refused(inspection, stored)
             self._note(None)
-        except (OSError, NoRoomError) as error:
-            with self._counting:
-                self.images_dropped += 1
-            self._note(str(error))
+        except (OSError, NoRoomError, EngineError) as error:
+            self._drop(1, str(error))
         with self._counting:
             self._waiting_pictures -= 1
 
-    def _note(self, fault: str | None) -> None:
+    def _drop(self, parts: int, why: str) -> None:
+        """Count the parts whose pictures are not stored, and say why."""
+        with self._counting:
+            self.images_dropped += parts
+        self._note(why)
+
+    def _count_refused(self, inspection: Inspection, stored: bool) -> None:
+        """Count an OK part's pictures that would push out those of other parts; one log line per change."""
+        if not stored:
+            with self._counting:
+                self.images_dropped += 1
+        if inspection.verdict is Verdict.OK and self._ok_refused is stored:
+            words = (
+                "again"
+                if stored
+                else "no more: NG and ERROR parts' pictures take the place, raise storage.max_image_mb"
+            )
+            log.warning("pictures of OK parts are kept %s", words)
+            self._ok_refused = not stored
+
+    def _note(self, fault: str | None, what: str = NOT_STORED, end: str = "pictures are stored again") -> None:
         """Log one line per change."""
         if fault is not None and self.storage_fault is None:
-            log.error("pictures cannot be stored: %s", fault)
+            log.error("%s: %s", what, fault)
         elif fault is None and self.storage_fault is not None:
-            log.info("pictures are stored again")
+            log.info("%s", end)
         self.storage_fault = fault
+
+
+def _made(inspection: Inspection, image: Image, bundle: Bundle, kept: bool) -> dict[str, bytes]:
+    """Return the encoded pictures by kind; raises EngineError when the frame is one of which none can be made."""
+    try:
+        pictures = _pictures(inspection, image)
+        if kept and inspection.score is not None:
+            pictures[INPUT] = _lossless(prepare(image, bundle.manifest.input))
+    except (cv2.error, MemoryError, EdgeError) as error:
+        size = " x ".join(str(length) for length in image.shape[1::-1])
+        why = one_line(error, 200)
+        raise EngineError(
+            f"part {inspection.id}: no picture can be made of its frame of {size} pixels ({why})"
+        ) from error
+    return pictures
 
 
 def _pictures(inspection: Inspection, image: Image) -> dict[str, bytes]:
@@ -250,19 +307,26 @@ def _pictures(inspection: Inspection, image: Image) -> dict[str, bytes]:
         box = inspection.box or (0, 0, image.shape[1], image.shape[0])
         shown = overlay(image, anomaly_map, inspection.limits, box, inspection.verdict)
         pictures["heat"] = named(_jpeg(shown), inspection.id)
-    height = max(1, round(shown.shape[0] * THUMB_WIDTH / shown.shape[1]))
-    thumb = cv2.resize(shown, (THUMB_WIDTH, height), interpolation=cv2.INTER_AREA)
+    height, width = shown.shape[:2]
+    scale = min(THUMB_WIDTH / width, MOST_THUMB_HEIGHT / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    thumb = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
     pictures["thumb"] = _jpeg(np.asarray(thumb, dtype=np.uint8))
     return pictures
 
 
 def _jpeg(image: Image) -> bytes:
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return data.tobytes()
+    return _encoded(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
 
 
 def _lossless(tensor: Image) -> bytes:
     """Return PNG bytes of a (1, height, width, 3) uint8 RGB tensor."""
     bgr = cv2.cvtColor(tensor[0], cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_EFFORT])
+    return _encoded(".png", np.asarray(bgr, np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, PNG_EFFORT])
+
+
+def _encoded(kind: str, image: Image, settings: Sequence[int]) -> bytes:
+    done, data = cv2.imencode(kind, image, settings)
+    if not done:
+        raise EngineError(f"{kind} cannot hold so many pixels")
     return data.tobytes()

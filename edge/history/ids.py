@@ -13,7 +13,7 @@ from pathlib import Path
 from edge.core.types import Inspection, Reason, Timings, Verdict
 from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
-from edge.history.marks import Mark, noted_id
+from edge.history.marks import MAX_ID, Mark, noted_id
 from edge.history.rows import LOST
 
 MARK = "sequence"
@@ -73,7 +73,7 @@ class Ids:
 
         Call it before the first part.
         """
-        if seen > self.last:
+        if self.last < seen <= MAX_ID:
             self.filled += _store_missing(self._events, _Known(stored=seen))
             self._events.reserve(AHEAD)
             self.last = self._events.last_id()

@@ -4,6 +4,7 @@ import contextlib
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,8 +15,10 @@ import pytest
 
 from edge.config.load import load_config
 from edge.core.types import Reason, Verdict
+from edge.engine.daemon import STOP_WITHIN_S
 from edge.exchange.health import METRICS, Drift
 from edge.history.eventlog import EventLog
+from edge.history.ids import AHEAD
 from edge.history.pictures import INPUT, picture_path
 from edge.inference.bundle import Bundle, write_bundle
 from tests.edge.engine.parts import wait_for
@@ -54,6 +57,56 @@ def test_kill_9_at_random_moments_leaves_a_whole_chain_without_a_hole(tmp_path: 
     assert sum(row.reason is Reason.ENGINE_DIED for row in rows) <= 4 * 2, "only what was in flight"
     status, said = edge("log", "verify", "--config", str(station.file))
     assert (status, said.split()[0]) == (0, str(len(rows)))
+
+
+def test_a_stop_ends_in_time_while_the_disk_stands_and_every_part_is_accounted_for(
+    tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    """A lock that another process holds makes rows wait like a disk that does not answer."""
+    station = Station(tmp_path, tiny_bundle, rate_hz=50)
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        wait_for(lambda: len(station.rows()) >= 5)
+        with contextlib.closing(sqlite3.connect(station.config.events_db)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            stored = len(station.rows())
+            wait_for(lambda: (health := station.health()) is not None and health.recorder_queue >= AHEAD - 1)
+            before = time.monotonic()
+            assert engine.stop(signal.SIGTERM) == 1
+            assert time.monotonic() - before < STOP_WITHIN_S + 2
+    assert "Traceback" not in engine.said
+    assert "rows are not stored" in engine.said
+    health = station.health()
+    assert health is not None
+    told = health.last_id
+    assert stored + AHEAD - 1 <= told <= stored + AHEAD
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        assert engine.stop() == 0
+    rows = station.rows()
+    assert [row.id for row in rows] == list(range(1, len(rows) + 1))
+    assert {row.reason for row in rows[stored:told]} == {Reason.ENGINE_DIED}
+    assert {row.reason for row in rows[told:]} <= {Reason.SCORE}
+
+
+def test_a_history_that_is_deleted_under_a_running_engine_is_whole_after_a_kill(
+    tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    station = Station(tmp_path, tiny_bundle, rate_hz=50)
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        wait_for(lambda: len(station.rows()) >= 5)
+        for path in station.config.state_dir.glob("events.db*"):
+            path.unlink()
+        wait_for(lambda: len(station.rows()) >= 10)
+        engine.stop(signal.SIGKILL)
+    with Engine(station, "--no-page") as engine:
+        engine.ready()
+        assert engine.stop() == 0
+    rows = station.rows()
+    assert [row.id for row in rows] == list(range(1, len(rows) + 1))
+    assert {row.reason for row in rows[:5]} == {Reason.SCORE}
+    assert edge("log", "verify", "--config", str(station.file))[0] == 0
 
 
 def test_what_the_engine_stored_is_replayed_to_the_same_score(tmp_path: Path, tiny_bundle: Bundle) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from edge.config.cameras import VideoCameraConfig
 from edge.config.load import load_config
+from edge.engine.daemon import STOP_WITHIN_S
 
 REPO = Path(__file__).parents[2]
 UNITS = sorted((REPO / "systemd").glob("*.service"))
@@ -92,3 +93,9 @@ def test_the_example_camera_is_the_one_that_the_rule_names() -> None:
     (link,) = re.findall(r'SYMLINK\+="([^"]+)"', rule)
     assert isinstance(camera, VideoCameraConfig)
     assert camera.source == f"/dev/{link}"
+
+
+def test_the_engine_ends_its_stop_itself_before_systemd_kills_it() -> None:
+    engine = REPO / "systemd" / "linewatch-engine.service"
+    assert float(setting(engine, "TimeoutStopSec")) > STOP_WITHIN_S + 1
+    assert float(setting(engine, "WatchdogSec")) > STOP_WITHIN_S + 1

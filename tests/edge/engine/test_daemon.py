@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 
 from edge.cameras.capture import Capture
+from edge.config.station import StationConfig
+from edge.core.files import LOCK
 from edge.engine.daemon import run_engine
 from edge.engine.page_process import PageProcess
 from edge.engine.recorder import Recorder
+from edge.exchange.health import HEALTH, LATEST, LATEST_RAW, METRICS, State
 from edge.history.eventlog import EventLog
-from edge.history.ids import Ids
+from edge.history.ids import MARK, Ids
 from edge.inference.bundle import Bundle
 from edge.line import LineError
+from edge.line.outputs.memory import MemoryOutput
 from edge.line.wiring import Line, open_line
 from tests.system.station import Station
 
@@ -101,3 +105,66 @@ def test_a_page_whose_port_is_taken_keeps_recorder_camera_and_line_from_opening(
     with pytest.raises(LineError, match="port is taken"):
         run_engine(Station(tmp_path, tiny_bundle).file)
     assert heard == ["EventLog opens", "Ids opens", "PageProcess opens", "Ids closes", "EventLog closes"]
+
+
+def refusing(words: str) -> Any:
+    def refuse(*_: object, **__: object) -> None:
+        raise LineError(words)
+
+    return refuse
+
+
+@pytest.mark.parametrize("part", ["EventLog", "Ids", "Recorder", "make_camera", "open_line"])
+def test_a_part_that_fails_at_the_start_is_told_in_health(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr(PageProcess, "_spawn", lambda _: None)
+    monkeypatch.setattr(f"edge.engine.daemon.{part}", refusing(f"{part} is not to be had"))
+    station = Station(tmp_path, tiny_bundle)
+    with pytest.raises(LineError, match="not to be had"):
+        run_engine(station.file)
+    health = station.health()
+    assert health is not None
+    assert (health.state, health.detail) == (State.STOPPED, f"{part} is not to be had")
+
+
+def test_what_lies_in_the_way_of_the_engines_files_is_set_aside(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    station = Station(tmp_path, tiny_bundle)
+    run_dir, state_dir = station.config.run_dir, station.config.state_dir
+    ours = [run_dir / name for name in (HEALTH, METRICS, LATEST, LATEST_RAW, MARK, LOCK, ".x.tmp")]
+    ours += [state_dir / name for name in ("events.ids", LOCK, f"drift-{tiny_bundle.digest[:12]}.json")]
+    for path in ours:
+        (path / "something").mkdir(parents=True)
+    monkeypatch.setattr(PageProcess, "_spawn", lambda _: None)
+    monkeypatch.setattr("edge.engine.daemon.open_line", refusing("that far"))
+    with pytest.raises(LineError, match="that far"):
+        run_engine(station.file)
+    for path in ours:
+        assert f"{path}: is no file" in caplog.text
+        assert len(list(path.parent.glob(f"{path.name}.foreign-*/something"))) == 1
+
+
+def test_ids_go_on_after_what_an_outbox_shows(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Told(MemoryOutput):
+        reports = True
+
+        def last_reported(self) -> int | None:
+            return 24
+
+    def opened(config: StationConfig) -> Line:
+        line = open_line(config)
+        return Line(line.trigger, [Told()], None)
+
+    def enough(line: Line, _events: EventLog, last_id: int) -> None:
+        line.close()
+        raise LineError(f"the last id is {last_id}")
+
+    monkeypatch.setattr(PageProcess, "_spawn", lambda _: None)
+    monkeypatch.setattr("edge.engine.daemon.open_line", opened)
+    monkeypatch.setattr("edge.engine.daemon._catch_up", enough)
+    with pytest.raises(LineError, match="the last id is 24"):
+        run_engine(Station(tmp_path, tiny_bundle).file)

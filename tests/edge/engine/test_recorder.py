@@ -1,5 +1,7 @@
 import logging
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,3 +240,72 @@ def test_what_the_camera_sees_is_shown_without_a_part_and_not_kept(station: Stat
     assert view.part is None
     assert {name[:9] for name in station.pictures()} == {"000000007"}
     assert station.events.counts().total == 1
+
+
+@pytest.mark.parametrize("shape", [(60_000, 2), (2, 60_000), (66_000, 1), (1, 66_000), (1, 1)])
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_frame_of_odd_size_costs_its_pictures_at_most(station: Station, shape: tuple[int, int], judged: bool) -> None:
+    odd = inspection(1, np.full((*shape, 3), 90, np.uint8))
+    odd = replace(odd, box=None) if judged else replace(odd, box=None, anomaly_map=None, score=None)
+    station.recorder.start()
+    station.recorder.put(odd, BUNDLE)
+    wait_for(lambda: station.recorder._waiting_pictures == 0)
+    told = station.recorder.storage_fault
+    dropped = station.recorder.images_dropped
+    station.recorder.put(inspection(2, bad_image()), BUNDLE)
+    station.recorder.stop()
+    station.recorder.worker.join(60)
+    assert station.events.last_id() == 2
+    assert "000000002_frame.jpg" in station.pictures()
+    assert (told is not None) == (dropped == 1) == ("000000001_frame.jpg" not in station.pictures())
+    if told:
+        assert f"part 1: no picture can be made of its frame of {shape[1]} x {shape[0]} pixels" in told
+
+
+def test_rows_wait_while_another_process_holds_the_lock_and_are_stored_after(
+    station: Station, caplog: pytest.LogCaptureFixture
+) -> None:
+    station.events.reserve(32)
+    station.recorder.start()
+    with closing(sqlite3.connect(station.events.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        station.recorder.put(inspection(1), BUNDLE)
+        wait_for(lambda: "locked" in (station.recorder.storage_fault or ""))
+        station.recorder.worker.check()
+    wait_for(lambda: station.recorder.waiting() == 0)
+    station.recorder.stop()
+    assert station.events.last_id() == 1
+    assert station.recorder.storage_fault is None
+    assert "rows wait" in caplog.text
+
+
+def test_a_lock_that_is_never_let_go_does_not_keep_the_stop_waiting(
+    station: Station, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edge.engine.recorder.STORE_WITHIN_S", 0.2)
+    station.events.reserve(32)
+    station.recorder.start()
+    with closing(sqlite3.connect(station.events.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for number in (1, 2, 3):
+            station.recorder.put(inspection(number), BUNDLE)
+        station.recorder.stop()
+        assert station.recorder.waiting() == 3
+    assert "3 rows are not stored; the next start gives their ids ERROR/engine_died" in caplog.text
+    station.recorder.worker.join(60)
+
+
+def test_pictures_of_ok_parts_that_find_no_place_are_counted_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    station = Station(tmp_path / "run")
+    monkeypatch.setattr(station.recorder._shelf, "add", lambda _number, _pictures, ok: not ok)
+    station.recorder.start()
+    for number, verdict in enumerate((Verdict.NG, Verdict.OK, Verdict.OK), start=1):
+        station.recorder.put(inspection(number, bad_image(), verdict), BUNDLE)
+        wait_for(lambda: station.recorder._waiting_pictures == 0)
+    station.recorder.stop()
+    assert station.recorder.images_dropped == 2
+    assert caplog.text.count("pictures of OK parts are kept no more") == 1
+    station.events.close()

@@ -1,15 +1,26 @@
 """Which pictures stay: the law of the shelf, whatever order parts come in."""
 
+import contextlib
+import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.history.pictures import INPUT, KINDS, MAX_REMOVED, NoRoomError, PictureStore, picture_path
+from edge.history.pictures import (
+    INPUT,
+    KINDS,
+    MAX_REMOVED,
+    NoRoomError,
+    PictureStore,
+    highest_picture,
+    keep_apart,
+    picture_path,
+)
 
 parts = st.lists(st.tuples(st.booleans(), st.integers(1, 400)), min_size=1, max_size=60)
 
@@ -67,7 +78,7 @@ def test_what_an_earlier_run_left_counts_and_its_drafts_go(tmp_path: Path) -> No
         first.add(number, pictures(100), ok)
     (tmp_path / "000000" / ".000000009_heat.jpg.17.tmp").write_bytes(b"half a picture")
     again = PictureStore(tmp_path, 210)
-    again.take_stock(lambda first, last: {n for n in (5, 1004) if first <= n <= last})
+    again.take_stock(lambda ids: {5, 1004} & set(ids))
     assert again.bytes == on_disk(tmp_path) == 200
     assert kept(tmp_path) == [3, 6], "OK pictures went, whatever their age"
     assert not list(tmp_path.rglob(".*.tmp"))
@@ -75,7 +86,7 @@ def test_what_an_earlier_run_left_counts_and_its_drafts_go(tmp_path: Path) -> No
 
 def test_taking_stock_of_nothing_is_fine(tmp_path: Path) -> None:
     shelf = PictureStore(tmp_path / "not there", 1)
-    shelf.take_stock(lambda first, last: set())
+    shelf.take_stock(lambda ids: set())
     assert shelf.bytes == 0
 
 
@@ -116,7 +127,7 @@ def test_the_reserve_of_the_disk_is_kept(tmp_path: Path) -> None:
     for number in range(1, 6):
         shelf.add(number, pictures(100), ok=number % 2 == 0)
     short = PictureStore(tmp_path, 10_000, keep_free_bytes=2 * shutil.disk_usage(tmp_path).total)
-    short.take_stock(lambda first, last: {2, 4})
+    short.take_stock(lambda ids: {2, 4} & set(ids))
     assert kept(tmp_path) == []
     with pytest.raises(NoRoomError, match=r"storage\.keep_free_mb"):
         short.add(9, pictures(100), ok=True)
@@ -177,3 +188,108 @@ def test_pictures_of_two_parts_never_share_a_name_and_sort_by_id(ids: list[int])
     paths = [str(picture_path(Path("images"), number, "heat")) for number in sorted(ids)]
     assert len(set(paths)) == len(ids)
     assert paths == sorted(paths)
+
+
+@pytest.fixture
+def few_files(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for 100 files."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=20m,nr_inodes=100", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no small disk: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_takes_no_more_files_costs_the_oldest_pictures_and_no_new_one(few_files: Path) -> None:
+    shelf = PictureStore(few_files / "images", 10_000_000, keep_free_bytes=1000)
+    for number in range(1, 81):
+        assert shelf.add(number, pictures(400), ok=number > 3)
+    assert {1, 2, 3, 78, 79, 80} <= set(kept(few_files))
+    while os.statvfs(few_files).f_favail:
+        (few_files / f"other-{os.statvfs(few_files).f_favail}").touch()
+    while shelf.remove_oldest():
+        pass
+    for other in range(500):
+        with contextlib.suppress(OSError):
+            (few_files / f"more-{other}").touch()
+    with pytest.raises(NoRoomError, match="inodes"):
+        shelf.add(81, pictures(400), ok=False)
+
+
+FOREIGN = [
+    "notes.txt",
+    "000000/notes.txt",
+    f"000000/{9 * chr(0xB2)}_frame.jpg",
+    "000000/000002000_frame.jpg",
+    "000000/000000001_frame.png",
+    "abc/000000001_frame.jpg",
+    "000999/000999999999999999_frame.jpg",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("put", [Path.touch, Path.mkdir, lambda path: path.symlink_to("nowhere"), os.mkfifo])
+def test_what_is_no_picture_is_named_left_alone_and_not_counted(
+    tmp_path: Path, name: str, put: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = PictureStore(tmp_path, 10_000)
+    first.add(7, pictures(100), ok=True)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    put(tmp_path / name)
+    again = PictureStore(tmp_path, 10_000)
+    again.take_stock(set)
+    assert again.bytes == 100
+    assert os.path.lexists(tmp_path / name)
+    assert "left alone" in caplog.text
+    assert highest_picture(tmp_path) == 7
+    assert again.remove_oldest()
+    assert os.path.lexists(tmp_path / name)
+
+
+def test_a_picture_that_cannot_be_removed_is_named_and_stepped_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf = PictureStore(tmp_path, 300)
+    for number in (1, 2, 3):
+        shelf.add(number, pictures(100), ok=True)
+    picture_path(tmp_path, 1, "heat").unlink()
+    picture_path(tmp_path, 1, "heat").mkdir()
+    assert shelf.add(4, pictures(100), ok=True)
+    assert "cannot be removed" in caplog.text
+    assert shelf.remove_oldest()
+
+
+def test_the_highest_id_of_all_pictures_is_found(tmp_path: Path) -> None:
+    assert highest_picture(tmp_path / "not there") == 0
+    shelf = PictureStore(tmp_path, 10_000)
+    for number in (3, 999, 1000, 1_000_007, 12_345_678_901):
+        shelf.add(number, pictures(100), ok=True)
+        assert highest_picture(tmp_path) == number
+
+
+def test_pictures_of_another_history_are_never_this_ones_and_come_back_with_it(tmp_path: Path) -> None:
+    first, second = "a" * 16, "b" * 16
+    shelf = PictureStore(tmp_path, 10_000)
+    shelf.add(1, pictures(100), ok=True)
+    keep_apart(tmp_path, first, adopt=True)
+    assert picture_path(tmp_path, 1, "frame").exists(), "pictures of a history from before it had a name"
+    keep_apart(tmp_path, second, adopt=True)
+    assert not picture_path(tmp_path, 1, "frame").exists()
+    shelf = PictureStore(tmp_path, 10_000)
+    shelf.add(2, pictures(100), ok=True)
+    keep_apart(tmp_path, first, adopt=True)
+    assert picture_path(tmp_path, 1, "frame").exists()
+    assert not picture_path(tmp_path, 2, "frame").exists()
+    keep_apart(tmp_path, second, adopt=True)
+    assert picture_path(tmp_path, 2, "frame").exists()
+    assert not picture_path(tmp_path, 1, "frame").exists()
+
+
+def test_pictures_of_a_lost_history_are_kept_apart(tmp_path: Path) -> None:
+    PictureStore(tmp_path, 10_000).add(1, pictures(100), ok=True)
+    keep_apart(tmp_path, "a" * 16, adopt=False)
+    assert not picture_path(tmp_path, 1, "frame").exists()
+    assert len(kept(tmp_path)) == 1

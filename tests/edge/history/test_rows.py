@@ -259,6 +259,12 @@ def test_rows_between_two_times_of_one_verdict(original: Path) -> None:
     log.close()
 
 
+def test_those_of_some_ids_that_were_judged_ok(original: Path) -> None:
+    log = EventLog(original, read_only=True)
+    assert log.ok_of([1, 3, 4, 9, 10_000]) == {3, 9}
+    log.close()
+
+
 def test_rows_are_chosen_by_reason_and_time_and_shown_newest_first(original: Path) -> None:
     log = EventLog(original, read_only=True)
     start = datetime(2026, 1, 2, 0, 0, 3, tzinfo=UTC)
