@@ -23,6 +23,7 @@ from edge.config.load import check_files, load_config
 from edge.config.station import StationConfig
 from edge.core.files import own_folders, set_aside
 from edge.core.types import one_line
+from edge.core.worker import Worker
 from edge.engine import EngineError
 from edge.engine.drift import DriftWatch
 from edge.engine.loop import IDLE_S, Loop, Stop
@@ -40,6 +41,8 @@ from edge.inference.cpu import cpu_tier
 from edge.line.wiring import open_line
 
 FIRST_FRAME_WITHIN_S = 5.0  # READY does not wait longer for a camera: a lost one is a state, not a failed start
+THREAD = "stop"
+MIGRATION_S = 3600
 STOP_WITHIN_S = 8.0  # less than TimeoutStopSec in systemd/linewatch-engine.service, and than WatchdogSec
 # A trigger waits twice so long for a thread that holds the interpreter: with another one busy, hand-over took 2.1 ms in
 # the middle with 1 ms, 0.6 ms with 0.2 ms, and the busy one got as much done.
@@ -80,8 +83,10 @@ class _LastWord:
             with suppress(OSError):  # the error that is on its way says more
                 write_health(self._config.run_dir, _never_ran(self._config, detail))
 
-    def give_up(self) -> None:
-        """End the process because closing takes too long; what is not stored is accounted for by the next start."""
+    def end_in_time(self, closed: threading.Event) -> None:
+        """End the process when closing takes too long; what is not stored is accounted for by the next start."""
+        if closed.wait(STOP_WITHIN_S):
+            return
         error = EngineError(f"the stop took longer than {STOP_WITHIN_S:g} s: a disk or a network does not answer")
         log.error("%s; rows that are not stored get ERROR/engine_died at the next start", error)
         with suppress(OSError):
@@ -142,9 +147,9 @@ def _clear(config: StationConfig) -> None:
 
 def _run(config: StationConfig, page: PageProcess | None, stop: Stop, stack: ExitStack) -> None:
     last_word = _LastWord(config)
-    in_time = threading.Timer(STOP_WITHIN_S, last_word.give_up)
-    in_time.daemon = True
-    stack.callback(in_time.cancel)
+    closed = threading.Event()
+    in_time = Worker(THREAD, lambda: last_word.end_in_time(closed))
+    stack.callback(closed.set)
     stack.push(last_word)
     requests = _started(RequestServer(config.run_dir), stack)  # first, so it is closed last: outputs are safe before
     station = _open(config, page, stack)
@@ -172,7 +177,7 @@ def _open(config: StationConfig, page: PageProcess | None, stack: ExitStack) -> 
     The stack closes in reverse: outputs first, then camera, recorder, page and history.
     """
     recipes = Recipes(config)
-    events = stack.enter_context(closing(EventLog(config.events_db)))
+    events = stack.enter_context(closing(EventLog(config.events_db, before_migration=_take_time)))
     ids = stack.enter_context(closing(Ids(events, config.run_dir, seen=highest_picture(config.images_dir))))
     if page is not None:
         _started(page, stack)
@@ -184,6 +189,11 @@ def _open(config: StationConfig, page: PageProcess | None, stack: ExitStack) -> 
     line = stack.enter_context(closing(open_line(config)))
     ids.go_on_after(max(output.last_reported() for output in line.outputs))
     return RunningStation(config, recipes, ids, recorder, capture, line)
+
+
+def _take_time() -> None:
+    """Tell systemd that the start takes longer: ten million rows of an older schema take minutes."""
+    sd_notify(f"EXTEND_TIMEOUT_USEC={MIGRATION_S * 1_000_000}\nSTATUS=bringing the history up to date, once")
 
 
 def _started(part: P, stack: ExitStack) -> P:

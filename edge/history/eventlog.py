@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from edge.core.types import Inspection, Reason, Verdict
 from edge.history.database import Database, HistoryError
-from edge.history.marks import Mark, noted_id
+from edge.history.marks import MAX_ID, Mark, noted_id
 from edge.history.rows import (
+    CLOCK_STEPS,
     COLUMNS,
     FIELDS,
+    FROM_VERSION_3,
     GENESIS,
     SCHEMA,
     SCHEMA_VERSION,
@@ -26,11 +30,16 @@ from edge.history.rows import (
     from_version_1,
     row_hash,
     rows_lost,
+    timestamp,
 )
+from edge.history.spans import Span, spans
 
 _INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
+log = logging.getLogger(__name__)
+
 EVERYTHING = Selection()
 BATCH = 1000  # rows
+OK_WINDOW = 20_000  # rows
 RUNNING_BUSY_S = 2.0  # how long a row waits at a time for another process that holds the lock
 _COUNTERS = {Verdict.OK: "ok", Verdict.NG: "ng", Verdict.ERROR: "error"}
 
@@ -75,12 +84,17 @@ class EventLog:
     The writer notes in a mark beside the file how far the ids went, so that they go on when the file is lost.
     """
 
-    def __init__(self, path: Path, read_only: bool = False) -> None:
-        """Open the file, creating or migrating it when writing; raises HistoryError when it is damaged or newer."""
+    def __init__(
+        self, path: Path, read_only: bool = False, before_migration: Callable[[], None] = lambda: None
+    ) -> None:
+        """Open the file, creating or migrating it when writing; raises HistoryError when it is damaged or newer.
+
+        before_migration: called before rows of an older schema are brought up, which can take minutes.
+        """
         self.path = path
         self._ahead = 0
         self._db = Database(path, "history", read_only)
-        self._check_schema(read_only)
+        self._check_schema(read_only, before_migration)
         head = self.head()
         self._name, self.reserved_to = head.history, head.reserved_to
         self._mark = None if read_only else self._open_mark()
@@ -90,29 +104,39 @@ class EventLog:
         with self._db.errors("cannot be marked"):
             return Mark(self.path.with_suffix(".ids"))
 
-    def _check_schema(self, read_only: bool) -> None:
+    def _check_schema(self, read_only: bool, before_migration: Callable[[], None]) -> None:
         version = self._db.version
         if version == SCHEMA_VERSION:
             return
-        if version not in (0, 1, 2) or (version == 0 and read_only):
+        if version not in (0, 1, 2, 3) or (version == 0 and read_only):
             raise HistoryError(f"{self.path}: history schema {version}, this Linewatch reads {SCHEMA_VERSION}")
         if read_only:
             raise HistoryError(f"{self.path}: history schema {version}; start the engine once, which brings it up")
+        if version:
+            log.info("%s: bringing schema %d up to %d, once", self.path, version, SCHEMA_VERSION)
+            before_migration()
         with self._db.transaction():
             if version == 0:
                 self._create(GENESIS, 0, Counts(0, 0, 0))
             elif version == 1:
                 self._migrate_version_1()
-            else:  # schema 2 had no typical score; the hash of a row without one does not cover it
-                self._db.execute("ALTER TABLE inspections ADD COLUMN typical REAL")
+            else:
+                if version == 2:  # it had no typical score; the hash of a row without one does not cover it
+                    self._db.execute("ALTER TABLE inspections ADD COLUMN typical REAL")
+                self._execute_all(FROM_VERSION_3)
+            if version:
+                self._execute_all(CLOCK_STEPS)
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._db.reclaim()  # the file knows its own name, even when its write-ahead log is lost
 
     def _create(self, last_hash: str, last_id: int, counts: Counts) -> None:
-        for statement in SCHEMA.split(";\n")[:-1]:
-            self._db.execute(statement)
+        self._execute_all(SCHEMA)
         values = (secrets.token_hex(8), last_id, last_hash, counts.ok, counts.ng, counts.error, last_id)
         self._db.execute("INSERT INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def _execute_all(self, statements: str) -> None:
+        for statement in statements.split(";\n")[:-1]:
+            self._db.execute(statement)
 
     def _migrate_version_1(self) -> None:
         """Bring schema 1, which had neither digest nor chain, up to date: keep every row, and chain it as it is now."""
@@ -141,11 +165,16 @@ class EventLog:
         with self._db.transaction():
             head = self.head()
             last_id, last_hash, reserved_to = head.last_id, head.last_hash, head.reserved_to
+            last_at = self._time_of(last_id)
             for inspection in inspections:
                 if inspection.id <= last_id:
                     raise HistoryError(f"{self.path}: row {inspection.id} after row {last_id}: ids only go up")
                 row = as_row(inspection, last_hash)
                 self._db.execute(_INSERT, row)
+                at = timestamp(inspection.at)
+                if at < last_at:
+                    self._db.execute("INSERT INTO clock_steps VALUES (?)", (inspection.id,))
+                last_at = at
                 counter = _COUNTERS[inspection.verdict]
                 self._db.execute(f"UPDATE head SET {counter} = {counter} + 1")
                 last_id, last_hash = inspection.id, str(row["hash"])
@@ -154,6 +183,10 @@ class EventLog:
             self._db.execute("UPDATE head SET last_id = ?, last_hash = ?, reserved_to = ?", values)
             self._note(max(last_id, self.marked.stored), max(reserved_to, self.marked.reserved_to))
         self.reserved_to = reserved_to
+
+    def _time_of(self, inspection_id: int) -> str:
+        row = self._db.execute("SELECT at FROM inspections WHERE id = ?", (inspection_id,)).fetchone()
+        return "" if row is None else str(row["at"])
 
     def _note(self, stored: int, reserved_to: int) -> None:
         if self._mark is not None:
@@ -206,12 +239,29 @@ class EventLog:
         self, limit: int, before_id: int | None = None, verdict: Verdict | None = None, chosen: Selection = EVERYTHING
     ) -> list[Inspection]:
         """Return rows without images, the newest first; before_id, verdict and chosen narrow the choice."""
-        where, values = chosen.where()
-        where += ["id < :before"] * (before_id is not None) + ["verdict = :verdict"] * (verdict is not None)
-        values |= {"limit": limit, "before": before_id, "verdict": verdict}
-        query = f"SELECT * FROM inspections WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT :limit"
-        with self._db.errors(), closing(self._db.execute(query, values)) as cursor:
-            return [as_inspection(row) for row in cursor]
+        found: list[Inspection] = []
+        with self._db.errors():
+            for first, last in reversed(self._spans(chosen)):
+                last = last if before_id is None else min(last, before_id - 1)
+                found += self._rows(first, last, verdict, chosen.reason, limit - len(found), newest=True)
+        return found
+
+    def _spans(self, chosen: Selection) -> list[Span]:
+        return spans(self._db, self.last_id(), chosen.start, chosen.end)
+
+    def _rows(
+        self, first: int, last: int, verdict: Verdict | None, reason: Reason | None, limit: int, newest: bool = False
+    ) -> list[Inspection]:
+        """Return rows of a span of ids, the newest or the oldest ones; each is found by an index."""
+        if limit <= 0 or first > last:
+            return []
+        verdicts = [verdict] if verdict is not None or reason is None else list(Verdict)
+        found: list[Any] = []
+        for one in verdicts:
+            values = {"first": first, "last": last, "verdict": one, "reason": reason, "limit": limit}
+            found += self._db.execute(_select(one, reason, newest), values).fetchall()
+        found.sort(key=lambda row: int(row["id"]), reverse=newest)
+        return [as_inspection(row) for row in found[:limit]]
 
     def after(self, inspection_id: int, limit: int) -> list[Inspection]:
         """Return the first rows with a higher id, oldest first, without their images."""
@@ -237,34 +287,26 @@ class EventLog:
         They are read in batches: a slow reader of one long query would keep the write-ahead log from being cleared.
         Rows that come meanwhile are left out.
         """
-        where, values = Selection(start, end, reason).where()
-        where += ["verdict = :verdict"] * (verdict is not None)
-        values |= {"verdict": verdict, "limit": BATCH}
-        chosen = " AND ".join(where)
         with self._db.errors():
-            first, last = self._db.execute(
-                f"SELECT min(id), max(id) FROM inspections WHERE {chosen}", values
-            ).fetchone()
-        query = (
-            f"SELECT * FROM inspections NOT INDEXED WHERE id BETWEEN :first AND :last AND {chosen}"
-            " ORDER BY id LIMIT :limit"
-        )
-        while first is not None and first <= last:
-            with self._db.errors():
-                rows = self._db.execute(query, values | {"first": first, "last": last}).fetchall()
-            yield from map(as_inspection, rows)
-            first = rows[-1]["id"] + 1 if rows else None
+            chosen = self._spans(Selection(start, end))
+        for first, last in chosen:
+            while first <= last:
+                with self._db.errors():
+                    rows = self._rows(first, last, verdict, reason, BATCH)
+                yield from rows
+                first = rows[-1].id + 1 if rows else last + 1
 
     def points(self, chosen: Selection) -> Iterator[Point]:
-        """Yield a Point for each chosen row, oldest first; a tenth of the work of whole rows."""
-        where, values = chosen.where()
+        """Yield a Point for each row that times and reason choose, oldest first; a tenth of the work of whole rows."""
         query = (
             "SELECT at, verdict, score, threshold, json_extract(timings, '$.total_ms') AS total_ms, typical"
-            f" FROM inspections WHERE {' AND '.join(where)} ORDER BY id"
+            " FROM inspections NOT INDEXED WHERE id BETWEEN ? AND ? AND (reason = ? OR ? IS NULL) ORDER BY id"
         )
-        with self._db.errors(), closing(self._db.execute(query, values)) as cursor:
-            for at, verdict, score, threshold, total_ms, typical in cursor:
-                yield Point(datetime.fromisoformat(at), Verdict(verdict), score, threshold, total_ms, typical)
+        with self._db.errors():
+            for first, last in self._spans(chosen):
+                with closing(self._db.execute(query, (first, last, chosen.reason, chosen.reason))) as cursor:
+                    for at, verdict, score, threshold, total_ms, typical in cursor:
+                        yield Point(datetime.fromisoformat(at), Verdict(verdict), score, threshold, total_ms, typical)
 
     def ok_of(self, ids: Iterable[int]) -> set[int]:
         """Return those of some ids that were judged OK; each costs one look-up, however long the history is."""
@@ -276,7 +318,11 @@ class EventLog:
             return {row["id"] for row in self._db.execute(query, (json.dumps(list(ids)),))}
 
     def ok_scores(self, after_id: int, bundle_digest: str) -> list[tuple[int, datetime, float]]:
-        """Return (id, at, score) of the parts that one bundle judged OK after an id, oldest first."""
+        """Return (id, at, score) of the parts that one bundle judged OK after an id, oldest first.
+
+        Rows before the last OK_WINDOW ones are left out, so that a start costs the same however long ago it was.
+        """
+        after_id = max(after_id, self.last_id() - OK_WINDOW)
         query = (
             "SELECT id, at, score FROM inspections WHERE id > ? AND verdict = 'OK' AND bundle_digest = ?"
             " AND score IS NOT NULL ORDER BY id"
@@ -296,9 +342,10 @@ class EventLog:
 
     def lost(self) -> list[tuple[int, int]]:
         """Return the ids whose rows were lost with a part of the history, as (first, last), oldest first."""
-        query = "SELECT * FROM inspections WHERE verdict = 'ERROR' AND reason = 'engine_died' ORDER BY id"
+        query = _select(Verdict.ERROR, Reason.ENGINE_DIED, newest=False)
+        values = {"first": 1, "last": MAX_ID, "verdict": Verdict.ERROR, "reason": Reason.ENGINE_DIED, "limit": -1}
         found: list[tuple[int, int]] = []
-        with self._db.errors(), closing(self._db.execute(query)) as cursor:
+        with self._db.errors(), closing(self._db.execute(query, values)) as cursor:
             for first, last in filter(None, map(rows_lost, cursor)):
                 found.append((found.pop()[0] if found and found[-1][1] + 1 == first else first, last))
         return found
@@ -328,6 +375,17 @@ class EventLog:
         if tuple(tallies.values()) != (head.counts.ok, head.counts.ng, head.counts.error):
             return "the counts of the head record are not those of the rows"
         return None
+
+
+def _select(verdict: Verdict | None, reason: Reason | None, newest: bool) -> str:
+    """Return the query of rows of a span of ids; the index is the one that holds every condition."""
+    index = "NOT INDEXED" if verdict is None else "INDEXED BY inspections_by_verdict"
+    conditions = ["id BETWEEN :first AND :last"] + ["verdict = :verdict"] * (verdict is not None)
+    if reason is not None:
+        index = "INDEXED BY inspections_by_reason"
+        conditions.append("reason = :reason")
+    order = "DESC" if newest else "ASC"
+    return f"SELECT * FROM inspections {index} WHERE {' AND '.join(conditions)} ORDER BY id {order} LIMIT :limit"
 
 
 def _marked(words: list[str]) -> Marked:

@@ -12,8 +12,20 @@ from typing import Any
 
 from edge.core.types import Inspection, Reason, Region, Timings, Verdict, distance
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LOST = "the rows of the ids {} to {} were lost: the history was deleted, replaced or set back, or a part of it was"
+# clock_steps holds the ids whose time is before that of the row before them.
+CLOCK_STEPS = """
+INSERT OR IGNORE INTO clock_steps
+    SELECT id FROM (SELECT id, at, lag(at) OVER (ORDER BY id) AS before FROM inspections) WHERE at < before;
+"""
+FROM_VERSION_3 = """
+DROP INDEX IF EXISTS inspections_by_time;
+CREATE INDEX IF NOT EXISTS inspections_by_reason ON inspections (reason, verdict);
+CREATE TABLE IF NOT EXISTS clock_steps (
+    id INTEGER PRIMARY KEY
+) STRICT;
+"""
 GENESIS = "0" * 64  # stands for the hash of the row before the first one
 # The hash of a row covers these, in the order of the columns.
 FIELDS = (
@@ -53,7 +65,10 @@ CREATE TABLE inspections (
     hash TEXT NOT NULL
 ) STRICT;
 CREATE INDEX inspections_by_verdict ON inspections (verdict, id);
-CREATE INDEX inspections_by_time ON inspections (at);
+CREATE INDEX inspections_by_reason ON inspections (reason, verdict);
+CREATE TABLE clock_steps (
+    id INTEGER PRIMARY KEY
+) STRICT;
 CREATE TABLE head (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
     history TEXT NOT NULL,
@@ -74,13 +89,6 @@ class Selection:
     start: datetime | None = None
     end: datetime | None = None
     reason: Reason | None = None
-
-    def where(self) -> tuple[list[str], dict[str, Any]]:
-        """Return the conditions in SQL, and the values they are bound to."""
-        conditions = ["1"] + ["at >= :start"] * (self.start is not None) + ["at < :end"] * (self.end is not None)
-        conditions += ["reason = :reason"] * (self.reason is not None)
-        times = {"start": self.start and timestamp(self.start), "end": self.end and timestamp(self.end)}
-        return conditions, {**times, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)

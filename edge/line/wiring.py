@@ -57,7 +57,6 @@ class Line:
                 stack.callback(output.close)
             for output in self.outputs:
                 stack.callback(output.leave)
-                stack.callback(output.safe)  # before any of them is closed, which may take a while
 
 
 def open_line(config: StationConfig) -> Line:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,21 +151,17 @@ def test_ids_go_on_after_what_an_outbox_shows(
     tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Told(MemoryOutput):
-        reports = True
-
-        def last_reported(self) -> int | None:
+        def last_reported(self) -> int:
             return 24
 
     def opened(config: StationConfig) -> Line:
-        line = open_line(config)
-        return Line(line.trigger, [Told()], None)
+        return replace(open_line(config), outputs=[Told()])
 
-    def enough(line: Line, _events: EventLog, last_id: int) -> None:
-        line.close()
-        raise LineError(f"the last id is {last_id}")
+    def enough(_config: object, _recipes: object, ids: Ids, *_: object) -> None:
+        raise LineError(f"the last id is {ids.last}")
 
     monkeypatch.setattr(PageProcess, "_spawn", lambda _: None)
     monkeypatch.setattr("edge.engine.daemon.open_line", opened)
-    monkeypatch.setattr("edge.engine.daemon._catch_up", enough)
+    monkeypatch.setattr("edge.engine.daemon.RunningStation", enough)
     with pytest.raises(LineError, match="the last id is 24"):
         run_engine(Station(tmp_path, tiny_bundle).file)

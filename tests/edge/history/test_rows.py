@@ -7,13 +7,14 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.core.types import Inspection, Verdict
-from edge.history.database import HistoryError
+from edge.core.types import Inspection, Reason, Verdict
+from edge.history.database import Database, HistoryError
 from edge.history.eventlog import Counts, EventLog
 from edge.history.rows import COLUMNS, GENESIS, Point, Selection, row_hash
 from tests.edge.engine.parts import inspection
@@ -287,12 +288,110 @@ def test_points_are_the_rows_as_a_chart_shows_them(original: Path) -> None:
     log.close()
 
 
-def test_a_day_of_a_long_history_is_found_by_its_index(original: Path) -> None:
-    where, values = Selection(datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)).where()
-    query = f"EXPLAIN QUERY PLAN SELECT * FROM inspections WHERE {' AND '.join(where)} ORDER BY id"  # noqa: S608
+REASONS = [None, Reason.SCORE, Reason.LATE]
+
+
+def test_no_list_and_no_start_ever_scans_the_table(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each query that runs is explained: every step is a search by id, or by an index that holds all conditions."""
+    asked: list[tuple[str, Any]] = []
+    execute = Database.execute
+
+    def noting(self: Database, query: str, values: Any = ()) -> sqlite3.Cursor:
+        asked.append((query, values))
+        return execute(self, query, values)
+
+    monkeypatch.setattr(Database, "execute", noting)
+    log = EventLog(original, read_only=True)
+    start = datetime(2026, 1, 2, 0, 0, 3, tzinfo=UTC)
+    for verdict in (None, *Verdict):
+        for reason in REASONS:
+            for times in ((None, None), (start, start + timedelta(seconds=4))):
+                log.recent(3, 7, verdict, Selection(*times, reason))
+                list(log.between(*times, verdict, reason))
+    log.get(3)
+    log.lost()
+    log.counts()
+    log.ok_of([1, 2, 3])
+    log.ok_scores(2, "ab" * 32)
+    log.hash_of(2)
+    log.after(4, 3)
+    list(log.points(Selection(start)))
+    log.close()
     with closing(sqlite3.connect(original)) as db:
-        plan = " ".join(row[3] for row in db.execute(query, values))
-    assert "inspections_by_time" in plan
+        for query, values in asked:
+            plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+            bad = [step for step in plan if "SCAN" in step and "wanted" not in step and "head" not in step]
+            assert [step for step in bad if step != "SCAN clock_steps"] == [], query
+            assert not any("TEMP B-TREE" in step for step in plan), query
+    assert len(asked) > 50
+
+
+@given(
+    clock=st.lists(st.integers(-5, 5), min_size=1, max_size=30),
+    start=st.none() | st.integers(-20, 60),
+    length=st.none() | st.integers(1, 40),
+    verdict=st.none() | st.sampled_from(list(Verdict)),
+    before=st.none() | st.integers(1, 31),
+    limit=st.integers(1, 31),
+)
+@settings(max_examples=60, deadline=None)
+def test_rows_of_a_time_are_all_found_and_no_other_whatever_the_clock_did(
+    tmp_path_factory: pytest.TempPathFactory,
+    clock: list[int],
+    start: int | None,
+    length: int | None,
+    verdict: Verdict | None,
+    before: int | None,
+    limit: int,
+) -> None:
+    """The clock moves by so many seconds from row to row, also backwards."""
+    folder = tmp_path_factory.mktemp("clock")
+    log = EventLog(folder / "events.db")
+    at, parts = datetime(2026, 1, 2, tzinfo=UTC), []
+    for number, seconds in enumerate(clock, start=1):
+        at += timedelta(seconds=seconds)
+        parts.append(replace(part(number), at=at))
+    log.append(*parts)
+    begin = None if start is None else datetime(2026, 1, 2, tzinfo=UTC) + timedelta(seconds=start)
+    end = None if length is None else (begin or datetime(2026, 1, 2, tzinfo=UTC)) + timedelta(seconds=length)
+    for reason in REASONS:
+        wanted = [
+            row.id for row in parts
+            if (begin is None or row.at >= begin) and (end is None or row.at < end)
+            and verdict in (None, row.verdict) and reason in (None, row.reason)
+        ]  # fmt: skip
+        assert [row.id for row in log.between(begin, end, verdict, reason)] == wanted
+        newest = [number for number in wanted[::-1] if before is None or number < before][:limit]
+        assert [row.id for row in log.recent(limit, before, verdict, Selection(begin, end, reason))] == newest
+    log.close()
+    shutil.rmtree(folder)
+
+
+def version_3(path: Path, parts: list[Inspection]) -> None:
+    """Write a history as the release before the index of reasons did."""
+    log = EventLog(path)
+    log.append(*parts)
+    log.close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE clock_steps")
+        db.execute("DROP INDEX inspections_by_reason")
+        db.execute("CREATE INDEX inspections_by_time ON inspections (at)")
+        db.execute("PRAGMA user_version = 3")
+
+
+def test_a_history_of_version_3_is_found_by_time_and_reason_and_its_chain_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    parts = [part(number) for number in range(1, 8)]
+    parts[4] = replace(parts[4], at=parts[1].at)
+    version_3(path, parts)
+    told: list[str] = []
+    log = EventLog(path, before_migration=lambda: told.append("takes time"))
+    assert told == ["takes time"]
+    log.append(part(8))
+    assert log.verify().last_id == 8
+    chosen = Selection(parts[1].at, parts[2].at)
+    assert [row.id for row in log.recent(9, chosen=chosen)] == [5, 2]
+    log.close()
 
 
 def test_a_long_selection_is_read_in_batches_without_gap_or_repetition(
