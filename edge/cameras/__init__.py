@@ -54,6 +54,7 @@ def make_camera(config: CameraConfig) -> Camera:
     """The camera of a [camera] section; nothing is opened yet."""
     from edge.cameras.folder import FolderCamera
     from edge.cameras.genicam import GenicamCamera
+    from edge.cameras.network.decoded import DecodedCamera
     from edge.cameras.network.mjpeg import HttpCamera
     from edge.cameras.video import VideoCamera
 
@@ -61,6 +62,8 @@ def make_camera(config: CameraConfig) -> Camera:
         return FolderCamera(config)
     if isinstance(config, GenicamCameraConfig):
         return GenicamCamera(config)
+    if config.is_device:
+        return VideoCamera(config)
     if config.source.lower().startswith(("http://", "https://")):
-        return HttpCamera(config, otherwise=VideoCamera(config))
-    return VideoCamera(config)
+        return HttpCamera(config, otherwise=DecodedCamera(config))
+    return DecodedCamera(config)

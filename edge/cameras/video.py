@@ -1,8 +1,7 @@
-"""Whatever OpenCV opens: a V4L2 device, an RTSP or HTTP stream, a video file."""
+"""A V4L2 device, which OpenCV opens."""
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Protocol
@@ -12,22 +11,16 @@ import numpy as np
 
 from edge.cameras import CameraError, Shot
 from edge.cameras.clock import clock_of
-from edge.cameras.network.address import without_secrets
+from edge.cameras.network.decoder import MOTION_JPEG
 from edge.cameras.picture import picture_of
 from edge.config.cameras import VideoCameraConfig
 from edge.core.types import Image, one_line
 
-OPEN_TIMEOUT_MS = 5000
-READ_TIMEOUT_MS = 3000
 STAMP_WITHIN_S = 10.0  # a driver's timestamp that is older, or lies ahead, is not of the monotonic clock
-FILE_FPS = 25.0  # of a video file that does not say
 V4L2_EXPOSURE_MANUAL = 1.0  # V4L2_EXPOSURE_MANUAL of the kernel's videodev2.h
 CONTROL_STEP = 0.02  # a driver rounds to its steps; more than this share is not what was asked for
-MOTION_JPEG = {cv2.VideoWriter.fourcc(*name) for name in ("MJPG", "mjpg", "JPEG", "jpeg")}
-
 # The libraries would print a line of their own at each failed attempt; CameraError says it once.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 class Controls(Protocol):
@@ -46,50 +39,32 @@ class VideoCamera:
     def __init__(self, config: VideoCameraConfig) -> None:
         self._config = config
         source = config.source
-        self._is_url = "://" in source
-        self._path = None if self._is_url else Path(f"/dev/video{source}" if source.isdigit() else source)
-        self._is_device, self._is_file = config.is_device, config.is_file
+        self._path = Path(f"/dev/video{source}" if source.isdigit() else source)
         self._clock = clock_of(config)
-        self._shown = without_secrets(source) if self._is_url else str(self._path)
         self._capture: cv2.VideoCapture | None = None
         self._size: tuple[int, int] | None = None
         self._gives_jpeg = False
-        self._ended = False
-        self._due: float | None = None
 
     def open(self) -> None:
         self.close()
-        if self._ended:
-            raise self._error("the video ended; set camera.loop = true, or restart the engine")
-        if self._path is not None and not self._path.exists():
-            raise self._error("no such device or file; check the cable and camera.source")
+        if not self._path.exists():
+            raise self._error("no such device; check the cable and camera.source")
         self._clock = clock_of(self._config)
         self._capture = self._open_capture()
         if not self._capture.isOpened():
             self.close()
-            raise self._error("cannot be opened; check the camera, the network and camera.source")
-        self._gives_jpeg = self._asks_for_jpeg(self._capture)
+            raise self._error("cannot be opened; check the camera and camera.source")
+        # A decoder fills what a torn frame lacks in silence: ask motion JPEG for its bytes.
+        is_jpeg = int(self._capture.get(cv2.CAP_PROP_FOURCC)) in MOTION_JPEG
+        self._gives_jpeg = is_jpeg and self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
         try:
             self._control(self._capture)
         except CameraError:
             self.close()
             raise
 
-    def _asks_for_jpeg(self, capture: cv2.VideoCapture) -> bool:
-        """Ask motion JPEG for its bytes: decoders fill a torn frame with another one's pixels and do not say so."""
-        if int(capture.get(cv2.CAP_PROP_FOURCC)) not in MOTION_JPEG:
-            return False
-        if self._is_device:
-            return capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-        return capture.set(cv2.CAP_PROP_FORMAT, -1)
-
     def _open_capture(self) -> cv2.VideoCapture:
-        if not self._is_device:
-            # Over UDP a busy network tears frames, and a torn frame looks like a defect. Read when opening.
-            os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp"
-            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
-            return cv2.VideoCapture(self._source(), cv2.CAP_FFMPEG, limits if self._is_url else [])
-        capture = cv2.VideoCapture(self._source(), cv2.CAP_V4L2)
+        capture = cv2.VideoCapture(str(self._path), cv2.CAP_V4L2)
         wanted = {
             cv2.CAP_PROP_FRAME_WIDTH: self._config.width,
             cv2.CAP_PROP_FRAME_HEIGHT: self._config.height,
@@ -118,27 +93,21 @@ class VideoCamera:
             if abs(found - value) > max(CONTROL_STEP * abs(value), 1e-6):
                 raise self._error(f"camera.{name} is {found:g}, asked was {value:g}; see v4l2-ctl --list-ctrls")
 
-    def _source(self) -> str:
-        return self._config.source if self._is_url else str(self._path)
-
     def read(self) -> Shot:
         if self._capture is None:
             raise self._error("not open")
-        if self._path is not None and not self._path.exists():
+        if not self._path.exists():
             # read() can go on repeating the last frame of a camera that is no longer there.
             raise self._error("is gone; check the cable")
-        due = self._pace(self._capture) if self._is_file else 0.0
         try:
             got, image = self._capture.read()
-            if not got and self._config.loop and self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0):
-                got, image = self._capture.read()
         except (cv2.error, MemoryError) as error:
             raise self._error(f"gives a frame that cannot be read ({one_line(error, 120)}); check the camera") from None
         if not got:
-            raise self._no_frame()
+            raise self._error("no frame; check the camera and its cable")
         if behind := self._clock.fault():
             raise self._error(behind)
-        exposed_after = due if self._is_file else self._exposed_after(self._capture, time.monotonic())
+        exposed_after = self._exposed_after(self._capture, time.monotonic())
         if self._gives_jpeg:
             picture, fault = picture_of(np.asarray(image).tobytes())
             return Shot(picture if fault else self._checked(picture), exposed_after, fault)
@@ -150,28 +119,10 @@ class VideoCamera:
         V4L2 stamps a buffer when its frame ends or begins, in monotonic time; an exposure takes one period at most.
         """
         stamp_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
-        if not self._is_device:
-            return self._clock.exposed_after(now, stamp_s)
         fps = capture.get(cv2.CAP_PROP_FPS) or self._config.fps
         if fps is not None and fps > 0 and 0.0 <= now - stamp_s < STAMP_WITHIN_S:
             return stamp_s - 1.0 / fps
         return self._clock.exposed_after(now)
-
-    def _pace(self, capture: cv2.VideoCapture) -> float:
-        """Hold a file to its frame rate, a slow reader gets the next frame at once; returns when the frame was due."""
-        now = time.monotonic()
-        fps = self._config.fps or capture.get(cv2.CAP_PROP_FPS) or FILE_FPS
-        if self._due is not None and self._due > now:
-            time.sleep(self._due - now)
-        due = max(now, self._due or now)
-        self._due = due + 1.0 / fps
-        return due
-
-    def _no_frame(self) -> CameraError:
-        if self._is_url or self._is_device:
-            return self._error("no frame; check the camera and the network")
-        self._ended = True
-        return self._error("the video ended; set camera.loop = true, or restart the engine")
 
     def _checked(self, image: Image) -> Image:
         """Always (H, W, 3) uint8 BGR, always of the size that station.toml asks for."""
@@ -190,11 +141,10 @@ class VideoCamera:
         if self._capture is not None:
             self._capture.release()
         self._capture = None
-        self._due = None
 
     def describe(self) -> str:
         size = "" if self._size is None else f" {self._size[0]}x{self._size[1]}"
-        return f"{self._shown}{size}"
+        return f"{self._path}{size}"
 
     def _error(self, fact: str) -> CameraError:
-        return CameraError(f"camera {self._shown}: {fact}")
+        return CameraError(f"camera {self._path}: {fact}")

@@ -26,10 +26,10 @@ class FolderCameraConfig(Section):
 
 
 class VideoCameraConfig(Section):
-    """A source that OpenCV opens: a V4L2 device (/dev/v4l/by-id/...), an RTSP or HTTP URL, or a video file."""
+    """A V4L2 device (/dev/v4l/by-id/...), an RTSP or HTTP URL, or a video file."""
 
     type: Literal["video"]
-    source: str = Field(min_length=1)
+    source: str = Field(min_length=1, max_length=4096)
     width: Pixels | None = None
     height: Pixels | None = None
     fps: FramesPerSecond | None = None

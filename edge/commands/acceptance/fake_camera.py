@@ -76,7 +76,8 @@ class MjpegCamera:
             if mood is Mood.ENDLESS:
                 _send_endless(stream)
             elif mood is not Mood.STALLED:
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n"
+                head += f"X-Timestamp: {time.monotonic():.6f}\r\n\r\n"
                 stream.wfile.write(head.encode() + data + b"\r\n")
             time.sleep(PERIOD_S)
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.cameras import CameraError, make_camera, repeats_mean_frozen
+from edge.cameras import Camera, CameraError, make_camera, repeats_mean_frozen
 from edge.cameras.folder import FolderCamera
 from edge.cameras.video import VideoCamera
 from edge.config.cameras import FolderCameraConfig, VideoCameraConfig
@@ -38,7 +38,7 @@ def is_red(image: Image) -> bool:
     return red > 180 and blue < 70 and green < 70
 
 
-def read_on(camera: VideoCamera, frames: int) -> None:
+def read_on(camera: Camera, frames: int) -> None:
     for _ in range(frames):
         camera.read()
 
@@ -47,8 +47,12 @@ def folder_camera(path: Path, fps: float = 200.0, seconds_per_image: float = 0.0
     return FolderCamera(FolderCameraConfig(type="folder", path=path, fps=fps, seconds_per_image=seconds_per_image))
 
 
-def video_camera(source: Path | str, **more: object) -> VideoCamera:
-    return VideoCamera(VideoCameraConfig.model_validate({"type": "video", "source": str(source), **more}))
+def video_camera(source: Path | str, **more: object) -> Camera:
+    return make_camera(VideoCameraConfig.model_validate({"type": "video", "source": str(source), **more}))
+
+
+def device(source: str, **more: object) -> VideoCamera:
+    return VideoCamera(VideoCameraConfig.model_validate({"type": "video", "source": source, **more}))
 
 
 def test_folder_shows_every_image_in_the_order_of_names_and_begins_again(tmp_path: Path) -> None:
@@ -217,6 +221,7 @@ def test_red_stays_red_when_a_camera_is_opened_again(tmp_path: Path) -> None:
     for _ in range(2):
         camera.open()
         assert is_red(camera.read().image)
+    camera.close()
 
 
 @pytest.fixture
@@ -270,11 +275,12 @@ def test_a_camera_of_another_size_than_asked_for_is_refused(tmp_path: Path) -> N
     camera.open()
     with pytest.raises(CameraError, match=r"gives 64x48.*1920x1080"):
         camera.read()
+    camera.close()
 
 
 def test_a_grey_camera_becomes_three_equal_channels() -> None:
     grey = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
-    image = video_camera("/dev/video987")._checked(grey)
+    image = device("/dev/video987")._checked(grey)
     assert image.shape == (48, 64, 3)
     assert (image == grey[..., None]).all()
 
@@ -306,7 +312,7 @@ CONTROLS = {"exposure": 157.0, "gain": 12.0, "white_balance_k": 4600.0}
 
 def test_exposure_gain_and_white_balance_are_set_by_hand() -> None:
     driver = Driver()
-    video_camera("/dev/v4l/by-id/camera", **CONTROLS)._control(driver)
+    device("/dev/v4l/by-id/camera", **CONTROLS)._control(driver)
     assert driver.values == {
         cv2.CAP_PROP_AUTO_EXPOSURE: 1.0,
         cv2.CAP_PROP_EXPOSURE: 157.0,
@@ -325,20 +331,20 @@ def test_exposure_gain_and_white_balance_are_set_by_hand() -> None:
     ],
 )
 def test_a_control_that_the_driver_did_not_take_is_a_camera_fault(name: str, key: int) -> None:
-    camera = video_camera("/dev/v4l/by-id/camera", **CONTROLS)
+    camera = device("/dev/v4l/by-id/camera", **CONTROLS)
     with pytest.raises(CameraError, match=rf"camera\.{name} is -1, asked was"):
         camera._control(Driver(ignored=frozenset({key})))
 
 
 def test_a_driver_may_round_to_its_steps_but_not_further() -> None:
-    video_camera("0", white_balance_k=4605)._control(Driver(step=10))
+    device("0", white_balance_k=4605)._control(Driver(step=10))
     with pytest.raises(CameraError, match="white_balance_k is 4000"):
-        video_camera("0", white_balance_k=4400)._control(Driver(step=1000))
+        device("0", white_balance_k=4400)._control(Driver(step=1000))
 
 
 def test_without_controls_nothing_is_touched() -> None:
     driver = Driver()
-    video_camera("0")._control(driver)
+    device("0")._control(driver)
     assert driver.values == {}
 
 

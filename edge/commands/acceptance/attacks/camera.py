@@ -22,14 +22,15 @@ MOODS = {
     "sends pictures of 2 x 60000": Mood.ODD,
     "sends a picture of 2 GB": Mood.ENDLESS,
 }
-UNSEEN = {Reason.BAD_FRAME, Reason.NO_FRAME}
+UNSEEN = {Reason.BAD_FRAME, Reason.NO_FRAME, Reason.STALE_FRAME}
 
 
 def camera(evidence: Evidence, bundle: Bundle, folder: Path) -> None:
     """Expect a camera fault each time, and never a verdict on an old picture."""
     device = MjpegCamera(load_image(bundle.file(bundle.manifest.references[0].file)))
     try:
-        station = TrialStation(folder, bundle, 300.0, camera={"type": "video", "source": device.url})
+        source = {"type": "video", "source": device.url, "fps": 25.0, "latency_ms": 100.0}
+        station = TrialStation(folder, bundle, 300.0, camera=source)
         with inspecting(station) as engine:
             for name, mood in MOODS.items():
                 _lose(evidence, station, device, name, partial(setattr, device, "mood", mood))
