@@ -16,6 +16,8 @@ MAX_RATIO = 64  # of the longer side to the shorter one
 BLANK: Image = np.zeros((480, 640, 3), np.uint8)  # stands for a picture that cannot be shown
 BLANK.flags.writeable = False
 
+# The words do not say how: they would differ from frame to frame, and each would be a line in the log.
+TORN = "the frame is torn: it lacks a part of its bytes; check the camera, its cable and the network"
 DAMAGED = (ValueError, KeyError, MemoryError)  # of simplejpeg
 
 
@@ -25,11 +27,11 @@ def picture_of(jpeg: bytes) -> tuple[Image, str]:
     A JPEG that lacks anything, or from which libjpeg has to guess anything, is torn. Its picture is for the eye only.
     """
     if not jpeg.startswith(JPEG_START):
-        return BLANK, f"the frame is no JPEG ({len(jpeg)} bytes); set the camera to motion JPEG"
+        return BLANK, "the frame is no JPEG; set the camera to motion JPEG"
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(jpeg, strict=False)
-    except DAMAGED as error:
-        return BLANK, _torn(error)
+    except DAMAGED:
+        return BLANK, TORN
     if fault := unfit(width, height):
         return BLANK, fault
     if colours == "CMYK":
@@ -38,17 +40,16 @@ def picture_of(jpeg: bytes) -> tuple[Image, str]:
         return BLANK, "the frame holds more than one picture; the camera or the network mixed two"
     try:
         return simplejpeg.decode_jpeg(jpeg, "BGR", strict=True), ""
-    except DAMAGED as error:
-        fault = _torn(error)
-    try:
-        return simplejpeg.decode_jpeg(jpeg, "BGR", strict=False), fault
     except DAMAGED:
-        return BLANK, fault
+        return _guess(jpeg), TORN
 
 
-def _torn(error: Exception) -> str:
-    words = " ".join(str(error).split())[:80] if isinstance(error, ValueError) else "its header is damaged"
-    return f"the frame is torn ({words}); check the camera, its cable and the network"
+def _guess(jpeg: bytes) -> Image:
+    """Return what can be seen of a torn picture."""
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(jpeg, "BGR", strict=False), np.uint8)
+    except DAMAGED:
+        return BLANK
 
 
 def unfit(width: int, height: int) -> str:

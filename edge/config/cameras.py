@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +14,24 @@ PixelFormat = Literal[
     "Mono8", "Mono10", "Mono12", "Mono14", "Mono16", "BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8", "BGR8"
 ]
 DEEP_FORMATS: dict[str, Bits] = {"Mono10": 10, "Mono12": 12, "Mono14": 14, "Mono16": 16}  # bits a sample uses
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+
+
+def without_secrets(source: str) -> str:
+    """Return a camera's source without anything that may be secret: of a URL, only the scheme and the host.
+
+    Cameras take passwords before an @, in the query and in the path, and a password may itself hold / ? # and @.
+    What has an @ or a ? and is no URL may be one that is misspelt.
+    """
+    source = "".join(letter if letter.isprintable() else "?" for letter in source)
+    found = _SCHEME.match(source)
+    if found is None and not {"@", "?"} & set(source):
+        return source
+    scheme, rest = ("", source) if found is None else (f"{found[1]}://", found[2])
+    before, at, after = rest.rpartition("@")
+    host = re.split(r"[/?#\\]", after, maxsplit=1)[0]
+    hidden = "***@" if at or before else ""
+    return f"{scheme}{hidden}{host}" + ("/..." if after[len(host) :].strip("/") else "")
 
 
 class FolderCameraConfig(Section):
@@ -29,7 +48,7 @@ class VideoCameraConfig(Section):
     """A V4L2 device (/dev/v4l/by-id/...), an RTSP or HTTP URL, or a video file."""
 
     type: Literal["video"]
-    source: str = Field(min_length=1, max_length=4096)
+    source: str = Field(min_length=1, max_length=4096, repr=False)
     width: Pixels | None = None
     height: Pixels | None = None
     fps: FramesPerSecond | None = None

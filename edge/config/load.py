@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from edge.config.cameras import CameraConfig, FolderCameraConfig, VideoCameraConfig
+from edge.config.cameras import CameraConfig, FolderCameraConfig, VideoCameraConfig, without_secrets
 from edge.config.outputs import FILES, OutputConfig, with_base
 from edge.config.station import DEFAULT_RECIPE, ConfigError, StationConfig
 from edge.config.triggers import TriggerConfig
@@ -77,7 +77,7 @@ def check_camera(config: StationConfig) -> None:
     if isinstance(camera, FolderCameraConfig) and not os.path.isdir(camera.path):
         raise ConfigError(f"camera.path: {camera.path} is no folder; put images there, or correct the path")
     if isinstance(camera, VideoCameraConfig) and camera.is_file and not os.path.isfile(camera.source):
-        raise ConfigError(f"camera.source: {camera.source} is no file; correct the path")
+        raise ConfigError(f"camera.source: {without_secrets(camera.source)} is no file; correct the path")
 
 
 def check_files(config: StationConfig) -> None:
@@ -114,12 +114,13 @@ def _first_error(error: ValidationError) -> str:
     if first["type"] == "value_error":  # of this project's own: it names what is wrong, and what to do
         words = first["msg"].removeprefix("Value error, ")
         return words if not first["loc"] else f"{key}: {words}"
-    return f"{key}: {first['msg']}{_shown(first.get('input'))}"
+    shown = "" if key == "camera.source" else _shown(first.get("input"))
+    return f"{key}: {first['msg']}{shown}"
 
 
 def _shown(value: Any) -> str:
-    """Return the value that was given, where it is short enough to be shown."""
-    return f" (got {value!r})" if isinstance(value, str | int | float) else ""
+    """Return the value that was given, where it is short and no address, which may hold a password."""
+    return f" (got {value!r})" if isinstance(value, str | int | float) and "://" not in str(value) else ""
 
 
 def _absolute(config: StationConfig, base: Path) -> StationConfig:

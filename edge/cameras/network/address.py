@@ -1,4 +1,4 @@
-"""The address of a network camera: what may be shown of it, and what only the camera may see."""
+"""The address of a network camera, taken apart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
-_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _SAFE_IN_PATH = "/?&=+,;:@!$'()*~%[]"
 
 
@@ -17,22 +16,6 @@ class Address:
     url: str  # ASCII, without user and password
     user: str | None
     password: str
-
-
-def without_secrets(source: str) -> str:
-    """Return a camera's source without anything that may be secret: of a URL, only the scheme and the host.
-
-    Cameras take passwords before an @, in the query and in the path, and a password may itself hold / ? # and @.
-    """
-    source = "".join(letter if letter.isprintable() else "?" for letter in source)
-    found = _SCHEME.match(source)
-    if found is None:
-        return source
-    scheme, rest = found.groups()
-    before, at, after = rest.rpartition("@")
-    host = re.split(r"[/?#\\]", after, maxsplit=1)[0]
-    hidden = "***@" if at or before else ""
-    return f"{scheme}://{hidden}{host}" + ("/..." if after[len(host) :].strip("/") else "")
 
 
 def address_of(url: str) -> Address:

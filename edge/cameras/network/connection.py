@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from urllib.error import HTTPError, URLError
 
 from edge.cameras import CameraError
-from edge.cameras.network.address import address_of, without_secrets
+from edge.cameras.network.address import address_of
+from edge.config.cameras import without_secrets
 
 OPEN_TIMEOUT_S = 5.0
 MAX_HEAD = 1024 * 1024  # bytes that a server may send before its stream begins, redirects' pages with them

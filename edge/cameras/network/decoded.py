@@ -16,10 +16,9 @@ import numpy as np
 from edge.cameras import CameraError, Shot
 from edge.cameras.clock import clock_of
 from edge.cameras.network import decoder
-from edge.cameras.network.address import without_secrets
 from edge.cameras.network.decoder import ENDED, FAILED, HEAD, LOG_LEVEL, OPEN_TIMEOUT_MS, READ_TIMEOUT_MS
 from edge.cameras.picture import picture_of, unfit
-from edge.config.cameras import VideoCameraConfig
+from edge.config.cameras import VideoCameraConfig, without_secrets
 from edge.core.types import Image, finite, one_line
 
 FILE_FPS = 25.0  # of a video file that does not say

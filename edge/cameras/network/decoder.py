@@ -51,8 +51,8 @@ class Damage:
     def fault(self, said: str, kind: str) -> str:
         """Return why this frame must not be judged, or "". said: the log with this frame; kind: "I" is a key frame."""
         told = [words for level, words in _LINE.findall(said) if int(level) <= _ERROR or _DAMAGE.search(words)]
-        if told:
-            self._words, self._since = " ".join(told[0].split())[:80], 0
+        if told:  # the first words stay: each other ones would be a line in the engine's log
+            self._words, self._since = self._words or " ".join(told[0].split())[:80], 0
         elif self._since is not None:
             self._since += 1
         if kind == "I" and not told and (self._since is None or self._since > HELD_BACK):

@@ -7,11 +7,10 @@ from contextlib import closing
 
 from edge.cameras import Camera, CameraError, Shot
 from edge.cameras.clock import clock_of
-from edge.cameras.network.address import without_secrets
 from edge.cameras.network.connection import HttpStream, open_stream
 from edge.cameras.network.multipart import Part, Parts, PartsError, boundary_of
-from edge.cameras.picture import picture_of
-from edge.config.cameras import VideoCameraConfig
+from edge.cameras.picture import TORN, picture_of
+from edge.config.cameras import VideoCameraConfig, without_secrets
 from edge.core.types import finite
 
 READ_TIMEOUT_S = 3.0
@@ -66,7 +65,7 @@ class HttpCamera:
             raise self._error(behind)
         image, fault = picture_of(part.body)
         if part.torn:
-            fault = f"the frame is torn ({part.torn}); check the camera and the network"
+            fault = TORN
         height, width = image.shape[:2]
         wanted = (self._config.width or width, self._config.height or height)
         if not fault and (width, height) != wanted:

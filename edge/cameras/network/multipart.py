@@ -22,7 +22,7 @@ class Part:
 
     body: bytes
     headers: dict[str, str]  # names in lower case
-    torn: str = ""  # how the part contradicts itself; empty when it does not
+    torn: bool = False  # it ended before its announced length
 
 
 def boundary_of(content_type: str) -> bytes | None:
@@ -90,7 +90,7 @@ class Parts:
         end = self._held.find(self._mark, 0, length)
         if end < 0:
             return Part(self._take(length), headers)
-        return Part(self._take(end), headers, f"it has {end} bytes of {length}")
+        return Part(self._take(end), headers, torn=True)
 
     def _to_mark(self) -> bytes:
         """Take everything before the next delimiter."""

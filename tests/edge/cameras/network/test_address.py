@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from edge.cameras import CameraError, make_camera
-from edge.cameras.network.address import address_of, without_secrets
-from edge.config.cameras import VideoCameraConfig
+from edge.cameras.network.address import address_of
+from edge.config.cameras import VideoCameraConfig, without_secrets
+from edge.config.load import check_camera, load_config
+from edge.config.station import ConfigError
 
 SECRETS = [
     "{scheme}://admin:hunter2@127.0.0.1:9/stream",
@@ -45,3 +49,39 @@ def test_an_address_is_sent_as_ascii_without_its_user() -> None:
     address = address_of("http://wim:p%40ss@käse.example:81/bild ä.jpg?q=ü".replace(" ", "%20"))
     assert address.url == "http://xn--kse-qla.example:81/bild%20%C3%A4.jpg?q=%C3%BC"
     assert (address.user, address.password) == ("wim", "p@ss")
+
+
+STATION = """name = "a"
+bundle = "b"
+state_dir = "s"
+run_dir = "r"
+trigger = {type = "software"}
+[camera]
+type = "video"
+"""
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'source = "rtsp://admin:hunter2@10.0.0.7/1"\ngain = 3',
+        'source = ["rtsp://admin:hunter2@10.0.0.7/1"]',
+        f'source = "rtsp://admin:hunter2@10.0.0.7/{"x" * 5000}"',
+        'source = "rtsp:/admin:hunter2@10.0.0.7/1"',
+        'source = "http:/10.0.0.7/cgi?pwd=hunter2"',
+        'source = "admin:hunter2@10.0.0.7/1"',
+        'source = "rtsp://admin:hunter2@10.0.0.7/1',
+        'sourc = "rtsp://admin:hunter2@10.0.0.7/1"',
+        'source = "x"\nfps = "rtsp://admin:hunter2@10.0.0.7/1"',
+    ],
+)
+def test_a_wrong_station_file_is_refused_without_its_password(tmp_path: Path, lines: str) -> None:
+    path = tmp_path / "station.toml"
+    path.write_text(STATION + lines + "\n")
+    with pytest.raises(ConfigError) as caught:
+        check_camera(load_config(path))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_configuration_that_is_printed_has_no_password() -> None:
+    assert "hunter2" not in repr(VideoCameraConfig(type="video", source="rtsp://admin:hunter2@10.0.0.7/1"))
