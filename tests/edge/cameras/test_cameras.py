@@ -307,6 +307,26 @@ class Driver:
         return self.values.get(key, -1.0)
 
 
+class JpegDriver(Driver):
+    """A V4L2 driver that gives motion JPEG, as OpenCV hands its bytes on."""
+
+    def __init__(self, *frames: bytes) -> None:
+        super().__init__()
+        self._frames = list(frames)
+
+    def read(self) -> tuple[bool, Image]:
+        return True, np.frombuffer(self._frames.pop(0), np.uint8)[np.newaxis]
+
+
+def test_a_torn_frame_of_a_motion_jpeg_device_is_in_fault() -> None:
+    whole = cv2.imencode(".jpg", flat(RED_BGR))[1].tobytes()
+    camera = device("/dev/null")
+    camera._capture, camera._gives_jpeg = JpegDriver(whole, whole[:-30], whole), True  # type: ignore[assignment]
+    shots = [camera.read() for _ in range(3)]
+    assert ["torn" in shot.fault for shot in shots] == [False, True, False]
+    assert is_red(shots[2].image)
+
+
 CONTROLS = {"exposure": 157.0, "gain": 12.0, "white_balance_k": 4600.0}
 
 

@@ -241,6 +241,18 @@ def test_check_config_says_valid_or_names_the_key(tiny_bundle: Bundle, tmp_path:
     assert "absent.toml" in complained(edge("check-config", tmp_path / "absent.toml"), status=2)
 
 
+def test_check_config_warns_of_a_stream_whose_damage_may_pass_unseen(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    file = station(tmp_path, tiny_bundle.path)
+    text = file.read_text()
+    for source, warns in (("rtsp://10.0.0.7/1", True), ("http://10.0.0.7/video.cgi", False), ("/dev/video0", False)):
+        camera = {"type": "video", "source": source, "fps": 25, "latency_ms": 100}
+        lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in camera.items())
+        file.write_text(text.replace('type = "folder"\npath = "camera"', lines))
+        result = edge("check-config", file)
+        assert result.returncode == 0
+        assert ("only damage that the decoder reports is seen" in result.stdout) is warns
+
+
 def test_page_refuses_a_bad_station(tmp_path: Path) -> None:
     assert "absent.toml" in complained(edge("page", "--config", tmp_path / "absent.toml"), status=2)
 
