@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +28,7 @@ from edge.inference.runtimes import Settings
 
 THREAD = "recipe"
 CHOICE = "recipe"  # in state_dir: the name of the recipe in use
+PATIENCE_S = 10.0  # at the start, with a computer that is busy
 START_ROUNDS = 3  # a machine that is still booting may be slow once
 BESIDE_ROUNDS = 20  # beside an engine that goes on judging, many a round is slowed by it
 
@@ -78,15 +81,28 @@ def _tested(config: StationConfig, name: str, pins: Pins, rounds: int) -> Recipe
     detector = Detector.from_bundle(bundle, settings.runtime, settings=Settings(settings.threads))
     check = FrameCheck(read_baseline(config.baseline(name)), config.quality)
     check_references(detector, bundle)  # the first inferences are slower than any later one
-    slowest_ms = 0.0
-    for _ in range(rounds):
-        slowest_ms = _slowest_ms(bundle, check_references(detector, bundle))
-        if slowest_ms <= settings.deadline_ms:
-            pins.admit(name, open_bundle(folder))  # what was loaded is what was verified
-            return Recipe(name, bundle, detector, check)
+    _refuse_slow(bundle, detector, settings.deadline_ms, rounds)
+    pins.admit(name, open_bundle(folder))  # what was loaded is what was verified
+    return Recipe(name, bundle, detector, check)
+
+
+def _refuse_slow(bundle: Bundle, detector: Detector, deadline_ms: float, rounds: int) -> None:
+    """Raise EngineError unless all references are judged in time at least once; it tells slow from wrong.
+
+    At the start a busy computer gets some patience.
+    """
+    give_up = time.monotonic() + (PATIENCE_S if rounds > 1 else 0.0)
+    best_ms = math.inf
+    while rounds > 0 or time.monotonic() < give_up:
+        rounds -= 1
+        best_ms = min(best_ms, _slowest_ms(bundle, check_references(detector, bundle)))
+        if best_ms <= deadline_ms:
+            return
+    busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+    remedy = "other programs keep it busy: stop them, or " if busy else ""
     raise EngineError(
-        f"{bundle.path}: an inspection takes {slowest_ms:.0f} ms on this CPU, inspection.deadline_ms is "
-        f"{settings.deadline_ms:g}; use a smaller input, a faster CPU or a longer deadline"
+        f"{bundle.path}: the scores are right, but an inspection takes {best_ms:.0f} ms on this CPU, "
+        f"inspection.deadline_ms is {deadline_ms:g}; {remedy}use a smaller input, a faster CPU or a longer deadline"
     )
 
 

@@ -37,8 +37,8 @@ ERRORS: dict[Reason, tuple[str, str]] = {
     Reason.SELF_TEST_FAILED: ("The station failed its self-test.", "Reject the part. Call maintenance."),
     Reason.OUTPUT_FAILED: ("The line could not be told.", "Stop the line. Check the output's wiring."),
     Reason.ENGINE_DIED: (
-        "The engine ended before it kept the verdict.",
-        "Reject the part. If it repeats, call maintenance.",
+        "The engine ended before it stored this part's verdict.",
+        "The line may have let the part pass: find it and check it by hand. If it repeats, call maintenance.",
     ),
     Reason.SCORE: ("No usable score.", "Reject the part. If it repeats, call maintenance."),
 }
@@ -111,6 +111,17 @@ def verdict_words(verdict: Verdict, reason: Reason, regions: Sequence[Region] = 
 
 def _reason(name: str | None) -> Reason:
     return Reason(name) if name in set(Reason) else Reason.SCORE
+
+
+def no_picture(inspection: Inspection, ok_every: int) -> str:
+    """Return why no picture of this part is there, as far as it can be known."""
+    if inspection.reason is Reason.NO_FRAME:
+        return "No picture was kept: the camera gave none of this part."
+    if inspection.reason is Reason.ENGINE_DIED:
+        return "No picture was kept: the engine ended before it stored one."
+    if inspection.verdict is Verdict.OK and inspection.id % ok_every:
+        return f"No picture was kept: of OK parts each {ok_every}th is kept (storage.ok_every)."
+    return "No picture was kept: it made room for newer ones, or the disk could not take it."
 
 
 def duration(seconds: float) -> str:

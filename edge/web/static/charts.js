@@ -9,17 +9,18 @@ const NO_WORDS_BELOW = 8;
 const WORDS_BELOW = 30;
 
 // The frame of a chart: `x` and `y` turn shares from 0 to 1 into places in it.
-function plane(chart, bottom) {
+function plane(chart, bottom, widest = "") {
   const { width, height } = chart.getBoundingClientRect();
   chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
   chart.replaceChildren();
-  const [inner, tall] = [width - LEFT - RIGHT, height - TOP - bottom];
-  return { inner, tall, right: width - RIGHT, foot: height - bottom, x: (share) => LEFT + share * inner, y: (share) => TOP + (1 - Math.max(0, Math.min(1, share))) * tall };
+  const left = Math.max(LEFT, 14 + 9 * widest.length);
+  const [inner, tall] = [width - left - RIGHT, height - TOP - bottom];
+  return { left, inner, tall, right: width - RIGHT, foot: height - bottom, x: (share) => left + share * inner, y: (share) => TOP + (1 - Math.max(0, Math.min(1, share))) * tall };
 }
 
-function rule(chart, y, right, label, kind) {
-  chart.append(svg("line", { x1: LEFT, x2: right, y1: y, y2: y, class: kind }));
-  chart.append(svg("text", { x: LEFT - 6, y: y + 5, "text-anchor": "end" }, label));
+function rule(chart, y, right, label, kind, left = LEFT) {
+  chart.append(svg("line", { x1: left, x2: right, y1: y, y2: y, class: kind }));
+  chart.append(svg("text", { x: left - 6, y: y + 5, "text-anchor": "end" }, label));
 }
 
 function mark(verdict, x, y) {
@@ -170,16 +171,17 @@ export function drawCourse(chart, { from, to, scores, bars }) {
 }
 
 export function drawLatency(chart, { latency, deadline_ms: deadline }) {
-  const { inner, right, foot, x, y } = plane(chart, WORDS_BELOW);
   const { edges_ms: edges, counts } = latency;
-  const most = Math.max(1, ...counts);
-  rule(chart, y(0), right, "0", "axis");
-  rule(chart, y(1), right, most.toLocaleString("en-GB"), "axis");
+  const highest = Math.max(1, ...counts);
+  const most = highest.toLocaleString("en-GB");
+  const { left, inner, right, foot, x, y } = plane(chart, WORDS_BELOW, most);
+  rule(chart, y(0), right, "0", "axis", left);
+  rule(chart, y(1), right, most, "axis", left);
   const step = inner / counts.length;
   const every = Math.ceil(44 / step);
   counts.forEach((count, index) => {
     const late = index > 0 && edges[index - 1] >= deadline;
-    const tall = count ? Math.max(2, y(0) - y(count / most)) : 0;
+    const tall = count ? Math.max(2, y(0) - y(count / highest)) : 0;
     const box = svg("rect", { x: x(0) + (index + 0.08) * step, y: y(0) - tall, width: 0.84 * step, height: tall, class: `column${late ? " late" : ""}` });
     box.append(svg("title", {}, `${count} parts ${index < edges.length ? `up to ${number(edges[index])}` : `over ${number(edges[edges.length - 1])}`} ms`));
     chart.append(box);

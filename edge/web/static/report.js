@@ -9,6 +9,7 @@ const rows = byId("rows");
 const params = new URLSearchParams(location.search);
 let shown = null;
 let nextBefore = null;
+let inEffect = null; // the choice that is on show: a field that was changed since counts with the next “Show”
 let asked = 0; // an answer that was overtaken by a later question is not shown
 
 function localText(date) {
@@ -43,11 +44,11 @@ async function show() {
   history.replaceState(null, "", `?${query}`);
   byId("csv").href = `${root}/history.csv?${query}`;
   byId("problem").hidden = true;
-  const span = new URLSearchParams([["from", query.get("from")], ["to", query.get("to")]]);
   try {
-    const [report, list] = await Promise.all([read("report", span), read("inspections", withLimit(query))]);
+    const [report, list] = await Promise.all([read("report", query), read("inspections", withLimit(query))]);
     if (mine !== asked) return;
     shown = report;
+    inEffect = query;
     showReport(report);
     rows.replaceChildren(...list.inspections.map((row) => line(row, true)));
     ended(list);
@@ -93,7 +94,7 @@ function ended(list) {
 byId("more").addEventListener("click", async () => {
   try {
     const mine = asked;
-    const list = await read("inspections", withLimit(chosen(), nextBefore));
+    const list = await read("inspections", withLimit(inEffect, nextBefore));
     if (mine !== asked) return;
     rows.append(...list.inspections.map((row) => line(row, true)));
     ended(list);

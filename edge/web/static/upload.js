@@ -1,5 +1,5 @@
 // Try an image: choose, photograph or drop one, see the heatmap and the defect probability. Nothing goes to the line.
-import { badge, byId, choice, number, root, setScore, setText, token } from "./dom.js";
+import { badge, byId, choice, element, number, root, setScore, setText, token } from "./dom.js";
 
 const drop = byId("drop");
 const result = byId("result");
@@ -7,8 +7,18 @@ const image = byId("result-image");
 let heatUrl = "";
 let plainUrl = "";
 
+// Several pictures are judged one after the other; the last one is shown, and the list names each with its verdict.
+async function sendAll(files) {
+  if (files.length === 0 || result.getAttribute("aria-busy") === "true") return;
+  const list = byId("result-list");
+  list.replaceChildren();
+  for (const file of files) {
+    const answer = await send(file);
+    if (files.length > 1) list.append(element("li", {}, `${file.name}: `, answer.error ?? badge(answer.words)));
+  }
+}
+
 async function send(file) {
-  if (!file || result.getAttribute("aria-busy") === "true") return;
   result.setAttribute("aria-busy", "true");
   setText(byId("result-empty"), "Judging the picture …");
   const form = new FormData();
@@ -18,8 +28,10 @@ async function send(file) {
     const answer = await response.json().catch(() => ({ error: `The station refused the picture (HTTP ${response.status}).` }));
     if (response.ok) show(answer, file);
     else fail(answer.error);
+    return answer;
   } catch {
     fail("No connection to the station. Try again.");
+    return { error: "no connection" };
   } finally {
     result.setAttribute("aria-busy", "false");
   }
@@ -49,8 +61,9 @@ function fail(text) {
 
 for (const input of [byId("file"), byId("photo")]) {
   input.addEventListener("change", () => {
-    send(input.files[0]);
+    const files = [...input.files];
     input.value = ""; // so that the same file can be tried again
+    sendAll(files);
   });
 }
 choice([byId("result-heat"), byId("result-raw")], (button) => {
@@ -65,6 +78,8 @@ for (const event of ["dragenter", "dragover"]) {
 for (const event of ["dragleave", "drop"]) drop.addEventListener(event, () => drop.classList.remove("over"));
 drop.addEventListener("drop", (change) => {
   change.preventDefault();
-  send(change.dataTransfer.files[0]);
+  sendAll([...change.dataTransfer.files]);
 });
+// A picture that is dropped beside the box would replace the page: with the verdict out of sight a defect is missed.
+for (const event of ["dragover", "drop"]) addEventListener(event, (change) => change.preventDefault());
 byId("upload").addEventListener("submit", (change) => change.preventDefault());

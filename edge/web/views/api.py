@@ -66,14 +66,19 @@ def inspection(inspection_id: int) -> Response:
 
 @blueprint.get("/report")
 def shift_report() -> Response:
-    """Report verdicts, scores and latencies from `from` to before `to`; the last 8 hours by default."""
+    """Report verdicts, scores and latencies from `from` to before `to`; the last 8 hours by default.
+
+    verdict and reason choose rows as in the list.
+    """
+    wanted, reason = verdict(), selection().reason
     start, end = last_hours(SHIFT_HOURS)
     start, end = moment("from") or start, moment("to") or end
     if not timedelta(0) < end - start <= timedelta(days=MAX_DAYS):
         abort(400, f"to: must be later than from, by at most {MAX_DAYS} days")
     station = current_station()
     with station.history() as log:
-        facts = shift_in_numbers(log.points(Selection(start, end)) if log else [], start, end)
+        points = log.points(Selection(start, end, reason)) if log else []
+        facts = shift_in_numbers((one for one in points if wanted in {None, one.verdict}), start, end)
     return jsonify(facts | {"deadline_ms": station.config.inspection.deadline_ms})
 
 

@@ -9,6 +9,7 @@ from edge.web.facts import FACT_NAMES, inspection_facts, station_facts
 from edge.web.guard import csrf_token
 from edge.web.station import current_station
 from edge.web.views.api import MAX_ID
+from edge.web.wording import no_picture
 
 blueprint = Blueprint("pages", __name__)
 STAGES = {
@@ -53,6 +54,7 @@ def inspection(inspection_id: int) -> Response:
             "inspection.html",
             i=facts,
             stages=STAGES,
+            no_picture=no_picture(row, here.config.storage.ok_every),
             older_id=older.id if older else None,
             newer_id=newer_id,
             station=here.config.name,

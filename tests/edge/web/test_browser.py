@@ -512,3 +512,24 @@ def test_panel_score_and_picture_are_never_of_different_parts(visit: Visit, line
             assert stained is (row.verdict is Verdict.NG), f"part {part} is {word}, and the picture is of another one"
     assert {word for word, *_ in samples} == {"OK", "NG"}
     assert shown > len(samples) / 2, "the pictures follow the parts"
+
+
+def test_a_report_counts_what_its_filter_lets_through(visit: Visit, line: StandIn) -> None:
+    page = visit().open("/history?verdict=NG")
+    expect(page.locator("#count-NG")).to_have_text(str(line.counts["NG"]))
+    expect(page.locator("#count-OK")).to_have_text("0")
+
+
+def test_each_of_several_uploads_is_judged_and_a_drop_beside_the_box_stays(visit: Visit, tmp_path: Path) -> None:
+    for name, defect in (("one.png", False), ("two.png", True), ("three.png", False)):
+        (tmp_path / name).write_bytes(encoded(part_image(3, defect), ".png"))
+    page = visit().settled()
+    page.set_input_files("#file", [tmp_path / name for name in ("one.png", "two.png", "three.png")])
+    found = page.locator("#result-list li")
+    expect(found).to_have_count(3)
+    assert [text.split()[0] for text in found.all_inner_texts()] == ["one.png:", "two.png:", "three.png:"]
+    assert found.locator(".badge").all_inner_texts() == ["OK", "NG", "OK"]
+    kept = page.evaluate(
+        "() => !document.body.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true }))"
+    )
+    assert kept, "the browser would open the file in place of the page"

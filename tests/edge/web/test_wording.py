@@ -57,3 +57,8 @@ def test_a_duration_has_at_most_two_units(seconds: int) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(59, "59 s"), (60, "1 min"), (3660, "1 h 01 min"), (90000, "1 d 1 h")])
 def test_durations_read_as_people_say_them(seconds: int, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_part_whose_verdict_is_not_known_is_looked_for() -> None:
+    words = verdict_words(Verdict.ERROR, Reason.ENGINE_DIED)
+    assert "may have let the part pass" in words.action
