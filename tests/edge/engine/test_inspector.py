@@ -409,7 +409,7 @@ def test_a_frame_that_repeats_the_one_before_is_judged_for_no_part_and_for_no_ti
 
 def test_a_part_with_the_picture_of_the_part_before_is_an_error_and_another_picture_is_judged() -> None:
     bench, seen = Bench(), []
-    for image in (good_image(), good_image(), bad_image(), good_image()):
+    for image in (good_image(), good_image(), 255 - good_image(), good_image()):
         at = time.monotonic()
         bench.slot.put(replace(frame(at + 1e-6, image=image), still=0.0))
         seen.append(bench.inspector.inspect(TriggerEvent("t-1", at)).reason)
