@@ -11,7 +11,7 @@ LEARN = 40  # frames from which a camera's own restlessness is learned
 QUIET = 0.04  # a camera that changes less from frame to frame has no noise to go by
 MOST = 0.25  # of the picture: what changes less is an overlay, however restless the camera is
 FROZEN = "frozen: it repeats one and the same frame; check the camera and its cable"
-CLOCK = 4.0  # pieces that a small clock changes, with what a JPEG spreads of it
+CLOCK = 12.0  # pieces that a small clock changes, with what a JPEG spreads of it
 SAME_PART = 0.02  # share of the inspected picture that another part changes at least, without any noise
 
 
