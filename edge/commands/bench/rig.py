@@ -1,7 +1,7 @@
 """The benchmark's rig: the real path of a part, fed by a camera that is always ready.
 
-Capture thread, FrameSlot, Inspector, detector and output are those of the station; only the camera is
-replaced, so that no exposure is counted.
+Capture thread, FrameSlot, quality check, Inspector, detector and output are those of a commissioned station; only
+the camera is replaced, so that no exposure is counted.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from numpy.typing import NDArray
 
 from edge.cameras import Shot
 from edge.cameras.capture import Capture, FrameSlot
-from edge.cameras.quality import FrameCheck
+from edge.cameras.quality import FrameCheck, baseline_of
 from edge.commands import CommandError
 from edge.commands.bench.compare import block_medians
 from edge.config.station import QualityConfig
-from edge.core.types import Image, Timings, Verdict
+from edge.core.types import Frame, Image, Timings, Verdict
 from edge.engine.inspector import Inspector
 from edge.engine.recipes import Recipe
 from edge.inference.bundle import Bundle
@@ -45,7 +46,8 @@ class ReadyCamera:
 
     def __init__(self, images: list[Image]) -> None:
         self.images = images
-        self._next = itertools.cycle(images)
+        self.shown = -1  # index of the image that was read last
+        self._next = itertools.cycle(range(len(images)))
         self._told = threading.Semaphore(0)
         self._finished = False
 
@@ -63,13 +65,32 @@ class ReadyCamera:
     def read(self) -> Shot:
         if not self._finished:
             self._told.acquire()
-        return Shot(next(self._next).copy(), time.monotonic())  # a driver, too, fills a buffer of its own
+        self.shown = next(self._next)
+        return Shot(self.images[self.shown].copy(), time.monotonic())  # a driver, too, fills a buffer of its own
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
 
     def describe(self) -> str:
         return "benchmark"
+
+
+class CommissionedCheck(FrameCheck):
+    """The quality check of a commissioned station, timed. Each image is its own commissioned view, so it passes."""
+
+    def __init__(self, camera: ReadyCamera) -> None:
+        """Commission each image of the camera; raises QualityError for one that shows nothing."""
+        super().__init__(None, QualityConfig())
+        self.taken_ms: list[float] = []
+        self._camera = camera
+        frames = (Frame(image, 1, 0.0, datetime.now(UTC)) for image in camera.images)
+        self._checks = [FrameCheck(baseline_of([frame] * 3, "benchmark"), QualityConfig()) for frame in frames]
+
+    def refusal(self, frame: Frame) -> str | None:
+        start = time.perf_counter()
+        refused = self._checks[self._camera.shown].refusal(frame)
+        self.taken_ms.append((time.perf_counter() - start) * 1e3)
+        return refused
 
 
 @dataclass
@@ -81,8 +102,10 @@ class Rig:
     inspector: Inspector
     camera: ReadyCamera
     detector: Detector
+    check: CommissionedCheck
     tensors: list[Image]  # prepared
     counted: list[Timings] = field(default_factory=list)
+    quality_ms: list[float] = field(default_factory=list)  # of the quality check, which the total holds
     bare_ms: list[float] = field(default_factory=list)  # of the same compiled model, called and nothing else
 
     def run(self, parts: int) -> list[Timings]:
@@ -118,6 +141,7 @@ class Rig:
             "fps": 1e3 / float(stages["total_ms"].mean()),
             "overhead": float(np.median(stages["total_ms"]) / np.median(self.bare_ms)),
             "bare_ms": _percentiles(np.array(self.bare_ms)),
+            "quality_ms": _percentiles(np.array(self.quality_ms)),
             "stages": {stage: _percentiles(values) for stage, values in stages.items()},
             "blocks": {name: block_medians(values, BLOCK) for name, values in series.items()},
         }
@@ -173,10 +197,11 @@ def ready_camera(images: list[Image]) -> Iterator[tuple[ReadyCamera, FrameSlot]]
 
 def make_rig(bundle: Bundle, runtime: Runtime, precision: Precision, camera: ReadyCamera, slot: FrameSlot) -> Rig:
     detector = Detector.from_bundle(bundle, runtime, precision)
-    recipe = Recipe("bench", bundle, detector, FrameCheck(None, QualityConfig()))
+    check = CommissionedCheck(camera)
+    recipe = Recipe("bench", bundle, detector, check)
     inspector = Inspector(slot, recipe, [MemoryOutput()], DEADLINE_MS, itertools.count(1).__next__)
     tensors = [prepare(image, detector.spec) for image in camera.images]
-    rig = Rig(runtime, precision, inspector, camera, detector, tensors)
+    rig = Rig(runtime, precision, inspector, camera, detector, check, tensors)
     rig.run(WARM_UP)
     return rig
 
@@ -193,6 +218,8 @@ def _interleave(rigs: list[Rig], parts: int, seconds: float | None, progress: Ca
             block = BLOCK if seconds else min(BLOCK, parts - done)
             rig.run(SETTLE)
             rig.counted += rig.run(block)
+            rig.quality_ms += rig.check.taken_ms[-block:]
+            rig.check.taken_ms.clear()
             rig.run_bare(SETTLE)
             rig.bare_ms += rig.run_bare(block)
     progress("")

@@ -62,6 +62,13 @@ def test_percentiles_are_ordered_and_the_total_holds_its_stages(report: dict[str
         assert result["fps"] > 0
 
 
+def test_the_quality_check_of_a_commissioned_station_is_measured_and_the_total_holds_it(report: dict[str, Any]) -> None:
+    for result in report["results"]:
+        quality, total = result["quality_ms"], result["stages"]["total_ms"]
+        assert 0 < quality["p50"] <= quality["p95"] <= quality["p99"] <= quality["max"] < total["max"]
+        assert quality["p50"] + result["stages"]["infer_ms"]["p50"] < total["p95"]
+
+
 def test_figures_carry_what_they_depend_on(report: dict[str, Any], tiny_bundle: Bundle) -> None:
     cpu = read_cpu()
     assert report["bundle"] == {"title": tiny_bundle.title, "digest": tiny_bundle.digest, "input": "64x64"}
@@ -75,7 +82,7 @@ def test_figures_carry_what_they_depend_on(report: dict[str, Any], tiny_bundle: 
 def test_the_table_is_aligned_and_names_every_stage(report: dict[str, Any]) -> None:
     lines = text(sections(report)).splitlines()
     header = next(i for i, line in enumerate(lines) if line.startswith("tier "))
-    stages = [*(stage.removesuffix("_ms") for stage in STAGES), "bare"]
+    stages = [*(stage.removesuffix("_ms") for stage in STAGES), "quality", "bare"]
     rows = lines[header + 1 : header + 1 + len(report["results"]) * len(stages)]
     end_of_max = lines[header].index("max") + len("max")
     assert [row[:end_of_max].split()[-5] for row in rows] == stages * len(report["results"])
