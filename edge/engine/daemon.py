@@ -114,6 +114,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the engine as `edge run` does; returns the exit status."""
     run_engine(arguments.config, with_page=not arguments.no_page)
+    if any(isinstance(thread, Worker) for thread in threading.enumerate()):
+        # One verifies a bundle, or hangs in a driver: taking the libraries down under it would end in a signal.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
     return 0
 
 

@@ -252,3 +252,10 @@ def test_pictures_that_vary_make_no_baseline(station: Station, capsys: pytest.Ca
     shutil.rmtree(station.camera)
     assert commission(station) == 1
     assert "camera is in fault" in capsys.readouterr().err
+
+
+def test_a_stop_in_the_middle_of_a_self_test_is_a_stop_as_usual(station: Station) -> None:
+    with Engine(station, "--no-page") as engine:
+        assert engine.ready() == "READY"
+        Requests(station.config.run_dir).self_test(HANG_S)
+        assert engine.stop() == 0
