@@ -234,7 +234,7 @@ def open_bundle(path: Path) -> Bundle:
         manifest = _parse_manifest(path, raw)
         _verify_files(path, manifest)
     except BundleError as error:
-        raise BundleError(one_line(error)) from error  # a name in the bundle may hold a line feed
+        raise BundleError(one_line(error, 1000)) from error  # a name in the bundle may hold a line feed, or be long
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}: {error.filename})") from error
     return Bundle(path, manifest, digest)

@@ -9,8 +9,10 @@ from edge.commands.acceptance.attacks.camera import camera
 from edge.commands.acceptance.attacks.clock import clock
 from edge.commands.acceptance.attacks.computer import hog, stopped
 from edge.commands.acceptance.attacks.disk import disk
+from edge.commands.acceptance.attacks.hostile import crowd, redirect, requests
 from edge.commands.acceptance.attacks.model import hangs, raises
 from edge.commands.acceptance.attacks.network import broker, plc, receiver
+from edge.commands.acceptance.attacks.state import deleted, sequence, stalled
 from edge.commands.evidence import Evidence
 from edge.inference.bundle import Bundle
 
@@ -25,4 +27,10 @@ ATTACKS: dict[str, Callable[[Evidence, Bundle, Path], None]] = {
     "receiver down": receiver,
     "broker down": broker,
     "PLC down": plc,
+    "receiver redirects to nowhere": redirect,
+    "2,000 connections to the Modbus port": crowd,
+    "bad requests of the page": requests,
+    "nonsense in the note of ids": sequence,
+    "history deleted": deleted,
+    "disk stalled at stop": stalled,
 }
