@@ -12,12 +12,15 @@ from edge.commands.acceptance.attacks.disk import disk
 from edge.commands.acceptance.attacks.hostile import crowd, redirect, requests
 from edge.commands.acceptance.attacks.model import hangs, raises
 from edge.commands.acceptance.attacks.network import broker, plc, receiver
+from edge.commands.acceptance.attacks.old_pictures import burst, late_stream
 from edge.commands.acceptance.attacks.state import deleted, sequence, stalled
 from edge.commands.evidence import Evidence
 from edge.inference.bundle import Bundle
 
 ATTACKS: dict[str, Callable[[Evidence, Bundle, Path], None]] = {
     "camera freezes, stalls, vanishes, returns": camera,
+    "stream late": late_stream,
+    "stored pictures come at once": burst,
     "inference raises": raises,
     "inference hangs": hangs,
     "SIGSTOP, SIGCONT": stopped,
