@@ -6,8 +6,10 @@ import asyncio
 import logging
 import socket
 import time
+from collections import deque
 from typing import Any, cast
 
+from pymodbus.pdu import ModbusPDU
 from pymodbus.server import ModbusTcpServer
 from pymodbus.server.requesthandler import ServerRequestHandler
 
@@ -16,6 +18,8 @@ SPEAKS_WITHIN_S = 10.0  # a connection that never asked anything
 SILENT_FOR_S = 600.0  # a connection that asked something once
 POLLS_WITHIN_S = 5.0  # a client that asks so often keeps its place
 LOOKS_EVERY_S = 1.0
+MAX_QUESTIONS = 64  # of one client that are not answered yet
+PIECE = 64  # bytes that are looked at together; a question has 12 or so
 UNREAD_BYTES = 16384  # of answers that wait for a client, in the kernel and again here: more than 60 of the longest
 # A client whose cable is cut is found within a minute, however seldom it asks.
 KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
@@ -29,6 +33,7 @@ class Connection(ServerRequestHandler):
     def __init__(self, owner: BoundedServer) -> None:
         super().__init__(owner, None, None, None)  # type: ignore[no-untyped-call]
         self._owner = owner
+        self._asked: deque[ModbusPDU] = deque()
         self.spoke = False  # True when one request was whole
         self.heard_at = time.monotonic()  # of the last whole request, or of the connection's start
 
@@ -41,17 +46,37 @@ class Connection(ServerRequestHandler):
             peer.setsockopt(socket.IPPROTO_TCP, option, value)
         self._owner.make_room(self)
 
+    def data_received(self, data: bytes) -> None:
+        """Take every question in the data: pymodbus takes one at a time, and would drop the others."""
+        for start in range(0, len(data), PIECE):
+            super().data_received(data[start : start + PIECE])
+            left = 0
+            while self.transport and self.recv_buffer and len(self.recv_buffer) != left:
+                left = len(self.recv_buffer)
+                super().data_received(b"")
+
     def callback_data(self, data: bytes, addr: tuple[Any, ...] | None = None) -> int:
         used = int(super().callback_data(data, addr))
         if self.last_pdu:
             self.spoke, self.heard_at = True, time.monotonic()
+            self._asked.append(self.last_pdu)
+            if len(self._asked) > MAX_QUESTIONS:
+                self.hang_up()
         return used
+
+    async def handle_request(self) -> None:
+        """Answer the oldest question; pymodbus would answer the newest one, once for each."""
+        if self._asked:
+            self.last_pdu = self._asked.popleft()
+            await super().handle_request()  # type: ignore[no-untyped-call]
 
     def send(self, data: bytes, addr: tuple[Any, ...] | None = None) -> None:
         if self.transport and cast(asyncio.Transport, self.transport).get_write_buffer_size() > UNREAD_BYTES:
             self.hang_up()
-        else:
-            super().send(data, addr)
+            return
+        begun = self.recv_buffer  # of the next question; pymodbus drops it
+        super().send(data, addr)
+        self.recv_buffer = begun
 
     def due(self, now: float) -> bool:
         """Return True when the client was silent for too long."""

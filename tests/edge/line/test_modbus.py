@@ -3,14 +3,18 @@
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from itertools import pairwise
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pymodbus.client import ModbusTcpClient
 
 from edge.commands.acceptance.fake_plc import FakePlc, PlcError
@@ -268,6 +272,31 @@ def test_noise_on_the_port_does_not_disturb_the_handshake(wired: Wired) -> None:
     assert plc.read()["ready"]
     wired.trigger.check()
     plc.close()
+
+
+@given(cuts=st.lists(st.integers(1, 12 * 20), max_size=12))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_questions_that_come_together_or_in_pieces_are_each_answered_in_order(wired: Wired, cuts: list[int]) -> None:
+    questions = [struct.pack(">HHHBBHH", number, 0, 6, 1, 4, 0, 9) for number in range(1, 21)]
+    stream, answers = b"".join(questions), b""
+    with socket.create_connection(("127.0.0.1", wired.port), HANG_S) as plc:
+        plc.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start, end in pairwise([0, *sorted(set(cuts)), len(stream)]):
+            plc.sendall(stream[start:end])
+            time.sleep(0.002)
+        while len(answers) < 20 * 27:
+            came = plc.recv(65536)
+            assert came, "the server hung up"
+            answers += came
+    assert [struct.unpack_from(">H", answers, 27 * place)[0] for place in range(20)] == list(range(1, 21))
+
+
+def test_a_trigger_that_a_plc_writes_together_with_a_question_is_taken(wired: Wired) -> None:
+    wired.open()
+    write = struct.pack(">HHHBBHH", 1, 0, 6, 1, 5, Coil.TRIGGER, 0xFF00)
+    with socket.create_connection(("127.0.0.1", wired.port), HANG_S) as plc:
+        plc.sendall(write + struct.pack(">HHHBBHH", 2, 0, 6, 1, 4, 0, 9))
+        wired.accept()
 
 
 def ended(connection: socket.socket) -> bool:
