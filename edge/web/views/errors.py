@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from edge.core.types import EdgeError, one_line
@@ -28,7 +29,8 @@ def install(app: Flask) -> None:
 
 
 def _answer(code: int, text: str, error: HTTPException | None = None) -> Response:
-    if request.path.startswith(PROGRAM_PATHS):
+    unknown_host = request_ctx.url_adapter is None  # a Host that is no name: no link of the page can be written
+    if unknown_host or request.path.startswith(PROGRAM_PATHS):
         response = make_response(jsonify(error=text), code)
     else:
         title = TITLES.get(code, "Something went wrong")

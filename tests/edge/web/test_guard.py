@@ -171,3 +171,11 @@ def test_other_methods_are_refused(client: FlaskClient, method: str) -> None:
     response = client.open("/api/status", method=method)
     assert response.status_code == 405
     assert "GET" in response.headers["Allow"]
+
+
+@pytest.mark.parametrize("host", [".", "..", "a b", "[", "a..b", "-", "\x7f"])
+def test_a_host_that_is_no_name_is_refused_in_words(client: FlaskClient, host: str) -> None:
+    answer = client.get("/", headers={"Host": host})
+    assert 400 <= answer.status_code < 500
+    assert answer.text
+    assert "Traceback" not in answer.text
