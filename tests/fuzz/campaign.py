@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 EXAMPLES = 60  # of one round; an ordinary test run has one round
 LONGEST_WORDS = 2000  # characters of a message
@@ -24,9 +25,13 @@ def campaign(target: Callable[[X], None], inputs: st.SearchStrategy[X], seconds:
     A finding is printed with its input and kept in .hypothesis, and the next run begins with it.
     """
     until, begins = time.monotonic() + seconds, random.randrange(10**9) if seconds else 0
+    findings = DirectoryBasedExampleDatabase(f".hypothesis/fuzz/{target.__qualname__.split('.')[0]}")
+    rounds = settings(
+        max_examples=EXAMPLES, print_blob=True, database=findings, suppress_health_check=list(HealthCheck)
+    )
     for number in range(10**9):
 
-        @settings(max_examples=EXAMPLES, print_blob=True, suppress_health_check=list(HealthCheck))
+        @rounds
         @seed(begins + number)
         @given(inputs)
         def attempt(value: X) -> None:

@@ -82,6 +82,6 @@ def test_groups(tmp_path: Path, seconds: float) -> None:
     files = st.sampled_from(["train/good/0.png", "./train/good/0.png", "train//good/1.png", "..", "/etc/passwd", "\0"])
     lines = st.lists(st.tuples(files | st.text(max_size=10), st.text(max_size=10)), max_size=5)
     tables = lines.map(lambda rows: "file,group\n" + "".join(f"{file},{group}\n" for file, group in rows))
-    endless = st.just("file,group\n" + "x" * 150_000 + ",a\n")
+    endless = st.sampled_from([300, 900, 5000, 150_000]).map(lambda size: f"file,group\n{'x' * size},a\n")
     texts = (tables | endless).map(lambda text: text.encode("utf-8", "surrogatepass"))
     campaign(target, damaged(table.encode()) | texts, seconds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ MIN_SIDE = 16  # pixels of a photo, and of what is inspected of it
 MOSTLY = 0.5  # of a picture that is marked: more than that is hardly meant
 MASK_LEVELS = 16  # grey values of a mask with soft edges, at most
 GROUPS_FILE = "groups.csv"  # columns file,group
+LONGEST_LINE = 1000  # characters of a name and its group
 
 
 class DataError(TrainError):
@@ -133,8 +135,10 @@ def read_groups(root: Path) -> dict[str, str]:
     groups: dict[str, str] = {}
     for file, group in listed:
         if not file.strip() or not group.strip():
-            raise DataError(f"{path}: a line lacks its file or its group (file {file!r}, group {group!r})")
-        if not (root / file.strip()).is_file():
+            raise DataError(f"{path}: a line lacks its file or its group (file {file[:99]!r}, group {group[:99]!r})")
+        if len(file + group) > LONGEST_LINE or not (file + group).strip().isprintable():
+            raise DataError(f"{path}: a line is too long or goes on in the next one ({file[:99]!r}); close its quotes")
+        if not os.path.isfile(root / file.strip()):  # also False for a name that no file can have
             raise DataError(f"{path}: names {file}, which does not exist; paths are relative to {root}")
         try:
             name = relative_name(file, root)
