@@ -92,9 +92,9 @@ def check_files(config: StationConfig) -> None:
     for number, output in enumerate(config.output):
         for key in FILES:
             path = getattr(output, key, None)
-            if path is not None and not os.access(path, os.R_OK):
+            if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
                 raise ConfigError(
-                    f"output.{number}.{key}: {path} cannot be read; create it, readable to the engine only"
+                    f"output.{number}.{key}: {path} is no file that can be read; create it, readable to the engine only"
                 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from edge.line import LineError
 from edge.line.triggers.gate import Gate
 
 THREAD = "software-trigger"
+AGAIN_S = 0.05  # until a caller that could not be taken is tried again
 
 
 class SoftwareTrigger:
@@ -46,10 +48,9 @@ class SoftwareTrigger:
         while not self._closing:
             try:
                 caller, _ = self._listener.accept()
-            except OSError:
-                if self._closing:
-                    return
-                raise
+            except OSError:  # close() was called, or no descriptor is left for now
+                time.sleep(AGAIN_S)
+                continue
             self._serve(caller)
 
     def _serve(self, caller: socket.socket) -> None:

@@ -1,11 +1,12 @@
 """[trigger] and [[output]]: what cannot be is one line that names key, value and remedy."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from edge.__main__ import main
-from edge.config.load import load_config
+from edge.config.load import check_files, load_config
 from edge.config.outputs import WebhookOutputConfig
 from edge.config.station import ConfigError, StationConfig
 
@@ -164,3 +165,14 @@ def test_a_host_or_address_that_cannot_be_asked_is_refused(tmp_path: Path, text:
     with pytest.raises(ConfigError, match="correct it") as caught:
         load(tmp_path, text)
     assert str(caught.value).split(": ")[1] == key
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "nothing"])
+def test_a_secret_that_is_no_file_is_refused_before_anybody_waits_for_it(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "bundle").mkdir()
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "secret")
+    if kind == "folder":
+        (tmp_path / "secret").mkdir()
+    with pytest.raises(ConfigError, match=r"secret_file: .* is no file that can be read"):
+        check_files(load(tmp_path, FREE_RUN + HOOK))

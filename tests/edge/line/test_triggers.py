@@ -1,3 +1,5 @@
+import os
+import resource
 import socket
 import threading
 import time
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge.core.types import Verdict
 from edge.exchange import ExchangeError
-from edge.exchange.sockets import listen
+from edge.exchange.sockets import connect, listen
 from edge.exchange.trigger_socket import TRIGGER, OverrunError, TriggerAnswer, ask_trigger
 from edge.line.gpio_chip import FakeChip
 from edge.line.triggers import TriggerEvent
@@ -184,6 +186,28 @@ def test_a_page_that_leaves_does_not_stop_the_line(station: tuple[GatedTrigger, 
     assert trigger.wait(HANG_S) is not None, "it was accepted, so it is judged"
     trigger.finish(inspection(1))
     trigger.check()
+    trigger.close()
+
+
+def test_a_page_that_comes_while_no_file_can_be_opened_is_taken_later(station: tuple[GatedTrigger, Path]) -> None:
+    trigger, run_dir = station
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with connect(run_dir, TRIGGER, HANG_S) as first:  # what the import and the first look need is open now
+        assert trigger.wait(HANG_S) is not None
+        trigger.finish(inspection(1))
+        assert first.recv(4096)
+    with socket.socket(socket.AF_UNIX) as caller:
+        folder = os.open(run_dir, os.O_PATH | os.O_DIRECTORY)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (folder + 1, before[1]))
+        try:
+            caller.connect(f"/proc/self/fd/{folder}/{TRIGGER}")
+            time.sleep(0.2)
+            trigger.check()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            os.close(folder)
+        assert trigger.wait(HANG_S) is not None
+        trigger.finish(inspection(2))
     trigger.close()
 
 
