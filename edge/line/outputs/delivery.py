@@ -78,6 +78,7 @@ class Delivery(Output):
     def __init__(self, carrier: Carrier, outbox: Outbox) -> None:
         self._carrier = carrier
         self._mail = Mail(carrier.name, outbox)
+        self._leaves_by = inf  # monotonic s, once the station stops
         self._pause_s = SHORTEST_PAUSE_S
         self._begun = (0.0, 0)  # when the carrier was started last (monotonic s), and what was acknowledged then
         self._worker = Worker(carrier.thread, self._deliver, self._again)
@@ -110,6 +111,8 @@ class Delivery(Output):
         return OutputState(self._mail.name, fault is None, fault or "", self._mail.outbox.waiting(), self.told)
 
     def leave(self) -> None:
+        if not self._mail.closing.is_set():
+            self._leaves_by = time.monotonic() + self._carrier.leaves_within_s
         self._mail.status = "stopped"
         self._mail.closing.set()
         self._mail.notify()
@@ -117,7 +120,7 @@ class Delivery(Output):
     def close(self) -> None:
         """Send what there is time for; the rest waits for the next start."""
         self.leave()
-        self._worker.join(self._carrier.leaves_within_s)
+        self._worker.join(max(0.0, self._leaves_by - time.monotonic()))
         if not self._worker.is_alive():
             self._mail.outbox.close()
 

@@ -14,6 +14,8 @@ from edge.config.outputs import MqttOutputConfig, WebhookOutputConfig
 from edge.line.outputs import delivery, mqtt
 from edge.line.outputs.mqtt import MqttCarrier
 from edge.line.outputs.webhook import WebhookCarrier
+from edge.line.triggers.free_run import FreeRun
+from edge.line.wiring import Line
 from tests.edge.engine.parts import inspection, wait_for
 from tests.edge.line.reporting import Reporter
 from tests.edge.line.test_webhook import Receiver
@@ -267,3 +269,17 @@ def test_the_engine_goes_on_when_a_carrier_has_a_fault_that_nobody_thought_of(tm
     wait_for(lambda: output.state().up)
     output.check()
     output.close()
+
+
+def test_receivers_that_say_nothing_do_not_hold_up_a_stop(tmp_path: Path) -> None:
+    peer = Peer(*[mute] * 100, real=0)
+    outputs = []
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+        outputs.append(hook(f"http://127.0.0.1:{peer.port}/", tmp_path / str(number), timeout_s=60.0))
+        outputs[-1].show(inspection(1))
+    wait_for(lambda: peer.connections == 4)
+    began = time.monotonic()
+    Line(FreeRun(1.0), outputs, None).close()
+    assert time.monotonic() - began < 6.0, "each would take its minute, or two seconds one after the other"
+    peer.close()
