@@ -26,13 +26,14 @@ class TrainConfig(BaseModel):
     backbone: str = "tf_efficientnet_lite0"  # any timm network with features at strides 8 and 16
     weights: Path | None = None  # a state dict for it; none: the installed package, else timm's hub
     side: Annotated[int, Field(ge=64, le=2048)] | None = None  # width x height is about side^2; none: from the images
+    scales: Literal[0, 1, 2] = 0  # 2: the input and the input averaged 2 x 2 are both judged; 0: from the images
     native: bool = False  # the images' own resolution: nothing is shrunk, small defects stay as large as they are
     bits: Bits | None = None  # that a sample of a 16-bit photo uses; none: found in the good images
     crop: Crop | None = None  # the inspected rectangle, frame pixels
     patch_stride: Literal[8, 16] = 16  # pixels of the model's input from one map cell to the next
     fine_weight: Annotated[float, Field(gt=0, le=2)] = 0.5  # weight of the stride-8 features against the stride-16 ones
-    bank: Annotated[int, Field(ge=16, le=20_000)] = 4000  # normal patches kept
-    candidates: Annotated[int, Field(ge=1000)] = 100_000  # patches the bank is chosen from
+    bank: Annotated[int, Field(ge=16, le=20_000)] = 4000  # normal patches kept, of all scales together
+    candidates: Annotated[int, Field(ge=1000)] = 100_000  # patches they are chosen from
     top_k: Annotated[int, Field(ge=1, le=100)] = 5  # map cells averaged into the score
     holdout_share: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2  # good images kept back for the threshold
     group_regex: str | None = None  # its first group names the physical part in a file name
@@ -72,6 +73,7 @@ OPTIONS: dict[str, type] = {
     "weights": Path,
     "side": int,
     "bits": int,
+    "scales": int,
     "patch_stride": int,
     "fine_weight": float,
     "bank": int,

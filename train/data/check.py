@@ -32,7 +32,7 @@ from train.data.dataset import (
     missing_goods,
     scan_dataset,
 )
-from train.data.input_spec import agreed_bits
+from train.data.input_spec import agreed_bits, shows_nothing
 from train.data.layout import is_hidden
 
 
@@ -119,6 +119,7 @@ def _check_images(dataset: Dataset, report: CheckReport) -> None:
     samples = train + [("test", sample) for sample in dataset.test]
     rows: dict[tuple[str, str], Row] = {}
     by_pixels: dict[bytes, list[_Seen]] = defaultdict(list)
+    blank: list[str] = []
     for split, sample in tqdm(samples, desc="check", unit="image", leave=False, disable=None):
         row = rows.setdefault((split, sample.label), Row(split, sample.label))
         row.images += 1
@@ -131,12 +132,22 @@ def _check_images(dataset: Dataset, report: CheckReport) -> None:
         height, width = image.shape[:2]
         if min(height, width) < MIN_SIDE:
             report.problems.append(f"{sample.path}: {width}x{height} pixels; at least {MIN_SIDE} a side are needed")
-        _check_usable(split, sample, image, report)
+        refused = _refused(sample, image, report)
+        if refused is not None and sample.label == GOOD and split == "train":
+            blank.append(refused)
+        elif refused is not None and split == "train":
+            report.problems.append(f"{refused}; the station would refuse it, remove it")
+        elif refused is not None:
+            report.warnings.append(f"{refused}; counted as refused, neither found nor missed")
         row.add(width, height)
         row.masks += sample.mask is not None
         pixels = hashlib.sha256(f"{width}x{height}".encode() + np.ascontiguousarray(image).tobytes()).digest()
         by_pixels[pixels].append(_Seen(sample.path, split, content))
         _check_mask(sample, (height, width), report)
+    if shows_nothing(len(blank), len(dataset.train_good)):
+        report.problems += [f"{line}; the station would refuse it" for line in blank]
+    else:
+        report.warnings += [f"{line}; left out of training, the station would refuse it" for line in blank]
     report.rows = list(rows.values())
     _check_duplicates(by_pixels.values(), dataset.root, report)
     _check_unmasked(dataset, report)
@@ -154,17 +165,14 @@ def _bits(dataset: Dataset, stated: Bits | None, report: CheckReport) -> Bits | 
         return None  # the image is named when all are decoded
 
 
-def _check_usable(split: str, sample: Sample, image: Image, report: CheckReport) -> None:
-    """Refuse what the line would refuse: training on it would make a model of nothing."""
+def _refused(sample: Sample, image: Image, report: CheckReport) -> str | None:
+    """Return in one line why the line would refuse an image, and the remedy; None when it would not."""
     refused = unusable(image)
     if refused is None:
-        return
+        return None
     bits = used_bits(sample.path)
     hint = f"; its samples use {bits} of 16 bits: state --bits {bits}" if bits not in (None, report.bits) else ""
-    if split == "train":
-        report.problems.append(f"{sample.path}: {refused}{hint}; the station would refuse it, remove it")
-    else:
-        report.warnings.append(f"{sample.path}: {refused}{hint}; counted as refused, neither found nor missed")
+    return f"{sample.path}: {refused}{hint}"
 
 
 def _check_mask(sample: Sample, shape: tuple[int, int], report: CheckReport) -> None:

@@ -1,9 +1,10 @@
-"""The size of a model's input, from the images' own."""
+"""The size and depth of a model's input, from the good images, and which of them show anything."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +12,31 @@ import numpy as np
 
 from edge.core.types import FULL, Bits
 from edge.inference.preprocess import InputSpec, load_image, used_bits
+from edge.inference.usable import unusable
 from train.config import TrainConfig
-from train.data.dataset import MIN_SIDE, DataError, Sample
+from train.data.dataset import MIN_SIDE, DataError, Dataset, Sample
+from train.run import progress
 
+BLANK_SHARE = 0.1  # of the good images may show nothing and are left out
 MAX_NATIVE = 2048  # pixels a side
+TWO_FROM = 600  # pixels a side of the images from which on two scales are judged
+SHARE_OF_TWO = 0.72  # of the images' side, for the larger of two scales
+MAX_TWO = 1280.0
 MULTIPLE = 16  # sides are multiples of the coarsest stride, so that the two feature grids fit each other
+
+
+def with_scales(recipe: TrainConfig, size: tuple[float, float], heads: bool) -> TrainConfig:
+    """Return the recipe with its number of scales decided, from the images' own (height, width).
+
+    Two scales look at large photographs with almost all of their resolution and yet see enough of the part at once;
+    small ones gain and lose by it (docs/decisions/0013). Heads that learn from defects are trained at one scale, and a
+    side that the recipe names is one.
+    """
+    if recipe.scales:
+        return recipe
+    named = recipe.native or recipe.side is not None or recipe.patch_stride != MULTIPLE
+    one = heads or named or (size[0] * size[1]) ** 0.5 < TWO_FROM
+    return recipe.model_copy(update={"scales": 1 if one else 2})
 
 
 def input_spec(samples: Sequence[Sample], recipe: TrainConfig) -> InputSpec:
@@ -23,9 +44,32 @@ def input_spec(samples: Sequence[Sample], recipe: TrainConfig) -> InputSpec:
 
     Without a wanted side it is 0.4 of the images' own, between 320 and 640: larger parts need more cells
     (a 2000x1334 board set: AUROC .87 at 320, .95 at 640), smaller images do not get better by enlarging. Native: the
-    images' own, with sides up to 15 pixels longer, so that nothing is averaged away.
+    images' own, with sides up to 15 pixels longer, so that nothing is averaged away. With two scales it is 0.72 of the
+    images' own, between 320 and 1280, and a multiple of 32, so that both grids fit.
     """
     return spec_of(own_size(samples, recipe), recipe)
+
+
+def shows_nothing(number: int, of: int) -> bool:
+    """Say whether so many good images that show nothing are a fault of the camera, not a slip of the shutter."""
+    return number > BLANK_SHARE * of
+
+
+def without_blank(dataset: Dataset, recipe: TrainConfig) -> Dataset:
+    """Return the data set without the good training images that the station would refuse; each is named.
+
+    Raises DataError when they are too many to be slips.
+    """
+    kept: list[Sample] = []
+    blank: list[Sample] = []
+    for sample in progress(dataset.train_good, "good images"):
+        refused = unusable(load_image(sample.path, FULL if recipe.bits is None else recipe.bits))
+        (kept if refused is None else blank).append(sample)
+        if refused is not None:
+            print(f"{sample.path}: {refused}; left out, the station would refuse it")
+    if shows_nothing(len(blank), len(dataset.train_good)):
+        raise DataError(f"{len(blank)} of {len(dataset.train_good)} good images show nothing; run `train check`")
+    return replace(dataset, train_good=tuple(kept))
 
 
 def with_bits(samples: Sequence[Sample], recipe: TrainConfig) -> TrainConfig:
@@ -74,24 +118,22 @@ def spec_of(size: tuple[float, float], recipe: TrainConfig) -> InputSpec:
     """Return the model's input for images of a (height, width); raises DataError when native sides are too long."""
     height, width = size
     bits = FULL if recipe.bits is None else recipe.bits
+    multiple = MULTIPLE * max(1, recipe.scales)
     if recipe.native:
-        return InputSpec(
-            crop=recipe.crop, width=_whole(width), height=_whole(height), interpolation="linear", bits=bits
-        )
-    side = recipe.side or min(max(0.4 * (height * width) ** 0.5, 320.0), 640.0)
-    scale = side / (height * width) ** 0.5
+        width, height = (_whole(side, multiple) for side in (width, height))
+        return InputSpec(crop=recipe.crop, width=width, height=height, interpolation="linear", bits=bits)
+    own = (height * width) ** 0.5
+    usual = min(max(SHARE_OF_TWO * own, 320.0), MAX_TWO) if recipe.scales == 2 else min(max(0.4 * own, 320.0), 640.0)
+    scale = (recipe.side or usual) / own
     # Below a factor of two bilinear sees every pixel, too, and takes a fifth of the time.
     how: Literal["area", "linear"] = "linear" if scale > 0.5 else "area"
     width, height = width * scale, height * scale
-    return InputSpec(crop=recipe.crop, width=_rounded(width), height=_rounded(height), interpolation=how, bits=bits)
+    width, height = (max(4, round(side / multiple)) * multiple for side in (width, height))
+    return InputSpec(crop=recipe.crop, width=width, height=height, interpolation=how, bits=bits)
 
 
-def _rounded(pixels: float) -> int:
-    return max(4, round(pixels / MULTIPLE)) * MULTIPLE
-
-
-def _whole(pixels: float) -> int:
-    """A side that a grid of MULTIPLE covers; raises DataError when it is longer than the station can judge in time."""
+def _whole(pixels: float, multiple: int) -> int:
+    """A side that a grid of cells covers; raises DataError when it is longer than the station can judge in time."""
     if pixels > MAX_NATIVE:
         raise DataError(f"native: an image side of {pixels:.0f} pixels is over {MAX_NATIVE}; give a crop, or a side")
-    return math.ceil(pixels / MULTIPLE) * MULTIPLE
+    return math.ceil(pixels / multiple) * multiple

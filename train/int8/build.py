@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,27 +17,24 @@ from edge.inference import runtimes
 from edge.inference.bundle import INT8_IR, INT8_ONNX
 from edge.inference.preprocess import InputSpec, prepare
 from edge.inference.usable import load_photo
-from train.int8.aware import adapt
-from train.int8.graph import finish, fold_weights, operators
+from train.int8.bias import IMAGES, input_means
+from train.int8.graph import finish, fold_weights
 from train.int8.onnx_export import example, outputs, quiet, to_onnx
 from train.int8.ranges import Observer, observe
-from train.int8.sensitivity import input_means
 from train.int8.trials import Settings
+from train.network.backbones import fold_batch_norms
 from train.network.bank import collect_patches, image_tensor, statistics
-from train.network.model import InspectionNet, NormalityHead, PatchFeatures
+from train.network.model import InspectionNet, Normality, NormalityHead, PatchFeatures, SecondScale
 from train.network.saved import chosen_patches, load_network
 from train.run import FitReport, Run, progress
 
-BIAS_IMAGES = 16
+FEATURES = ("features", "second")  # outputs of the graph that only extracts them
 
 
 def build(work: Run, report: FitReport, settings: Settings, folder: Path) -> None:
     """Quantise a run's network in one way: INT8_ONNX and INT8_IR, in the folder."""
     network = load_network(work)
-    if settings.aware:
-        files = [report.data / name for name in (*report.fit_images, *report.defect_images)]
-        network = adapt(network, files, report.input, report.recipe.seed)
-    network.head = int8_head(network.features, chosen_patches(work), report, settings)
+    network.normality = int8_normality(network.normality, chosen_patches(work), report, settings)
     _write_int8(network, report, settings, outputs(report), folder / INT8_ONNX)
 
 
@@ -46,46 +44,74 @@ def write_untrained(network: InspectionNet, report: FitReport, folder: Path) -> 
     return folder / INT8_IR
 
 
-def int8_head(features: PatchFeatures, chosen: torch.Tensor, report: FitReport, settings: Settings) -> NormalityHead:
-    """Build the memory bank again, from the same patches, but as the INT8 features see them.
+class _Scales(nn.Module):
+    """Image -> the patch features of each scale, (1, C, h, w)."""
+
+    def __init__(self, features: PatchFeatures, count: int) -> None:
+        super().__init__()
+        self.features = features
+        self.count = count
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.features.scales(image, self.count)
+
+
+def int8_normality(
+    normality: Normality, chosen: Sequence[torch.Tensor], report: FitReport, settings: Settings
+) -> Normality:
+    """Build the memory banks again, from the same patches, but as the INT8 features see them.
 
     A bank of float features would measure rounding as if it were wear: on parts that hardly vary, that costs more
     than the rounding itself (docs/decisions/0003).
     """
     files = [report.data / name for name in report.fit_images]
+    names = FEATURES[: len(chosen)]
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "features.onnx"
-        _write_int8(features, report, settings, ["features"], path)
-        patches = collect_patches(_extractor(path.with_suffix(".xml"), report.input), files, report.recipe)
-    mean, std = statistics(patches, features.fine_channels, report.recipe)
-    return NormalityHead(mean, std, (patches[chosen] - mean) / std)
+        _write_int8(_Scales(normality.features, len(chosen)), report, settings, names, path)
+        drawn = collect_patches(_extractor(path.with_suffix(".xml"), report.input, names), files, report.recipe)
+    heads = []
+    for one, kept in zip(drawn, chosen, strict=True):
+        mean, std = statistics(one.rows, normality.features.fine_channels, report.recipe)
+        heads.append(NormalityHead(mean, std, (one.rows[kept] - mean) / std))
+    second = normality.second
+    if second is not None:
+        second = SecondScale(heads[1], second.share, second.shift)
+    return Normality(normality.features, heads[0], normality.top_k, second).eval()
 
 
-def _extractor(ir: Path, spec: InputSpec) -> Callable[[Path], torch.Tensor]:
+def _extractor(ir: Path, spec: InputSpec, names: Sequence[str]) -> Callable[[Path], list[torch.Tensor]]:
     """Return a function from an image file to its (C, h, w) features, computed by OpenVINO as on the device."""
     run = runtimes.load(ir, "openvino", runtimes.Settings()).run
-    return lambda path: torch.from_numpy(run(prepare(load_photo(path, spec), spec))["features"][0])
+
+    def extract(path: Path) -> list[torch.Tensor]:
+        found = run(prepare(load_photo(path, spec), spec))
+        return [torch.from_numpy(found[name][0]) for name in names]
+
+    return extract
 
 
 def _write_int8(
     network: nn.Module, report: FitReport, settings: Settings, names: Sequence[str], onnx_file: Path
 ) -> None:
     """Quantise a network, store its weights as int8 and write it as ONNX and, beside it, as OpenVINO IR."""
-    model = exported(network, report, settings, names)
-    files = calibration_files(report, settings)[:BIAS_IMAGES]
-    tensors = [prepare(load_photo(path, report.input), report.input) for path in files]
-    means = input_means(model, tensors, report.input) if settings.correct_bias else None
-    fold_weights(model, set(settings.float_operators) & set(operators(model)), means)
+    model = _exported(network, report, settings, names)
+    tensors = [
+        prepare(load_photo(path, report.input), report.input) for path in calibration_files(report, settings)[:IMAGES]
+    ]
+    fold_weights(model, input_means(model, tensors, report.input))
     finish(model, report.input.height, report.input.width)
     onnx.save(model, onnx_file)
     openvino.save_model(openvino.convert_model(onnx_file), onnx_file.with_suffix(".xml"), compress_to_fp16=False)
 
 
-def exported(network: nn.Module, report: FitReport, settings: Settings, names: Sequence[str]) -> onnx.ModelProto:
+def _exported(network: nn.Module, report: FitReport, settings: Settings, names: Sequence[str]) -> onnx.ModelProto:
     """Return the network's ONNX graph with Q/DQ pairs and float weights."""
     spec = report.input
+    folded = copy.deepcopy(network)
+    fold_batch_norms(folded)
     with quiet():
-        quantised = _quantised(network, calibration_files(report, settings), spec, settings.observer)
+        quantised = _quantised(folded, calibration_files(report, settings), spec, settings.observer)
         return to_onnx(torch.export.export(quantised, (example(spec),)), spec, names)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ def take_bytes(model: ModelProto, height: int, width: int) -> None:
         raise Int8Error(f"the exported graph does not take (1, 3, {height}, {width}); export it again")
     del graph.input[0]
     graph.input.append(helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, 3]))
+    _pool_what_was_rounded(graph, old)
     chain = _chain(graph, old, ("Sub", "QuantizeLinear", "DequantizeLinear"))
     if chain:
         zero = _byte(graph, chain[0].input[1])
@@ -47,6 +48,28 @@ def take_bytes(model: ModelProto, height: int, width: int) -> None:
             node.input[:] = ["image_chw" if name == old else name for name in node.input]
     graph.node.insert(0, first)
     graph.node.insert(1, second)
+
+
+def _pool_what_was_rounded(graph: onnx.GraphProto, image: str) -> None:
+    """Let the average of the second scale read the first convolution's input, which holds the same whole numbers."""
+    users = _users(graph)
+    shifted = [node.output[0] for node in users.get(image, []) if node.op_type == "Sub"]
+    for name in shifted:
+        quantized = [node for node in users[name] if node.op_type == "QuantizeLinear"]
+        for node in users[name]:
+            if node.op_type == "AveragePool" and quantized:
+                (back,) = users[quantized[0].output[0]]
+                node.input[0] = back.output[0]
+                _after(graph, back, node)
+
+
+def _after(graph: onnx.GraphProto, first: NodeProto, second: NodeProto) -> None:
+    """Keep the graph's nodes in an order in which each value is made before it is read."""
+    nodes = list(graph.node)
+    if nodes.index(second) < nodes.index(first):
+        graph.node.remove(second)
+        nodes = list(graph.node)
+        graph.node.insert(nodes.index(first) + 1, second)
 
 
 def _chain(graph: onnx.GraphProto, start: str, kinds: tuple[str, ...]) -> list[NodeProto]:
@@ -86,46 +109,33 @@ def _operator(weight: str) -> str:
     return weight.removesuffix(INT8_ENDING).removesuffix(".weight")
 
 
-def fold_weights(
-    model: ModelProto, kept_float: Collection[str] = (), means: Mapping[str, NDArray[Any]] | None = None
-) -> int:
+def fold_weights(model: ModelProto, means: Mapping[str, NDArray[Any]] | None = None) -> int:
     """Replace every weight -> QuantizeLinear -> Clip -> DequantizeLinear by int8 weight -> DequantizeLinear.
 
     With the weights left float, OpenVINO runs the convolutions in float. Dense convolutions are stored in 7 bits
     (-64..63): CPUs without VNNI add pairs of u8 x s8 products in 16 bits, and 2 x 255 x 64 still fits there, so
     every CPU computes the same scores (docs/decisions/0003). Depthwise kernels do not use that instruction and keep
-    8 bits. Operators in kept_float get their float weight and an input that is not rounded. means: each operator's mean
-    input, (C,); what rounding the weights takes from it is given back by the bias (Nagel et al. 2019, equation 17).
-    Returns how many were folded.
+    8 bits. means: each convolution's mean input (C,), by the name of its output; what rounding the weights takes from
+    it is given back by the bias (Nagel et al. 2019, equation 17). Returns how many were folded.
     """
-    unknown = set(kept_float) - set(operators(model))
-    if unknown:
-        raise Int8Error(f"no convolution is called {', '.join(sorted(unknown))}")
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     users = _users(graph)
     weights = [n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] in constants]
-    folded = 0
     for node in weights:
         dequantize = _follow(node, users, graph)
-        operator = _operator(node.input[0])
-        if operator in kept_float:
-            _keep_float(graph, dequantize, node.input[0], users)
-            continue
         weight, scale = (numpy_helper.to_array(constants[name]) for name in node.input[:2])
         stored, step = _quantised(weight, scale, coarse=weight.shape[1] > 1)
         name = f"{node.input[0]}{INT8_ENDING}"
         graph.initializer.append(numpy_helper.from_array(stored, name))
         graph.initializer.append(numpy_helper.from_array(step, f"{name}_scale"))
         dequantize.input[0], dequantize.input[1] = name, f"{name}_scale"
-        if means is not None:
-            (convolution,) = users[dequantize.output[0]]
-            lost = weight - stored * step.reshape(-1, 1, 1, 1)
-            _raise_bias(constants[convolution.input[2]], lost, means[operator])
-        folded += 1
+        lost = weight - stored * step.reshape(-1, 1, 1, 1)
+        for convolution in users[dequantize.output[0]] if means is not None else ():
+            _raise_bias(graph, convolution, constants[convolution.input[2]], lost, means[convolution.output[0]])
     _drop_dead(graph)
     _drop_unused(model)
-    return folded
+    return len(weights)
 
 
 def _users(graph: onnx.GraphProto) -> dict[str, list[NodeProto]]:
@@ -136,22 +146,16 @@ def _users(graph: onnx.GraphProto) -> dict[str, list[NodeProto]]:
     return users
 
 
-def _keep_float(graph: onnx.GraphProto, weight_back: NodeProto, weight: str, users: dict[str, list[NodeProto]]) -> None:
-    """Give a convolution its float weight, and its input as it is before QuantizeLinear -> DequantizeLinear."""
-    makers = {output: node for node in graph.node for output in node.output}
-    (convolution,) = users[weight_back.output[0]]
-    convolution.input[1] = weight
-    back = makers.get(convolution.input[0])
-    if back is not None and back.op_type == "DequantizeLinear":
-        convolution.input[0] = makers[back.input[0]].input[0]
-
-
-def _raise_bias(bias: TensorProto, lost: NDArray[Any], mean: NDArray[Any]) -> None:
-    """Add what an (O, I, kh, kw) weight error takes from the mean input (C,), C = groups x I, to the bias (O,)."""
-    groups = len(mean) // lost.shape[1]
+def _raise_bias(
+    graph: onnx.GraphProto, convolution: NodeProto, bias: TensorProto, lost: NDArray[Any], mean: NDArray[Any]
+) -> None:
+    """Give a convolution a bias of its own: (O,) plus what an (O, I, kh, kw) weight error takes from the mean input."""
+    groups = len(mean) // lost.shape[1]  # the mean input is (C,), C = groups x I
     by_group = lost.sum(axis=(2, 3)).reshape(groups, -1, lost.shape[1])
     more = np.einsum("goi,gi->go", by_group, mean.reshape(groups, -1)).reshape(-1)
-    bias.CopyFrom(numpy_helper.from_array((numpy_helper.to_array(bias) + more).astype(np.float32), bias.name))
+    name = f"{bias.name}:{convolution.output[0]}"
+    graph.initializer.append(numpy_helper.from_array((numpy_helper.to_array(bias) + more).astype(np.float32), name))
+    convolution.input[2] = name
 
 
 def _quantised(weight: NDArray[Any], scale: NDArray[Any], coarse: bool) -> tuple[NDArray[np.int8], NDArray[Any]]:
@@ -193,9 +197,11 @@ def _drop_unused(model: ModelProto) -> None:
 
 def finish(model: ModelProto, height: int, width: int) -> None:
     """Give the graph its byte input, check it, and drop what only a debugger would read."""
-    names = operators(model)
-    for node, name in zip((n for n in model.graph.node if n.op_type == "Conv"), names, strict=True):
-        node.name = name  # the compiled graph and its profile then speak of the network's modules
+    seen: set[str] = set()
+    for node, name in zip((n for n in model.graph.node if n.op_type == "Conv"), operators(model), strict=True):
+        # The compiled graph and its profile then speak of the network's modules; two scales share one's weights.
+        node.name = f"{name}@half" if name in seen else name
+        seen.add(name)
     take_bytes(model, height, width)
     _drop_unused(model)
     del model.graph.value_info[:]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from edge.inference.preprocess import InputSpec, inspected_box, prepare
 from edge.inference.usable import load_photo
 from train.data.dataset import GOOD
 from train.int8.ranges import Observer
-from train.int8.sensitivity import Block
 from train.measure.threshold import MIN_HOLDOUT, set_threshold
 from train.run import FitReport
 
@@ -26,7 +25,6 @@ MAX_AUROC_DROP = 0.002
 MAX_FLIPS = 0.005  # share of images whose verdict INT8 changes, each file with the threshold its own scores set
 MIN_GOODS = 20  # with fewer held-out goods chance decides, and nothing but the first way is tried
 MOST_GOODS = 60  # held-out goods that are marked and scored: bounds the time
-MOST_FLOAT = 4  # blocks of operators that may stay float
 MARKS = (0.5, 0.25, 0.12)  # how far a marked square is turned over: plain, faint, hardly there
 
 
@@ -37,9 +35,6 @@ class Settings:
     what: str
     observer: Observer = "minmax"  # how an activation's range follows from the values seen
     images: int = 64  # good images the ranges are measured on
-    correct_bias: bool = False
-    float_operators: tuple[str, ...] = ()
-    aware: bool = False  # with weights that were trained in INT8 (train/int8/aware.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +70,7 @@ class Trial:
     def facts(self, chosen: bool) -> dict[str, Any]:
         """Return the trial as quantize.json and the report hold it."""
         numbers = {key: value for key, value in asdict(self).items() if key not in ("settings", "images")}
-        settings = {"what": self.settings.what, "float_operators": list(self.settings.float_operators)}
-        return {**settings, **numbers, "chosen": chosen}
+        return {"what": self.settings.what, **numbers, "chosen": chosen}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,29 +136,16 @@ def _rejected(images: HeldOut, scores: NDArray[np.float64]) -> NDArray[np.bool_]
     return scores >= set_threshold(goods.tolist(), images.alpha).value
 
 
-def plan(
-    images: int, tried: Sequence[Trial], sensitive: Callable[[Settings], Sequence[Block]], heads: bool
-) -> Iterator[Settings]:
-    """Yield the next way to try while no trial keeps the limits; ways that cost the station nothing come first.
+def ways(images: int) -> tuple[Settings, ...]:
+    """Return the ways to quantise in the order in which they are tried, until one keeps the limits.
 
-    images: how many good ones set the ranges at first. sensitive: the blocks of operators that INT8 hurts most, the
-    worst first; asked for once. heads: the network has some; the last thing tried is then to train it in INT8.
+    images: how many good ones set the ranges.
     """
-    yield Settings("all operators INT8, ranges: extremes", images=images)
-    yield Settings("ranges: 99.99 % quantiles", observer="percentile", images=images)
-    yield Settings("ranges: KL divergence", observer="kl", images=images)
-    best = choose(tried).settings
-    yield replace(best, what=f"{best.what}; {2 * best.images} calibration images", images=2 * best.images)
-    best = choose(tried).settings
-    yield replace(best, what=f"{best.what}; bias corrected", correct_bias=True)
-    best = choose(tried).settings
-    names: tuple[str, ...] = ()
-    for block in sensitive(best)[:MOST_FLOAT]:
-        names += block
-        yield replace(best, what=f"{best.what}; {len(names)} operators float", float_operators=names)
-    if heads:
-        best = choose(tried).settings
-        yield replace(best, what=f"{best.what}; trained in INT8", aware=True)
+    return (
+        Settings("ranges: extremes", "minmax", images),
+        Settings("ranges: 99.99 % quantiles", "percentile", images),
+        Settings("ranges: KL divergence", "kl", images),
+    )
 
 
 def choose(trials: Sequence[Trial]) -> Trial:

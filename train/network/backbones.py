@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from train.network import NetworkError
 
@@ -51,6 +52,11 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         return list(self.stages(image - self.zero))
+
+    def two_scales(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the stages of the image and those of the image averaged 2 x 2."""
+        shifted = image - self.zero
+        return list(self.stages(shifted)), list(self.stages(functional.avg_pool2d(shifted, 2)))
 
     @classmethod
     def pretrained(cls, name: str, weights: Path | None = None) -> Backbone:
@@ -171,3 +177,34 @@ def _cut_unused(stages: nn.Module) -> None:
     group, _, index = stages.feature_info.module_name()[-1].partition(".")
     if group == "blocks" and index.isdigit():
         stages.blocks = stages.blocks[: int(index) + 1]
+
+
+def fold_batch_norms(network: nn.Module) -> None:
+    """Fold every batch normalisation into the convolution before it, in place, and leave it an identity.
+
+    The quantiser folds them itself, once for each use of the weights: where two scales share a backbone, it would
+    scale the weights twice.
+    """
+    for parent in network.modules():
+        convolution: nn.Conv2d | None = None
+        for child in parent.children():
+            if isinstance(child, nn.Conv2d):
+                convolution = child
+            elif isinstance(child, nn.BatchNorm2d) and convolution is not None:
+                _fold(convolution, child)
+                convolution = None
+
+
+@torch.no_grad()
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        return
+    gain = norm.weight / (variance + norm.eps).sqrt()
+    before = torch.zeros_like(mean) if convolution.bias is None else convolution.bias
+    convolution.weight *= gain[:, None, None, None]
+    convolution.bias = nn.Parameter((before - mean) * gain + norm.bias)
+    norm.weight.fill_(1.0)
+    norm.bias.zero_()
+    mean.zero_()
+    variance.fill_(1.0 - norm.eps)

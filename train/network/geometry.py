@@ -18,6 +18,7 @@ from edge.inference.usable import load_photo
 from train.network import NetworkError
 
 PHOTOS = 12
+ROUGH_PHOTOS = 3
 ATTEMPTS = 3
 PHASES = 4  # x PHASES dots a photo, spread evenly over a cell's width and height: the grid's own error then cancels
 TRIMMED = 0.2  # of the dots on either side are left out of the mean
@@ -44,12 +45,10 @@ def measure_geometry(answer: Answer, photos: Sequence[Image], seed: int) -> tupl
     Where fresh dots disagree by more than LIMIT_PX they are counted in, and others are asked, ATTEMPTS times in all.
     Raises NetworkError where they still disagree, or where the map does not answer to dots.
     """
-    rows, columns = answer(photos[0]).shape
-    stride = photos[0].shape[2] / columns
+    stride = photos[0].shape[2] / answer(photos[0]).shape[1]
     known = sightings(answer, photos, stride, seed)
     for attempt in range(1, ATTEMPTS + 1):
-        x, y = trim_mean([np.subtract(one.dot, np.multiply(stride, one.seen)) for one in known], TRIMMED, axis=0)
-        geometry = MapGeometry(columns=columns, rows=rows, stride=stride, offset=(float(x), float(y)))
+        geometry = _geometry(answer, photos[0], known)
         fresh = sightings(answer, photos, stride, seed + 1000 * attempt)
         off = max(map(abs, displacement(fresh, geometry)))
         if off <= LIMIT_PX:
@@ -59,6 +58,19 @@ def measure_geometry(answer: Answer, photos: Sequence[Image], seed: int) -> tupl
         f"the map places dots {off:.1f} pixels of the input beside where they are, at most {LIMIT_PX:g} is allowed; "
         "choose another backbone or a larger --side"
     )
+
+
+def rough_geometry(answer: Answer, photos: Sequence[Image], seed: int) -> MapGeometry:
+    """Return where the cells of a map look, to some pixels, from few dots and without a second look."""
+    stride = photos[0].shape[2] / answer(photos[0]).shape[1]
+    return _geometry(answer, photos[0], sightings(answer, photos[:ROUGH_PHOTOS], stride, seed))
+
+
+def _geometry(answer: Answer, photo: Image, known: Sequence[Sighting]) -> MapGeometry:
+    rows, columns = answer(photo).shape
+    stride = photo.shape[2] / columns
+    x, y = trim_mean([np.subtract(one.dot, np.multiply(stride, one.seen)) for one in known], TRIMMED, axis=0)
+    return MapGeometry(columns=columns, rows=rows, stride=stride, offset=(float(x), float(y)))
 
 
 def prepared_photos(goods: Sequence[Path], spec: InputSpec) -> list[Image]:

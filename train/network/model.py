@@ -35,8 +35,14 @@ class PatchFeatures(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         return self.patches(self.backbone(image))
 
+    def scales(self, image: Tensor, count: int) -> tuple[Tensor, ...]:
+        """Return the patches of the image and, for two scales, those of the image averaged 2 x 2."""
+        if count == 1:
+            return (self(image),)
+        return tuple(self.patches(stages) for stages in self.backbone.two_scales(image))
+
     def patches(self, stages: Sequence[Tensor]) -> Tensor:
-        """The same from the backbone's stages."""
+        """Return the patches from the backbone's stages."""
         fine, coarse = stages[-2:]
         coarse = functional.avg_pool2d(coarse, 3, 1, 1, count_include_pad=False)
         if self.stride == 16:
@@ -78,48 +84,93 @@ def _distances(rows: Tensor) -> nn.Conv2d:
     return convolution
 
 
+class SecondScale(nn.Module):
+    """A memory bank of the photographs averaged 2 x 2, added to that of the whole resolution.
+
+    What is larger than the cells of the first scale see is told by the second (docs/decisions/0013).
+    """
+
+    def __init__(self, head: NormalityHead, share: float, shift: tuple[int, int] = (0, 0)) -> None:
+        """share: weight of this scale's map and score, 0..1; the first scale's have the rest.
+
+        shift: cells of the first scale's map (x, y) that this one is moved by to lie true beside it.
+        """
+        super().__init__()
+        self.head = head
+        self.share = share
+        self.shift = shift
+
+    def added(self, first: Tensor, own: Tensor) -> Tensor:
+        """Return the weighted sum of the first scale's map (1, 1, h, w) and this one's, which has fewer cells."""
+        finer = functional.interpolate(own, size=first.shape[-2:], mode="bilinear", align_corners=False)
+        return (1.0 - self.share) * first + self.share * moved(finer, *self.shift)
+
+
+class Normality(nn.Module):
+    """Image (1, 3, H, W) float 0..255 RGB -> the backbone's stages, distances from normal (1, 1, h, w), score (1,)."""
+
+    def __init__(
+        self, features: PatchFeatures, head: NormalityHead, top_k: int, second: SecondScale | None = None
+    ) -> None:
+        """top_k: cells of a scale's map that make its score."""
+        super().__init__()
+        self.features = features
+        self.head = head
+        self.top_k = top_k
+        self.second = second
+
+    def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        if self.second is None:
+            stages = self.features.backbone(image)
+            anomaly_map = self.head(self.features.patches(stages))
+            return stages, anomaly_map, top_mean(anomaly_map, self.top_k)
+        stages, coarse = self.features.backbone.two_scales(image)
+        first = self.head(self.features.patches(stages))
+        second = self.second.head(self.features.patches(coarse))
+        share = self.second.share
+        score = (1.0 - share) * top_mean(first, self.top_k) + share * top_mean(second, self.top_k)
+        return stages, self.second.added(first, second), score
+
+
 class InspectionNet(nn.Module):
     """The exported network: image (1, 3, H, W) float 0..255 RGB -> score (1,), anomaly_map (1, 1, h, w).
 
-    Without the heads that learn from defects, the map is the normality head's at stride s. With them it is at stride 4,
+    Without the heads that learn from defects, the map is the normality map at stride s. With them it is at stride 4,
     softplus(log odds / 16) / ln 2 of the three opinions added up (train.network.fusion): 1 at even odds, never
     negative, and never falling when an opinion rises; the part's own logit moves the whole map, within limits.
 
     The score is the mean of the map's highest values: one hot cell is noise more often than a defect is that small,
-    since every cell has already seen 3x3 patches. A score at the threshold implies a cell at it.
+    since every cell has already seen 3x3 patches. Of two scales each has such a score, and the weighted sum is the
+    network's: a sum of maps would lose what stands at other places of the two.
     """
 
     def __init__(
         self,
-        features: PatchFeatures,
-        head: NormalityHead,
-        top_k: int,
+        normality: Normality,
         heads: DefectHeads | None = None,
         fusion: Fusion | None = None,
         shift: tuple[int, int] = (0, 0),
     ) -> None:
-        """top_k: cells of the map that make the score; heads and fusion: both or neither.
+        """heads and fusion: both or neither.
 
         shift: cells of the heads' map (x, y) that the normality map is moved by to lie true beside theirs, which the
         masks taught where to look.
         """
         super().__init__()
-        self.features = features
-        self.head = head
+        self.normality = normality
         self.heads = heads
         self.fusion = fusion
-        self.top_k = top_k
         self.shift = shift
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        stages = self.features.backbone(image)
-        anomaly_map = self.head(self.features.patches(stages))
+        stages, anomaly_map, score = self.normality(image)
         types: tuple[Tensor, ...] = ()
         if self.heads is not None and self.fusion is not None:
             logits, parts = self.heads(stages)
             anomaly_map = self._fused(anomaly_map, logits, parts[:, :1], self.fusion)
+            score = top_mean(anomaly_map, self.normality.top_k)
             types = (parts[:, 1:].softmax(dim=1),) if parts.shape[1] > 2 else ()
-        return top_mean(anomaly_map, self.top_k), anomaly_map, *types
+        return score, anomaly_map, *types
 
     def _fused(self, anomaly_map: Tensor, logits: Tensor, part: Tensor, fusion: Fusion) -> Tensor:
         finer = functional.interpolate(anomaly_map, size=logits.shape[-2:], mode="bilinear", align_corners=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pickle import UnpicklingError
 from typing import Any
 
@@ -13,7 +14,7 @@ from train.network.backbones import Backbone
 from train.network.bank import normality_head
 from train.network.fusion import Fusion
 from train.network.heads import DefectHeads
-from train.network.model import InspectionNet, PatchFeatures
+from train.network.model import InspectionNet, Normality, PatchFeatures, SecondScale
 from train.run import Run
 
 MODEL = "model.pt"
@@ -28,21 +29,27 @@ def load_network(work: Run) -> InspectionNet:
     """The trained float network of a run, ready to be exported."""
     state, recipe = _load(work), work.fit_report().recipe
     features = PatchFeatures(Backbone.from_state(recipe.backbone, state["backbone"]), recipe.patch_stride)
+    normality = Normality(features, normality_head(state), recipe.top_k, second_scale(state))
     if "heads" not in state:
-        return InspectionNet(features, normality_head(state), recipe.top_k).eval()
+        return InspectionNet(normality).eval()
     heads = DefectHeads(features.backbone.channels, len(state["types"]))
     heads.load_state_dict(state["heads"])
     if "shift" not in state:
         raise NetworkError(f"{work.file(MODEL)}: is of another version of Linewatch; run `python -m train fit` again")
     x, y = state["shift"]
-    head, fusion = normality_head(state), Fusion(**state["fusion"])
-    return InspectionNet(features, head, recipe.top_k, heads, fusion, (x, y)).eval()
+    return InspectionNet(normality, heads, Fusion(**state["fusion"]), (x, y)).eval()
 
 
-def chosen_patches(work: Run) -> Tensor:
-    """Return the (N,) indices of the candidates of `collect_patches` that are in the memory bank."""
-    chosen: Tensor = _load(work)["chosen"]
-    return chosen
+def second_scale(state: Mapping[str, Any]) -> SecondScale | None:
+    """The second scale that a state holds, if any."""
+    second = state.get("second")
+    return None if second is None else SecondScale(normality_head(second), second["share"], tuple(second["shift"]))
+
+
+def chosen_patches(work: Run) -> list[Tensor]:
+    """Return for each scale the (N,) indices of the candidates of `collect_patches` that are in its memory bank."""
+    state = _load(work)
+    return [bank["chosen"] for bank in (state, state.get("second")) if bank is not None]
 
 
 def _load(work: Run) -> dict[str, Any]:

@@ -21,14 +21,14 @@ from edge.core.cli import OneLineParser
 from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.dataset import read_dataset
-from train.data.input_spec import own_size, spec_of, with_bits
+from train.data.input_spec import own_size, spec_of, with_bits, with_scales, without_blank
 from train.data.split import Split, split
 from train.int8.build import write_untrained
 from train.int8.latency import Target, measure_latency, read_target
 from train.network.backbones import Backbone
 from train.network.fusion import Fusion
 from train.network.heads import DefectHeads
-from train.network.model import InspectionNet, NormalityHead, PatchFeatures
+from train.network.model import InspectionNet, Normality, NormalityHead, PatchFeatures, SecondScale
 from train.run import FitReport, Run, git_commit, versions
 from train.stages import StageError
 
@@ -88,7 +88,9 @@ def budget(data: Path, config: TrainConfig, limit_ms: float, target: str | None,
     station = read_target(target)
     dataset = read_dataset(data)
     config = with_bits(dataset.train_good, config)
+    dataset = without_blank(dataset, config)
     roles = split(dataset, config)
+    config = with_scales(config, own_size(roles.fit, config), roles.has_heads(config))
     tier, tried = _search(
         _sizes(config, roles), limit_ms, lambda size: _measured(size, config, roles, dataset.root, station)
     )
@@ -176,9 +178,11 @@ def _untrained(spec: InputSpec, config: TrainConfig, roles: Split, data: Path) -
     features = PatchFeatures(Backbone.pretrained(config.backbone, config.weights), config.patch_stride)
     channels = sum(features.backbone.channels[-2:])
     bank = torch.randn(config.bank, channels, generator=torch.Generator().manual_seed(config.seed))
-    head = NormalityHead(torch.zeros(channels), torch.ones(channels), bank)
+    heads = [NormalityHead(torch.zeros(channels), torch.ones(channels), one) for one in bank.chunk(config.scales)]
+    second = SecondScale(heads[1], 0.5) if config.scales == 2 else None
+    normality = Normality(features, heads[0], config.top_k, second)
     learned = (DefectHeads(features.backbone.channels, len(types)), Fusion(0.0, 1.0, 1.0, 1.0))
-    network = InspectionNet(features, head, config.top_k, *(learned if roles.has_heads(config) else ())).eval()
+    network = InspectionNet(normality, *(learned if roles.has_heads(config) else ())).eval()
     report = FitReport(
         recipe=config,
         data=data,

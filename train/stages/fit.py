@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from edge.core.cli import OneLineParser
 from edge.core.types import AnomalyMap, Image
@@ -17,19 +19,22 @@ from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos, validation_examples
 from train.data.dataset import Dataset, Sample, dataset_sha256, read_dataset
-from train.data.input_spec import input_spec, with_bits
+from train.data.input_spec import input_spec, own_size, spec_of, with_bits, with_scales, without_blank
 from train.data.split import Split, split
+from train.int8.latency import predicted_ms
 from train.network.backbones import STRIDES, Backbone
-from train.network.bank import as_floats, memory_bank, normality_head
+from train.network.bank import as_floats, memory_banks, normality_head, second_share
 from train.network.checkpoint import History
 from train.network.fusion import Fusion, fit_fusion
-from train.network.geometry import measure_geometry, prepared_photos
+from train.network.geometry import measure_geometry, prepared_photos, rough_geometry
 from train.network.heads import DefectHeads
-from train.network.model import NormalityHead, PatchFeatures, top_mean
-from train.network.saved import save_network
+from train.network.model import Normality, NormalityHead, PatchFeatures, top_mean
+from train.network.saved import save_network, second_scale
 from train.network.train_heads import train_heads
 from train.run import HEADS, FitReport, Run, git_commit, progress, rank, versions
 
+DEFAULT_BUDGET_MS = 40.0  # p50 of preparing and judging a photograph at two scales
+SMALLEST_OF_TWO = 300  # pixels a side of the larger input; below it the smaller one sees too few cells
 CHECKPOINT = "heads_checkpoint.pt"
 
 
@@ -51,7 +56,9 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     start = time.monotonic()
     dataset = read_dataset(data)
     recipe = with_bits(dataset.train_good, recipe)
+    dataset = without_blank(dataset, recipe)
     roles = split(dataset, recipe)
+    recipe = _in_time(recipe, roles)
     spec = input_spec(list(roles.fit), recipe)
     backbone = Backbone.pretrained(recipe.backbone, recipe.weights)
     key = _key(dataset, recipe)
@@ -59,14 +66,16 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     if rank() > 0:
         return None
     features = PatchFeatures(backbone, recipe.patch_stride).eval()
-    state: dict[str, Any] = {**memory_bank(features, roles.fit, spec, recipe)}
-    state["backbone"] = backbone.state_dict()
+    state = {**_banks(features, roles, spec, recipe), "backbone": backbone.state_dict()}
     work.folder.mkdir(parents=True, exist_ok=True)
     if learned is None:
         work.file(HEADS).unlink(missing_ok=True)
     else:
-        fusion = asdict(_fuse(features, normality_head(state), learned.heads, roles, spec, recipe))
-        shift = _shift(features, normality_head(state), roles, spec, recipe)
+        normality = Normality(features, normality_head(state), recipe.top_k, second_scale(state)).eval()
+        fusion = asdict(_fuse(normality, learned.heads, roles, spec, recipe))
+        photos = prepared_photos([sample.path for sample in roles.fit], spec)
+        place, _ = measure_geometry(_cells(lambda tensor: normality(tensor)[1]), photos, recipe.seed)
+        shift = [round((offset - (place.stride - 1.0) / 2.0) / STRIDES[0]) for offset in place.offset]
         state |= {"heads": learned.heads.state_dict(), "types": list(learned.types), "fusion": fusion, "shift": shift}
         facts = {"epochs": learned.history.epochs, "kept_epoch": learned.history.kept, "fusion": fusion}
         work.write_report(HEADS, facts)
@@ -84,7 +93,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         left_out_images=_names(roles.left_out, dataset),
         types=() if learned is None else learned.types,
         feature_channels=state["patches"].shape[1],
-        bank_rows=len(state["patches"]),
+        bank_rows=len(state["patches"]) + len(state.get("second", {}).get("patches", ())),
         seconds=round(time.monotonic() - start, 1),
         git_commit=git_commit(),
         versions=versions(),
@@ -96,6 +105,30 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         f"bank {report.bank_rows} x {report.feature_channels}, {report.seconds:.0f} s"
     )
     return report
+
+
+def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
+    """Return the recipe with its scales decided, and with a smaller side where two would take too long on this CPU."""
+    own = own_size(roles.fit, recipe)
+    recipe = with_scales(recipe, own, roles.has_heads(recipe))
+    if recipe.scales == 1 or recipe.side is not None or recipe.native:
+        return recipe
+    spec = spec_of(own, recipe)
+    features = PatchFeatures(Backbone(recipe.backbone), recipe.patch_stride).eval()
+    wanted_ms = predicted_ms(features, spec, recipe)
+    side = int((spec.width * spec.height * min(1.0, DEFAULT_BUDGET_MS / wanted_ms)) ** 0.5)
+    if side < SMALLEST_OF_TWO:
+        print(f"fit: one scale; two would take {wanted_ms:.0f} ms of {DEFAULT_BUDGET_MS:g} ms on this CPU")
+        return recipe.model_copy(update={"scales": 1})
+    recipe = recipe.model_copy(update={"side": side})
+    chosen = spec_of(own, recipe)
+    ms = wanted_ms * chosen.width * chosen.height / (spec.width * spec.height)
+    more = "" if chosen == spec else f"; {spec.width}x{spec.height} would take {wanted_ms:.0f} ms"
+    print(
+        f"fit: two scales, {chosen.width}x{chosen.height} and half of it, about {ms:.0f} ms of "
+        f"{DEFAULT_BUDGET_MS:g} ms on this CPU{more}"
+    )
+    return recipe
 
 
 @dataclass(frozen=True)
@@ -117,35 +150,51 @@ def _learn(
     return _Learned(net.heads, types, history)
 
 
-def _fuse(
-    features: PatchFeatures, head: NormalityHead, heads: DefectHeads, roles: Split, spec: InputSpec, recipe: TrainConfig
-) -> Fusion:
+def _banks(features: PatchFeatures, roles: Split, spec: InputSpec, recipe: TrainConfig) -> dict[str, Any]:
+    """Return the memory bank and, for two scales, the second one with its weight and place beside the first."""
+    banks = memory_banks(features, roles.fit, spec, recipe)
+    if len(banks) == 1:
+        return dict(banks[0])
+    first, second = banks
+    share = second_share(features, banks, roles.fit, spec, recipe)
+    photos = prepared_photos([sample.path for sample in roles.fit], spec)
+    own, added = (
+        rough_geometry(_cells(partial(_scale, features, normality_head(bank), number)), photos, recipe.seed)
+        for number, bank in enumerate(banks)
+    )
+    drawn = (own.stride - added.stride) / 2.0  # a cell of the second map, drawn over those of the first
+    shift = [round((b + drawn - a) / own.stride) for a, b in zip(own.offset, added.offset, strict=True)]
+    return {**first, "second": {**second, "share": share, "shift": shift}}
+
+
+def _scale(features: PatchFeatures, head: NormalityHead, number: int, image: Tensor) -> Tensor:
+    """Return the map of one of two scales, (1, 1, h, w)."""
+    distances: Tensor = head(features.scales(image, 2)[number])
+    return distances
+
+
+def _fuse(normality: Normality, heads: DefectHeads, roles: Split, spec: InputSpec, recipe: TrainConfig) -> Fusion:
     """Weigh the three opinions on the validation images, and on artificial defects where real ones are too few."""
     examples = validation_examples(Photos(spec), roles.validation, (), recipe)
     rows = []
     with torch.inference_mode():
         for pixels, *_ in progress(examples, "fusion"):
-            stages = features.backbone(pixels[None])
+            stages, anomaly_map, _ = normality(pixels[None])
             logits, parts = heads(stages)
-            anomaly_map = head(features.patches(stages))
             summit = top_mean(logits, recipe.top_k)
             rows.append((float(top_mean(anomaly_map, recipe.top_k)), float(summit), float(parts[0, 0])))
-    normality, summits, parts_ = zip(*rows, strict=True)
-    return fit_fusion(normality, summits, parts_, [bool(defective) for _, _, defective, *_ in examples])
+    distances, summits, parts_ = zip(*rows, strict=True)
+    return fit_fusion(distances, summits, parts_, [bool(defective) for _, _, defective, *_ in examples])
 
 
-def _shift(
-    features: PatchFeatures, head: NormalityHead, roles: Split, spec: InputSpec, recipe: TrainConfig
-) -> list[int]:
-    """Measure by how many cells of the heads' map, x and y, the normality map lies beside where it looks."""
+def _cells(answer: Callable[[Tensor], Tensor]) -> Callable[[Image], AnomalyMap]:
+    """Return a function from a prepared image to the cells (h, w) of a map (1, 1, h, w)."""
 
     def cells(tensor: Image) -> AnomalyMap:
         with torch.inference_mode():
-            return np.asarray(head(features(as_floats(tensor)))[0, 0].numpy())
+            return np.asarray(answer(as_floats(tensor))[0, 0].numpy())
 
-    geometry, _ = measure_geometry(cells, prepared_photos([sample.path for sample in roles.fit], spec), recipe.seed)
-    middle = (geometry.stride - 1.0) / 2.0
-    return [round((offset - middle) / STRIDES[0]) for offset in geometry.offset]
+    return cells
 
 
 def _names(samples: Sequence[Sample], dataset: Dataset) -> tuple[str, ...]:

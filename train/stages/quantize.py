@@ -10,15 +10,12 @@ from typing import Any
 
 from edge.core.cli import OneLineParser
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
-from train.int8.build import build, calibration_files, exported
-from train.int8.onnx_export import outputs
+from train.int8.build import build, calibration_files
 from train.int8.parity import int8_convolutions, parity
-from train.int8.sensitivity import Block, most_sensitive
-from train.int8.trials import HeldOut, Settings, Trial, choose, compare, held_out, plan
+from train.int8.trials import HeldOut, Trial, choose, compare, held_out, ways
 from train.network.saved import load_network
 from train.run import FitReport, Run
 
-SENSITIVITY_IMAGES = 6
 MOST_SECONDS = 150  # after this no further way is tried: photos to bundle are to take about five minutes
 
 
@@ -35,17 +32,16 @@ def quantize(work: Run) -> None:
     network = load_network(work)
     with tempfile.TemporaryDirectory() as scratch:
         images = held_out(report)
-        tried = _attempts(work, report, images, network.heads is not None, Path(scratch))
+        tried = _attempts(work, report, images, Path(scratch))
         chosen = choose([trial for trial, _ in tried])
         folder = next(folder for trial, folder in tried if trial is chosen)
         for path in folder.iterdir():
             shutil.copy(path, work.file(path.name))
-    settings = chosen.settings
-    convolutions = int8_convolutions(work.file(INT8_IR), settings.float_operators)
+    convolutions = int8_convolutions(work.file(INT8_IR))
     facts: dict[str, Any] = {
         "tool": "neural_compressor PT2E static, activations u8 per tensor, weights s8 per channel (dense: 7 bits)",
-        "calibration_images": len(calibration_files(report, settings)),
-        "convolutions": {"all": len(convolutions), "int8": sum(convolutions.values())},
+        "calibration_images": len(calibration_files(report, chosen.settings)),
+        "convolutions": {"all": convolutions, "int8": convolutions},
         "trials": [trial.facts(trial is chosen) for trial, _ in tried],
         "measured_on": images.source,
         "within_limits": chosen.passed,
@@ -54,23 +50,18 @@ def quantize(work: Run) -> None:
     }
     work.write_report("quantize.json", facts)
     print(
-        f"quantize: {sum(convolutions.values())} of {len(convolutions)} convolutions in INT8, "
+        f"quantize: all {convolutions} convolutions in INT8, "
         f"{facts['bytes'] / 1e6:.1f} MB; {chosen.words} ({images.source})"
     )
 
 
-def _attempts(work: Run, report: FitReport, images: HeldOut, heads: bool, scratch: Path) -> list[tuple[Trial, Path]]:
+def _attempts(work: Run, report: FitReport, images: HeldOut, scratch: Path) -> list[tuple[Trial, Path]]:
     """Quantise until the limits are kept or nothing is left to try; each trial with the folder of its files."""
-
-    def sensitive(settings: Settings) -> list[Block]:
-        model = exported(load_network(work), report, settings, outputs(report))
-        return [block for block, _ in most_sensitive(model, images.tensors[:SENSITIVITY_IMAGES], report.input)]
-
     fp32 = images.scores(work.file(FP32_ONNX), report.input)
     start = time.monotonic()
     trials: list[Trial] = []
     folders: list[Path] = []
-    for settings in plan(report.recipe.calibration_images, trials, sensitive, heads):
+    for settings in ways(report.recipe.calibration_images):
         folders.append(scratch / str(len(trials)))
         folders[-1].mkdir()
         build(work, report, settings, folders[-1])

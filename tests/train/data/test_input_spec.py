@@ -10,8 +10,8 @@ from edge.inference.preprocess import ImageError
 from edge.inference.usable import load_photo
 from train.config import TrainConfig
 from train.data.check import check_dataset
-from train.data.dataset import DataError, Sample
-from train.data.input_spec import input_spec, with_bits
+from train.data.dataset import DataError, Sample, read_dataset
+from train.data.input_spec import input_spec, spec_of, with_bits, with_scales, without_blank
 from train.stages.check import main
 
 
@@ -27,6 +27,11 @@ def write(path: Path, number: int, bits: int | None) -> Sample:
 
 def goods(root: Path, bits: int | None, number: int = 20) -> list[Sample]:
     return [write(root / f"train/good/{index:03d}.png", index, bits) for index in range(number)]
+
+
+def blank(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.zeros((40, 60, 3), np.uint8))
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
@@ -73,12 +78,59 @@ def test_a_photo_of_more_bits_than_stated_is_refused(tmp_path: Path) -> None:
         load_photo(samples[0].path, input_spec(samples, TrainConfig(bits=10)))
 
 
-@pytest.mark.parametrize(("side", "refused"), [("train", True), ("test", False)])
-def test_a_picture_that_shows_nothing_is_no_good_part(tmp_path: Path, side: str, refused: bool) -> None:
+@pytest.mark.parametrize(("side", "words"), [("train", "left out of training"), ("test", "counted as refused")])
+def test_a_picture_that_shows_nothing_is_named_and_no_good_part(tmp_path: Path, side: str, words: str) -> None:
     goods(tmp_path, None)
-    write(tmp_path / f"{side}/good/black.png", 5, None)
-    assert cv2.imwrite(str(tmp_path / f"{side}/good/black.png"), np.zeros((40, 60, 3), np.uint8))
+    blank(tmp_path / f"{side}/good/black.png")
     report = check_dataset(tmp_path)
-    lines = report.problems if refused else report.warnings
-    assert [line for line in lines if "black.png: the frame is black" in line]
-    assert bool(report.problems) == refused
+    assert [line for line in report.warnings if "black.png: the frame is black" in line and words in line]
+    assert report.problems == []
+
+
+def test_training_leaves_out_a_slip_of_the_shutter_and_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    goods(tmp_path, None)
+    blank(tmp_path / "train/good/black.png")
+    kept = without_blank(read_dataset(tmp_path), TrainConfig()).train_good
+    assert len(kept) == 20
+    assert "black.png: the frame is black" in capsys.readouterr().out
+
+
+def test_a_camera_that_is_often_covered_is_refused(tmp_path: Path) -> None:
+    goods(tmp_path, None)
+    for number in range(3):
+        blank(tmp_path / f"train/good/black{number}.png")
+    with pytest.raises(DataError, match="3 of 23 good images show nothing"):
+        without_blank(read_dataset(tmp_path), TrainConfig())
+    assert len([line for line in check_dataset(tmp_path).problems if "the frame is black" in line]) == 3
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((1024, 1024), (736, 736)), ((1334, 2000), (1440, 960)), ((3000, 4000), (1472, 1120))],
+)
+def test_the_larger_of_two_scales_has_most_of_the_photos_resolution(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    spec = spec_of(size, with_scales(TrainConfig(), size, heads=False))
+    assert (spec.width, spec.height) == expected
+    assert spec.width % 32 == spec.height % 32 == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "side", "heads"),
+    [
+        (TrainConfig(side=320), 1024, False),
+        (TrainConfig(native=True), 1024, False),
+        (TrainConfig(patch_stride=8), 1024, False),
+        (TrainConfig(), 1024, True),
+        (TrainConfig(), 300, False),
+    ],
+)
+def test_named_sides_learned_heads_and_small_photos_have_one_scale(config: TrainConfig, side: int, heads: bool) -> None:
+    assert with_scales(config, (side, side), heads).scales == 1
+
+
+def test_two_scales_that_were_asked_for_stay_two() -> None:
+    assert with_scales(TrainConfig(side=320, scales=2), (300, 300), heads=False).scales == 2

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.inference.preprocess import Crop, InputSpec
-from train.int8.trials import MARKS, MOST_FLOAT, HeldOut, Settings, Trial, choose, compare, marked, plan
+from train.int8.trials import MARKS, HeldOut, Settings, Trial, choose, compare, marked, ways
 
 GOODS = np.linspace(1.0, 1.2, 20)
 BAD = np.linspace(2.0, 3.0, 10)
@@ -72,40 +72,15 @@ def test_nothing_chosen_is_further_over_the_limits_than_another(made: list[tuple
     assert choose(tried).loss[0] == min(one.loss[0] for one in tried)
 
 
-def failing_plan(blocks: list[tuple[str, ...]], heads: bool = False) -> list[Settings]:
-    """Everything the plan tries when nothing is ever good enough; the first stays the best."""
-    tried: list[Trial] = []
-    for settings in plan(64, tried, lambda settings: blocks, heads):
-        tried.append(Trial(settings, 0.01 + 0.001 * len(tried), 1.0, 0.0, 400))
-    return [one.settings for one in tried]
-
-
-def test_floats_come_last_the_most_sensitive_first_and_one_more_each_time() -> None:
-    blocks = [(f"block{index}",) for index in range(MOST_FLOAT + 3)]
-    found = [settings.float_operators for settings in failing_plan(blocks)]
-    names = tuple(f"block{index}" for index in range(MOST_FLOAT))
-    assert found[-MOST_FLOAT:] == [names[: count + 1] for count in range(MOST_FLOAT)]
-    assert not any(found[:-MOST_FLOAT])
-
-
-def test_observers_images_and_bias_are_tried_before() -> None:
-    found = failing_plan([])
-    assert [settings.observer for settings in found[:3]] == ["minmax", "percentile", "kl"]
-    assert [settings.images for settings in found] == [64, 64, 64, 128, 64]
-    assert [settings.correct_bias for settings in found] == [False] * 4 + [True]
-
-
-def test_a_network_with_heads_is_trained_in_int8_at_last() -> None:
-    found = failing_plan([("block0",), ("block1",)], heads=True)
-    assert [settings.aware for settings in found] == [False] * (len(found) - 1) + [True]
-    assert found[:-1] == failing_plan([("block0",), ("block1",)])
+def test_the_quantisers_own_ranges_come_after_those_that_are_measured() -> None:
+    assert [way.observer for way in ways(64)] == ["minmax", "percentile", "kl"]
+    assert {way.images for way in ways(64)} == {64}
 
 
 def test_what_quantize_json_holds() -> None:
     found = trial(0.001, 0.0, 0.99, "a way").facts(chosen=True)
     assert found == {
         "what": "a way",
-        "float_operators": [],
         "auroc_drop": 0.001,
         "correlation": 0.99,
         "flips": 0.0,

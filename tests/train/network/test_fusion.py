@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from train.network.backbones import Backbone
 from train.network.fusion import EXPECTED, LEAST, PART_LIMIT, Fusion, fit_fusion
-from train.network.model import InspectionNet, NormalityHead, PatchFeatures, top_mean
+from train.network.model import InspectionNet, Normality, NormalityHead, PatchFeatures, top_mean
 
 numbers = st.floats(-30, 30)
 weights = st.floats(0, 10)
@@ -52,7 +52,7 @@ def test_an_opinion_that_tells_more_weighs_more() -> None:
 @cache
 def net() -> InspectionNet:
     head = NormalityHead(torch.zeros(152), torch.ones(152), torch.zeros(2, 152))
-    return InspectionNet(PatchFeatures(Backbone("tf_efficientnet_lite0"), 16), head, 5)
+    return InspectionNet(Normality(PatchFeatures(Backbone("tf_efficientnet_lite0"), 16), head, 5))
 
 
 def score(normality: torch.Tensor, logits: torch.Tensor, part: torch.Tensor, fusion: Fusion) -> float:

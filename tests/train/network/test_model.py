@@ -14,7 +14,7 @@ from train.data.input_spec import input_spec
 from train.network import NetworkError
 from train.network.backbones import Backbone
 from train.network.bank import k_centre_greedy
-from train.network.model import InspectionNet, NormalityHead, PatchFeatures
+from train.network.model import InspectionNet, Normality, NormalityHead, PatchFeatures, SecondScale, top_mean
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -46,13 +46,39 @@ def test_a_patch_of_the_bank_is_not_anomalous() -> None:
     assert NormalityHead(torch.zeros(8), torch.ones(8), bank)(image).max() < 1e-2
 
 
-def test_the_score_never_exceeds_the_map(features: PatchFeatures) -> None:
+def test_the_score_of_one_scale_never_exceeds_its_map(features: PatchFeatures) -> None:
     head = NormalityHead(torch.zeros(152), torch.ones(152), torch.randn(30, 152))
     with torch.inference_mode():
-        score, anomaly_map = InspectionNet(features, head, top_k=5)(torch.rand(1, 3, 96, 128) * 255)
+        score, anomaly_map = InspectionNet(Normality(features, head, top_k=5))(torch.rand(1, 3, 96, 128) * 255)
     assert anomaly_map.shape == (1, 1, 6, 8)
     assert score.shape == (1,)
     assert 0 < float(score) <= float(anomaly_map.max())
+
+
+def some_head(seed: int) -> NormalityHead:
+    generator = torch.Generator().manual_seed(seed)
+    return NormalityHead(torch.zeros(152), torch.ones(152), torch.randn(30, 152, generator=generator))
+
+
+@given(share=st.floats(0.0, 1.0))
+@settings(deadline=None, max_examples=5)
+def test_two_scales_are_the_weighted_sum_of_both_maps_and_of_both_scores(features: PatchFeatures, share: float) -> None:
+    image = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(1)) * 255
+    with torch.inference_mode():
+        _, found, score = Normality(features, some_head(1), 5, SecondScale(some_head(2), share))(image)
+        fine, coarse = (some_head(number + 1)(patches) for number, patches in enumerate(features.scales(image, 2)))
+        scores = (1 - share) * top_mean(fine, 5) + share * top_mean(coarse, 5)
+        coarse = torch.nn.functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+    assert coarse.shape == fine.shape == (1, 1, 6, 8)
+    assert torch.allclose(found, (1 - share) * fine + share * coarse, atol=1e-4)
+    assert torch.allclose(score, scores, atol=1e-4)
+
+
+def test_the_second_scale_sees_the_image_averaged_two_by_two(features: PatchFeatures) -> None:
+    image = torch.rand(1, 3, 128, 128) * 255
+    with torch.inference_mode():
+        _, coarse = features.scales(image, 2)
+        assert torch.allclose(coarse, features(torch.nn.functional.avg_pool2d(image, 2)), atol=1e-3)
 
 
 @pytest.mark.parametrize("stride", [8, 16])
@@ -170,7 +196,7 @@ def test_k_centre_chooses_each_row_once() -> None:
 def test_a_defect_answers_alike_wherever_it_lies(features: PatchFeatures) -> None:
     """A large input has no seams. Only what the padding at the frame's own border does is seen from far away: 3 %."""
     head = NormalityHead(torch.zeros(152), torch.ones(152), torch.randn(30, 152, generator=torch.manual_seed(0)))
-    network = InspectionNet(features, head, top_k=5).eval()
+    network = InspectionNet(Normality(features, head, top_k=5)).eval()
     peaks = []
     for x, y in ((10, 6), (11, 6), (12, 5), (10, 7), (7, 6)):
         image = torch.full((1, 3, 208, 336), 90.0)
