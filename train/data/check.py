@@ -32,7 +32,7 @@ from train.data.dataset import (
     missing_goods,
     scan_dataset,
 )
-from train.data.input_spec import agreed_bits, shows_nothing
+from train.data.input_spec import agreed_bits, too_many_blank
 from train.data.layout import is_hidden
 
 
@@ -144,7 +144,7 @@ def _check_images(dataset: Dataset, report: CheckReport) -> None:
         pixels = hashlib.sha256(f"{width}x{height}".encode() + np.ascontiguousarray(image).tobytes()).digest()
         by_pixels[pixels].append(_Seen(sample.path, split, content))
         _check_mask(sample, (height, width), report)
-    if shows_nothing(len(blank), len(dataset.train_good)):
+    if too_many_blank(len(blank), len(dataset.train_good)):
         report.problems += [f"{line}; the station would refuse it" for line in blank]
     else:
         report.warnings += [f"{line}; left out of training, the station would refuse it" for line in blank]

@@ -50,7 +50,7 @@ def input_spec(samples: Sequence[Sample], recipe: TrainConfig) -> InputSpec:
     return spec_of(own_size(samples, recipe), recipe)
 
 
-def shows_nothing(number: int, of: int) -> bool:
+def too_many_blank(number: int, of: int) -> bool:
     """Say whether so many good images that show nothing are a fault of the camera, not a slip of the shutter."""
     return number > BLANK_SHARE * of
 
@@ -67,7 +67,7 @@ def without_blank(dataset: Dataset, recipe: TrainConfig) -> Dataset:
         (kept if refused is None else blank).append(sample)
         if refused is not None:
             print(f"{sample.path}: {refused}; left out, the station would refuse it")
-    if shows_nothing(len(blank), len(dataset.train_good)):
+    if too_many_blank(len(blank), len(dataset.train_good)):
         raise DataError(f"{len(blank)} of {len(dataset.train_good)} good images show nothing; run `train check`")
     return replace(dataset, train_good=tuple(kept))
 

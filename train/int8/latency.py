@@ -82,12 +82,16 @@ def measure_latency(model: Path, spec: InputSpec, image: Path, target: Target) -
     """
     rows = [[str(model.resolve()), spec.model_dump(), str(image.resolve())]]
     if target.reference is not None:
-        manifest = target.reference.manifest
-        shown = target.reference.file(manifest.references[0].file)
-        rows.append([str(target.reference.file(INT8_IR)), manifest.input.model_dump(), str(shown)])
+        rows.append(_shipped(target.reference))
     answer = _measured(rows, target.cap)
     total_ms: float = answer["total_ms"][0]
     return answer["tier"], total_ms if target.reference is None else total_ms * target.infer_ms / answer["infer_ms"][1]
+
+
+def _shipped(bundle: Bundle) -> list[Any]:
+    """Return a bundle's model, its input and a photograph, as they are measured."""
+    shown = bundle.file(bundle.manifest.references[0].file)
+    return [str(bundle.file(INT8_IR)), bundle.manifest.input.model_dump(), str(shown)]
 
 
 def _measured(rows: list[list[Any]], cap: str | None) -> dict[str, Any]:
@@ -111,9 +115,7 @@ def predicted_ms(features: PatchFeatures, spec: InputSpec, recipe: TrainConfig) 
     """
     reference = open_bundle(REFERENCE)
     manifest = reference.manifest
-    shown = reference.file(manifest.references[0].file)
-    row = [str(reference.file(INT8_IR)), manifest.input.model_dump(), str(shown)]
-    ms: float = _measured([row], None)["quick_ms"][0]
+    ms: float = _measured([_shipped(reference)], None)["quick_ms"][0]
     known = TrainConfig.model_validate(manifest.training["recipe"])
     shipped = PatchFeatures(Backbone(known.backbone), known.patch_stride).eval()
     one = multiply_accumulates(shipped, manifest.input, known)
