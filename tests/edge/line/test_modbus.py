@@ -316,7 +316,8 @@ def test_a_thousand_connections_cost_neither_the_plc_its_place_nor_the_engine_it
     before = len(os.listdir("/proc/self/fd"))
     with ExitStack() as stack:
         for _ in range(10):
-            idle = [stack.enter_context(socket.create_connection(("127.0.0.1", wired.port), HANG_S)) for _ in range(100)]
+            opened = [socket.create_connection(("127.0.0.1", wired.port), HANG_S) for _ in range(100)]
+            idle = [stack.enter_context(connection) for connection in opened]
             assert plc.read()["ready"], "the PLC that asks keeps its connection"
             for connection in idle[: 100 - MAX_CONNECTIONS]:
                 assert ended(connection)
