@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from edge.core.types import Bits
 from edge.inference.preprocess import Crop
@@ -29,7 +29,7 @@ class TrainConfig(BaseModel):
     scales: Literal[0, 1, 2] = 0  # 2: the input and the input averaged 2 x 2 are both judged; 0: from the images
     native: bool = False  # the images' own resolution: nothing is shrunk, small defects stay as large as they are
     bits: Bits | None = None  # that a sample of a 16-bit photo uses; none: found in the good images
-    crop: Crop | None = None  # the inspected rectangle, frame pixels
+    crop: Crop | Literal["auto"] | None = "auto"  # the inspected rectangle, frame pixels; auto: found where it is safe
     patch_stride: Literal[8, 16] = 16  # pixels of the model's input from one map cell to the next
     fine_weight: Annotated[float, Field(gt=0, le=2)] = 0.5  # weight of the stride-8 features against the stride-16 ones
     bank: Annotated[int, Field(ge=16, le=20_000)] = 4000  # normal patches kept, of all scales together
@@ -60,6 +60,16 @@ class TrainConfig(BaseModel):
         0.2  # of the labelled defects, for early stopping and calibration
     )
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("crop", mode="before")
+    @classmethod
+    def _off_is_none(cls, value: object) -> object:
+        return None if value == "off" else value
+
+    @property
+    def region(self) -> Crop | None:
+        """The inspected rectangle, as far as it is decided; None: the whole photo."""
+        return self.crop if isinstance(self.crop, Crop) else None
 
     @model_validator(mode="after")
     def _one_size(self) -> TrainConfig:
@@ -102,7 +112,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for key in SWITCHES:
         default = TrainConfig.model_fields[key].default
         parser.add_argument(f"--{key}", action=argparse.BooleanOptionalAction, help=f"default {default}")
+    what = "the inspected rectangle, frame pixels; default auto: round the parts, where that is safe"
+    parser.add_argument("--crop", type=_crop, metavar="auto|X,Y,W,H|off", help=what)
     parser.add_argument("--unfreeze", choices=("none", "upper", "all"), help="default upper")
+
+
+def _crop(text: str) -> str | dict[str, int]:
+    """Return what `crop` of a TOML would hold."""
+    if text in ("auto", "off"):
+        return text
+    try:
+        x, y, width, height = map(int, text.split(","))
+        return Crop(x=x, y=y, width=width, height=height).model_dump()
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no region; use auto, off, or X,Y,W,H in pixels of the photo, e.g. 100,80,640,480"
+        ) from None
 
 
 def config_from(args: argparse.Namespace) -> TrainConfig:
@@ -118,7 +143,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
             raise TrainConfigError(f"{args.config}: cannot be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise TrainConfigError(f"{args.config}: not valid TOML: {error}") from None
-    keys = (*OPTIONS, *SWITCHES, "unfreeze")
+    keys = (*OPTIONS, *SWITCHES, "unfreeze", "crop")
     data |= {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     try:
         return TrainConfig.model_validate(data)

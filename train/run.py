@@ -20,6 +20,7 @@ from train import TrainError
 from train.config import TrainConfig
 
 HEADS = "heads.json"  # epochs of what was trained by gradient; absent where nothing was
+REGION, REGION_PICTURE = "region.json", "region.jpg"  # what is inspected of a photo, and why
 Item = TypeVar("Item")
 _RECORDED = ("torch", "timm", "neural_compressor", "onnx", "openvino", "onnxruntime", "numpy")
 

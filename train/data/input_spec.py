@@ -101,8 +101,8 @@ def agreed_bits(paths: Sequence[Path]) -> Bits | None:
 
 def own_size(samples: Sequence[Sample], recipe: TrainConfig) -> tuple[float, float]:
     """Return the median (height, width) in pixels of what is inspected of the images."""
-    if recipe.crop is not None:
-        return _wide_enough(float(recipe.crop.height), float(recipe.crop.width))
+    if recipe.region is not None:
+        return _wide_enough(float(recipe.region.height), float(recipe.region.width))
     shapes = [load_image(sample.path).shape for sample in samples[:: max(1, len(samples) // 25)]]
     height, width = (float(np.median([shape[axis] for shape in shapes])) for axis in (0, 1))
     return _wide_enough(height, width)
@@ -121,7 +121,7 @@ def spec_of(size: tuple[float, float], recipe: TrainConfig) -> InputSpec:
     multiple = MULTIPLE * max(1, recipe.scales)
     if recipe.native:
         width, height = (_whole(side, multiple) for side in (width, height))
-        return InputSpec(crop=recipe.crop, width=width, height=height, interpolation="linear", bits=bits)
+        return InputSpec(crop=recipe.region, width=width, height=height, interpolation="linear", bits=bits)
     own = (height * width) ** 0.5
     usual = min(max(SHARE_OF_TWO * own, 320.0), MAX_TWO) if recipe.scales == 2 else min(max(0.4 * own, 320.0), 640.0)
     scale = (recipe.side or usual) / own
@@ -129,7 +129,7 @@ def spec_of(size: tuple[float, float], recipe: TrainConfig) -> InputSpec:
     how: Literal["area", "linear"] = "linear" if scale > 0.5 else "area"
     width, height = width * scale, height * scale
     width, height = (max(4, round(side / multiple)) * multiple for side in (width, height))
-    return InputSpec(crop=recipe.crop, width=width, height=height, interpolation=how, bits=bits)
+    return InputSpec(crop=recipe.region, width=width, height=height, interpolation=how, bits=bits)
 
 
 def _whole(pixels: float, multiple: int) -> int:

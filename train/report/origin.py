@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any
 
 from train.report import charts
-from train.run import HEADS, FitReport, Run
+from train.run import HEADS, REGION, REGION_PICTURE, FitReport, Run
 
 
 def origin(work: Run, run: FitReport, facts: dict[str, Any]) -> dict[str, Any]:
@@ -16,8 +17,17 @@ def origin(work: Run, run: FitReport, facts: dict[str, Any]) -> dict[str, Any]:
         "training": _training(work),
         "trials": _trials(work),
         "latency": _latency(facts),
+        "region": _region(work),
         "data_card": _data_card(work, run, facts),
     }
+
+
+def _region(work: Run) -> tuple[str, str] | None:
+    """Return what is inspected in words, and the picture as a data: URL; None in a run that did not record it."""
+    if not (work.file(REGION).is_file() and work.file(REGION_PICTURE).is_file()):
+        return None
+    data = base64.b64encode(work.file(REGION_PICTURE).read_bytes()).decode()
+    return work.read_report(REGION, "fit")["words"], f"data:image/jpeg;base64,{data}"
 
 
 def _training(work: Run) -> list[tuple[str, str]]:

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
         synth.main(["--out", str(SYNTHETIC)])
     data = args.data or SYNTHETIC
     work = Run(Path("runs") / args.name)
-    check.main(["--data", str(data), *([] if config.bits is None else ["--bits", str(config.bits)])])
+    check.main(["--data", str(data), "--no-region", *([] if config.bits is None else ["--bits", str(config.bits)])])
     if args.latency_budget_ms is not None:
         config = budget(data, config, args.latency_budget_ms, args.target, work)
     fitted = fit(data, config, work)

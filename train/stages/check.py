@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import get_args
 
 from edge.core.cli import OneLineParser
 from edge.core.types import Bits
+from train.config import TrainConfig
 from train.data.check import check_dataset, report_json, report_table
-from train.data.dataset import MIN_GOOD, DataError
+from train.data.dataset import MIN_GOOD, DataError, read_dataset
+from train.data.input_spec import without_blank
+from train.data.region import propose, region_picture, write_picture
 
 
 def main(argv: list[str]) -> None:
@@ -20,6 +24,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--min-good", type=int, default=MIN_GOOD, metavar="N", help="good images needed (default 20)")
     what = "bits that a sample of a 16-bit photo uses; default: what all good images agree on"
     parser.add_argument("--bits", type=int, choices=get_args(Bits), help=what)
+    what = "propose the region that `--crop auto` would inspect (default)"
+    parser.add_argument("--region", action=argparse.BooleanOptionalAction, default=True, help=what)
+    what = "write a good photo there with that region drawn"
+    parser.add_argument("--picture", type=Path, metavar="FILE", help=what)
     options = parser.parse_args(argv)
     report = check_dataset(options.data, min_good=options.min_good, bits=options.bits)
     print(report_table(report))
@@ -34,3 +42,10 @@ def main(argv: list[str]) -> None:
             raise DataError(f"{options.json}: the report cannot be written ({error.strerror})") from error
     if report.problems:
         raise DataError("\n".join(report.problems))
+    if not options.region:
+        return
+    goods = without_blank(read_dataset(options.data), TrainConfig(bits=report.bits))
+    proposal = propose(goods, report.bits)
+    print(f"region: {proposal.words}")
+    if options.picture is not None:
+        write_picture(region_picture(goods.train_good[0].path, proposal.crop, report.bits), options.picture)

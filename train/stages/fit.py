@@ -20,6 +20,7 @@ from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos, validation_examples
 from train.data.dataset import Dataset, Sample, dataset_sha256, read_dataset
 from train.data.input_spec import input_spec, own_size, spec_of, with_bits, with_scales, without_blank
+from train.data.region import region_picture, with_region, write_picture
 from train.data.split import Split, split
 from train.int8.latency import predicted_ms
 from train.network.backbones import STRIDES, Backbone
@@ -31,7 +32,7 @@ from train.network.heads import DefectHeads
 from train.network.model import Normality, NormalityHead, PatchFeatures, top_mean
 from train.network.saved import save_network, second_scale
 from train.network.train_heads import train_heads
-from train.run import HEADS, FitReport, Run, git_commit, progress, rank, versions
+from train.run import HEADS, REGION, REGION_PICTURE, FitReport, Run, git_commit, progress, rank, versions
 
 DEFAULT_BUDGET_MS = 40.0  # p50 of preparing and judging a photograph at two scales
 SMALLEST_OF_TWO = 300  # pixels a side of the larger input; below it the smaller one sees too few cells
@@ -57,6 +58,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     dataset = read_dataset(data)
     recipe = with_bits(dataset.train_good, recipe)
     dataset = without_blank(dataset, recipe)
+    recipe, region_words = with_region(dataset, recipe)
     roles = split(dataset, recipe)
     recipe = _in_time(recipe, roles)
     spec = input_spec(list(roles.fit), recipe)
@@ -80,6 +82,8 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         facts = {"epochs": learned.history.epochs, "kept_epoch": learned.history.kept, "fusion": fusion}
         work.write_report(HEADS, facts)
     save_network(work, state)
+    write_picture(region_picture(roles.fit[0].path, recipe.region, recipe.bits), work.file(REGION_PICTURE))
+    work.write_report(REGION, {"crop": spec.crop and spec.crop.model_dump(), "words": region_words})
     work.file(CHECKPOINT).unlink(missing_ok=True)
     report = FitReport(
         recipe=recipe,
