@@ -1,14 +1,12 @@
-// The first page: asks for the status again and again and shows it with its picture. Without an answer it says so.
-import { badge, byId, clock, element, icon, number, root, setScore, setText } from "./dom.js";
+// The first page: shows each status with its picture. Without an answer it says so.
+import { badge, byId, clock, element, icon, number, setScore, setText } from "./dom.js";
 import { refreshCharts } from "./charts.js";
 import { refreshCommands } from "./commands.js";
+import { follow, poll } from "./follow.js";
 import { refreshHistory } from "./history.js";
-import { livePicture, onPictureChoice, pictureQuery, showLive } from "./live.js";
+import { onPictureChoice, showLive } from "./live.js";
 import "./upload.js";
 
-const EVERY_MS = 400;
-const LOST_AFTER_MS = 1500; // with the engine's own time to be missed, a person is told within two seconds
-const LOOK_EVERY_MS = 100;
 const LOST = {
   kind: "lost",
   headline: "NO LINK",
@@ -16,50 +14,13 @@ const LOST = {
   action: "The verdict is unknown. Check the network and the station; trying again.",
 };
 
-let askedAt = performance.now(); // when the question was asked whose answer is on show
-let lastAnswer = Date.now(); // the same by the clock on the wall
-let asking = false;
-let instance = null;
 let announced = "";
 
 // What a person has opened stays open. Hints stand further down: the verdict comes before them.
 const noticeLists = [[byId("notices"), (notice) => notice.level !== "hint"], [byId("hints"), (notice) => notice.level === "hint"]];
 let shownNotices = null;
 
-// An answer is as old as its question. One question at a time, and none waits for longer than its answer is of use.
-async function poll() {
-  if (asking) return;
-  asking = true;
-  const at = performance.now();
-  try {
-    const status = await ask();
-    if (status === null) return;
-    const picture = await livePicture(status);
-    show(status, picture);
-    askedAt = at;
-    lastAnswer = Date.now();
-  } finally {
-    asking = false;
-  }
-}
-
-async function ask() {
-  try {
-    const response = await fetch(`${root}/api/status${pictureQuery()}`, { signal: AbortSignal.timeout(LOST_AFTER_MS) });
-    return response.ok ? await response.json() : null;
-  } catch {
-    return null;
-  }
-}
-
-// A verdict that was not shown anew for a while is not current, whatever the cause: then the page says that it has none.
-function look() {
-  if (performance.now() - askedAt > LOST_AFTER_MS) showLost();
-}
-
 function show(status, picture) {
-  if (instance !== null && instance !== status.instance) location.reload(); // a new process knows no old token
-  instance = status.instance;
   showVerdict(status.display, status.latest, status.engine);
   showAlarm(status);
   showCounters(status);
@@ -114,7 +75,7 @@ function showAlarm({ engine, display }) {
   setText(byId("alarm-text"), `${display.what} ${display.action}`);
 }
 
-function showLost() {
+function showLost(lastAnswer) {
   showVerdict(LOST, null, null);
   byId("alarm").hidden = false;
   byId("alarm").querySelector("use").setAttribute("href", "#i-lost");
@@ -167,6 +128,4 @@ function showCounters({ health, history }) {
 }
 
 onPictureChoice(poll);
-poll();
-setInterval(poll, EVERY_MS);
-setInterval(look, LOOK_EVERY_MS);
+follow(show, showLost);

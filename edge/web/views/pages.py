@@ -28,6 +28,12 @@ def station() -> Response:
     return _page(render_template("station.html", s=facts, token=csrf_token(), fact_names=FACT_NAMES))
 
 
+@blueprint.get("/wall")
+def wall() -> Response:
+    """Show verdict, picture and yield to a whole hall, kept fresh by static/wall.js."""
+    return _page(render_template("wall.html", s=station_facts(current_station())))
+
+
 @blueprint.get("/history")
 def history() -> Response:
     """Show rows, charts and the table of any time, filled by static/report.js."""

@@ -53,6 +53,9 @@ LOW_CONTRAST = """() => {
     }
     return found; }"""
 
+COUNT_TONES = """() => { window.tones = 0; const start = OscillatorNode.prototype.start;
+    OscillatorNode.prototype.start = function (at) { window.tones += 1; return start.call(this, at); }; }"""
+
 COUNT_SHIFTS = """() => { window.shifted = 0; new PerformanceObserver(list => { for (const entry of list.getEntries())
     if (!entry.hadRecentInput) window.shifted += entry.value; }).observe({ type: 'layout-shift', buffered: true }); }"""
 
@@ -369,6 +372,37 @@ def test_a_dying_engine_takes_its_verdict_with_it(visit: Visit, line: StandIn) -
     expect(page.locator("#verdict-headline")).to_have_text("OK")
     expect(page.locator("#alarm")).to_be_hidden()
     expect(page.locator(".old-note")).to_be_hidden()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (800, 1280)])
+def test_the_wall_shows_verdict_picture_and_yield_without_scrolling(visit: Visit, width: int, height: int) -> None:
+    visitor = visit(width=width, height=height)
+    page = visitor.open("/wall")
+    expect(page.locator("#verdict-headline")).to_have_text("OK")
+    expect(page.locator("#live-image")).to_be_visible()
+    expect(page.locator("#yield")).to_have_text(re.compile(r"^[\d.]+ %$"))
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight && scrollY === 0")
+    assert not scrolls_sideways(page)
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert page.evaluate(LOW_CONTRAST) == []
+    assert visitor.complaints == []
+
+
+def test_the_wall_tells_a_reject_and_a_dead_engine_with_a_sound_that_a_person_switched_on(
+    visit: Visit, line: StandIn
+) -> None:
+    page = visit().open("/wall")
+    expect(page.locator("#verdict-headline")).to_have_text("OK", timeout=HANG_MS)
+    page.evaluate(COUNT_TONES)
+    line.inspect(part_image(2, defect=True))
+    expect(page.locator("#verdict-headline")).to_have_text("NG", timeout=HANG_MS)
+    assert page.evaluate("window.tones") == 0, "nobody has switched the sound on"
+    page.click("#sound")
+    expect(page.locator("#sound")).to_have_text("Sound is on")
+    heard = page.evaluate("window.tones")
+    line.stop()
+    expect(page.locator("#wall")).to_have_attribute("data-kind", "none", timeout=HANG_MS)
+    assert page.evaluate("window.tones") > heard
 
 
 def test_a_lost_connection_is_said_and_found_again(chromium: Browser, station: StandIn) -> None:

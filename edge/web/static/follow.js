@@ -1,0 +1,53 @@
+// Asks for the status again and again, loads the picture that belongs to it, and tells when nothing is known any more.
+import { root } from "./dom.js";
+import { livePicture, pictureQuery } from "./live.js";
+
+const EVERY_MS = 400;
+const LOST_AFTER_MS = 1500; // with the engine's own time to be missed, a person is told within two seconds
+const LOOK_EVERY_MS = 100;
+let askedAt = performance.now(); // when the question was asked whose answer is on show
+let lastAnswer = Date.now(); // the same by the clock on the wall
+let asking = false;
+let instance = null;
+let watcher = null;
+
+// show(status, picture) is called for each answer, lost(lastAnswer) again and again while there is none.
+export function follow(show, lost) {
+  watcher = { show, lost };
+  poll();
+  setInterval(poll, EVERY_MS);
+  setInterval(look, LOOK_EVERY_MS);
+}
+
+// An answer is as old as its question. One question at a time, and none waits for longer than its answer is of use.
+export async function poll() {
+  if (asking) return;
+  asking = true;
+  const at = performance.now();
+  try {
+    const status = await ask();
+    if (status === null) return;
+    const picture = await livePicture(status);
+    if (instance !== null && instance !== status.instance) location.reload(); // a new process knows no old token
+    instance = status.instance;
+    watcher.show(status, picture);
+    askedAt = at;
+    lastAnswer = Date.now();
+  } finally {
+    asking = false;
+  }
+}
+
+async function ask() {
+  try {
+    const response = await fetch(`${root}/api/status${pictureQuery()}`, { signal: AbortSignal.timeout(LOST_AFTER_MS) });
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+// A verdict that was not shown anew for a while is not current, whatever the cause: then the page says that it has none.
+function look() {
+  if (performance.now() - askedAt > LOST_AFTER_MS) watcher.lost(lastAnswer);
+}
