@@ -31,7 +31,7 @@ test: $(DEV) ## install what the tests need and run them all
 	else echo "shellcheck: skipped, it is not installed"; fi
 	@if command -v bats >/dev/null; then bats tests/firmware_scripts; \
 	else echo "bats: skipped, it is not installed"; fi
-	@exec $(RUN) -m pytest tests
+	@exec env OMP_NUM_THREADS=1 $(RUN) -m pytest tests --numprocesses 2 --dist loadfile
 
 train: $(DEV) ## photos -> bundle: DATA=folder NAME=name; without DATA a synthetic product
 	@exec $(RUN) -m train all $(if $(DATA),--data "$(DATA)",--config train/configs/synthetic.toml) --name "$(NAME)"
