@@ -10,15 +10,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from edge.core.types import EdgeError
+from edge.core.types import EdgeError, Image
 from edge.inference.bundle import INT8_IR, Bundle, open_bundle
 from edge.inference.cpu import ISA_CAP, TIER_CAPS, TIERS, cpu_tier, read_cpu
 from edge.inference.detector import Detector
@@ -138,14 +140,23 @@ def _answer(rows: list[list[Any]]) -> dict[str, Any]:
         (Detector(Path(model), spec), load_photo(Path(image), spec))
         for spec, (model, _, image) in zip(specs, rows, strict=True)
     ]
+    counted = in_turns(ready)
+    infer_ms, total_ms = np.median(counted, axis=1).T.tolist()
+    quick_ms = np.quantile(counted, 0.1, axis=1)[:, 1].tolist()
+    return {"tier": cpu_tier(), "infer_ms": infer_ms, "total_ms": total_ms, "quick_ms": quick_ms}
+
+
+def in_turns(ready: Sequence[tuple[Detector, Image]]) -> NDArray[np.float64]:
+    """Return (models, images, 2) milliseconds, without and with preparation: each model judges its photo in turns.
+
+    What else the machine does then slows all of them alike.
+    """
     counted: list[list[tuple[float, float]]] = [[] for _ in ready]
     for _ in progress(range(TURNS), "latency"):
         for (detector, image), times in zip(ready, counted, strict=True):
             found = [detector.predict(image) for _ in range(SETTLE + BLOCK)][SETTLE:]
             times += [(one.infer_ms, one.prepare_ms + one.infer_ms) for one in found]
-    infer_ms, total_ms = np.median(counted, axis=1).T.tolist()
-    quick_ms = np.quantile(counted, 0.1, axis=1)[:, 1].tolist()
-    return {"tier": cpu_tier(), "infer_ms": infer_ms, "total_ms": total_ms, "quick_ms": quick_ms}
+    return np.asarray(counted)
 
 
 if __name__ == "__main__":

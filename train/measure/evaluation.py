@@ -47,8 +47,8 @@ def evaluate(subject: Subject, dataset: Dataset, json_path: Path | None) -> dict
     if not both_kinds(samples):
         raise MeasureError("\n".join([_one_kind(dataset, samples, left_out), *refused.values()]))
     empty = check_masks(samples)
-    parts = _parts(samples, subject.rule)
-    results = {name: _run(detector, samples, parts, name) for name, detector in subject.detectors.items()}
+    parts = parts_of(samples, subject.rule)
+    results = {name: answers(detector, samples, parts, name) for name, detector in subject.detectors.items()}
     defective = [sample.label != GOOD for sample in samples]
     draws = Resample(defective, parts)
     images = [_image(result, dataset, subject) for result in results["int8"]]
@@ -115,7 +115,7 @@ def _image(result: Result, dataset: Dataset, subject: Subject) -> dict[str, Any]
     }
 
 
-def _parts(samples: Sequence[Sample], rule: tuple[str | None, int]) -> list[str]:
+def parts_of(samples: Sequence[Sample], rule: tuple[str | None, int]) -> list[str]:
     """The part each image shows; a rule beside groups.csv, or that fits not every name, is another data set's."""
     try:
         return part_names(samples, *rule)
@@ -123,7 +123,8 @@ def _parts(samples: Sequence[Sample], rule: tuple[str | None, int]) -> list[str]
         return part_names(samples)
 
 
-def _run(detector: Detector, samples: Sequence[Sample], parts: Sequence[str], name: str) -> list[Result]:
+def answers(detector: Detector, samples: Sequence[Sample], parts: Sequence[str], name: str) -> list[Result]:
+    """Return the detector's answer to every image; raises MeasureError for one that is not finite."""
     results = []
     for sample, part in zip(progress(samples, f"test images, {name}"), parts, strict=True):
         image = load_photo(sample.path, detector.spec)
