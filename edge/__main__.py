@@ -25,7 +25,7 @@ VERBS = {
     "check": ("edge.commands.check", "verify a bundle, and that this CPU reproduces its reference scores"),
     "inspect": ("edge.commands.inspect", "judge image files; a folder stands for the images below it"),
     "bench": ("edge.commands.bench", "measure the shipped path on this CPU"),
-    "log": ("edge.commands.log", "show the last inspections, export or verify all of them"),
+    "log": ("edge.commands.log", "show the last inspections or commands, export or verify all of them"),
     "replay": (
         "edge.commands.replay",
         "judge the stored picture of an inspection again: the score must be the same",
@@ -44,6 +44,7 @@ VERBS = {
         "trigger at full speed and prove that nothing is lost and nothing grows; writes a page",
     ),
     "plc": ("edge.commands.acceptance.fake_plc", "act as the PLC of a station, for trials: drive the Modbus handshake"),
+    "users": ("edge.people.command", "set up who may do what on the page, and tokens for programs"),
     "doctor": ("edge.commands.doctor", "one page of facts about this device and station"),
 }
 REMOVED = {"tune": "set inspection.threads in station.toml where the model must not use every core"}

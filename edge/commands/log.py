@@ -1,11 +1,11 @@
-"""`edge log`: show the last verdicts, export the history as CSV, or verify that nobody changed it."""
+"""`edge log`: show the last verdicts or commands, export the history as CSV, or verify that nobody changed it."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,18 +14,20 @@ from edge.config.load import load_config
 from edge.config.station import StationConfig
 from edge.core.cli import Removed
 from edge.core.types import Inspection, Verdict
+from edge.history.audit import AUDIT, AuditLog, AuditRow
 from edge.history.csv_export import as_csv
 from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
 
+AUDIT_COLUMNS = ("id", "at", "who", "role", "via", "address", "station", "what", "from -> to", "outcome")
 COLUMNS = ("id", "at", "verdict", "reason", "score", "threshold", "defect_probability", "total_ms", "detail")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="station.toml")
     parser.add_argument(
-        "action", nargs="?", choices=("show", "verify", "export"), default="show",
-        help="show the last ones (default), verify the chain of all, or export as CSV",
+        "action", nargs="?", choices=("show", "verify", "export", "audit", "verify-audit"), default="show",
+        help="show the last ones (default), verify the chain of all, or export as CSV; audit: who gave which command",
     )  # fmt: skip
     parser.add_argument("-n", "--last", type=int, default=20, metavar="N", help="show: how many (20)")
     parser.add_argument("--csv", action=Removed, instead="`edge log export` writes CSV")
@@ -37,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show, export or verify the history; raises EdgeError with one line."""
-    with _opened(load_config(arguments.config)) as events:
+    config = load_config(arguments.config)
+    if arguments.action in {"audit", "verify-audit"}:
+        _audit(config, arguments)
+        return 0
+    with _opened(config) as events:
         if arguments.action == "verify":
             _verify(events, arguments.expect)
         elif arguments.action == "export":
@@ -46,6 +52,32 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _show(events.recent(max(0, arguments.last))[::-1])
     return 0
+
+
+def _audit(config: StationConfig, arguments: argparse.Namespace) -> None:
+    if not (config.state_dir / AUDIT).exists():
+        raise HistoryError(f"{config.state_dir / AUDIT}: no audit yet; it begins with the first command")
+    audit = AuditLog(config.state_dir, read_only=True)
+    try:
+        if arguments.action == "verify-audit":
+            last_id, last_hash = audit.verify()
+            _compare(arguments.expect, audit.hash_of, audit.path)
+            sys.stdout.write(
+                f"{last_id} rows of the audit, none altered, missing or put in; it ends with {last_id}:{last_hash}\n"
+            )
+        else:
+            rows = audit.recent(max(0, arguments.last))[::-1]
+            _table([AUDIT_COLUMNS, *(_deed(row) for row in rows)])
+    finally:
+        audit.close()
+
+
+def _deed(row: AuditRow) -> tuple[str, ...]:
+    deed = row.deed
+    who = deed.who or ("(nobody is set up)" if deed.via == "open" else "(nobody)")
+    change = f"{deed.before} -> {deed.after}" if deed.before and deed.after else deed.before or deed.after
+    at = row.at.isoformat(timespec="milliseconds")
+    return (str(row.id), at, who, deed.role, deed.via, deed.address, deed.station, deed.what, change, deed.outcome)
 
 
 @contextmanager
@@ -61,19 +93,27 @@ def _opened(config: StationConfig) -> Iterator[EventLog]:
 
 def _verify(events: EventLog, noted: tuple[int, str] | None) -> None:
     head = events.verify()
-    if noted is not None and events.hash_of(noted[0]) != noted[1]:
-        raise HistoryError(
-            f"{events.path}: row {noted[0]} is not the one whose hash was noted; see docs/how-to/troubleshoot.md"
-        )
+    _compare(noted, events.hash_of, events.path)
     lost = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in events.lost())
     missing = f"; the verdicts of the ids {lost} were lost with a part of the history" if lost else ""
     end = f"{head.last_id}:{head.last_hash}"
     sys.stdout.write(f"{head.counts.total} rows, none altered, missing or put in{missing}; the chain ends with {end}\n")
 
 
+def _compare(noted: tuple[int, str] | None, hash_of: Callable[[int], str | None], path: Path) -> None:
+    """Raise HistoryError unless the row that was noted has the hash that was noted."""
+    if noted is not None and hash_of(noted[0]) != noted[1]:
+        raise HistoryError(
+            f"{path}: row {noted[0]} is not the one whose hash was noted; see docs/how-to/troubleshoot.md"
+        )
+
+
 def _show(rows: list[Inspection]) -> None:
-    lines = [list(COLUMNS), *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    _table([COLUMNS, *(_cells(row) for row in rows)])
+
+
+def _table(lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
         padded = "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
         sys.stdout.write(f"{padded.rstrip()}\n")

@@ -56,6 +56,8 @@ class PageConfig(Section):
     port: Port = 8080
     # station.toml of further engines, which this page shows too
     stations: Annotated[tuple[GivenPath, ...], Field(strict=False)] = ()
+    idle_minutes: Annotated[float, Field(ge=1, le=720)] = 15.0  # until an operator or engineer has to sign in again
+    guests_may_look: bool = False  # whoever reaches the page is a viewer; only doing something needs a sign-in
 
 
 DEFAULT_RECIPE = "default"  # the name that the key `bundle` goes by

@@ -24,10 +24,12 @@ from edge.config.load import load_config
 from edge.config.station import StationConfig
 from edge.core.types import EdgeError
 from edge.web import guard
+from edge.web.access import gate
+from edge.web.access.gate import Access
 from edge.web.connections import MAX_BODY_BYTES, Server
 from edge.web.station import Station
 from edge.web.trial import Trials
-from edge.web.views import api, commands, downloads, errors, monitoring, overview, pages
+from edge.web.views import api, commands, downloads, errors, monitoring, overview, pages, people
 from edge.web.views.overview import Hall
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 THREAD = "engine-watch"
 THREADS = 8
 NICENESS = 10  # the page must not take the CPU from the inspection
+
+log = logging.getLogger(__name__)
 
 
 class WebError(EdgeError):
@@ -75,41 +79,48 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def create_page(config: StationConfig) -> WSGIApplication:
+def create_page(config: StationConfig, access: Access | None = None) -> WSGIApplication:
     """Return the page of this station, or an overview with a page for each station that page.stations names.
 
     Raises ConfigError when one of their files cannot be used.
     """
     others = [load_config(path) for path in config.page.stations]
     if not others:
-        return create_app(config)
+        return create_app(config, access)
     key = secrets.token_bytes(32)  # one cookie for all: they share a host
+    access = access or Access.of(config)  # and one list of people
     hall = Hall(Station(one) for one in (config, *others))
     top = _flask(key)
     top.extensions["linewatch_hall"] = hall
     guard.install(top, config.page.host)
+    gate.install(top, access, config.name)
     errors.install(top)
-    top.register_blueprint(overview.blueprint)
+    for module in (overview, people):
+        top.register_blueprint(module.blueprint)
     slow = guard.slow_turns()
-    below = {place: _station_app(station, key, config.page.host, slow) for place, station in hall.stations.items()}
+    below = {
+        place: _station_app(station, key, config.page.host, slow, access) for place, station in hall.stations.items()
+    }
     for app in below.values():
         app.config["OVERVIEW"] = "/"
     return DispatcherMiddleware(top, {place: app.wsgi_app for place, app in below.items()})
 
 
-def create_app(config: StationConfig) -> Flask:
+def create_app(config: StationConfig, access: Access | None = None) -> Flask:
     """Return the page of one station. The key that signs its cookie lives as long as the process."""
-    return _station_app(Station(config), secrets.token_bytes(32), config.page.host, guard.slow_turns())
+    key, slow = secrets.token_bytes(32), guard.slow_turns()
+    return _station_app(Station(config), key, config.page.host, slow, access or Access.of(config))
 
 
-def _station_app(station: Station, key: bytes, host: str, slow: threading.BoundedSemaphore) -> Flask:
+def _station_app(station: Station, key: bytes, host: str, slow: threading.BoundedSemaphore, access: Access) -> Flask:
     app = _flask(key)
     app.extensions["linewatch_station"] = station
     app.extensions["linewatch_trials"] = Trials(station)
     guard.install(app, host)
+    gate.install(app, access, station.config.name)
     guard.few_at_once(app, slow)
     errors.install(app)
-    for module in (pages, api, commands, monitoring, downloads):
+    for module in (pages, api, commands, monitoring, downloads, people):
         app.register_blueprint(module.blueprint)
     return app
 
@@ -135,7 +146,11 @@ def serve(config: StationConfig) -> None:
     Must be called in the main thread. Raises WebError when the address cannot be used,
     ConfigError when a file of page.stations cannot.
     """
-    page = create_page(config)
+    access = Access.of(config)
+    code = gate.check_people(access, config.page.host)
+    if code is not None:
+        log.info("nobody is set up, so the page asks nobody who they are; code for the first engineer: %s", code)
+    page = create_page(config, access)
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its banner and queue notices say nothing to an operator
     with _listen(config.page.host, config.page.port) as listener:
         server = Server(page, listener, THREADS)

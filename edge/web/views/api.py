@@ -8,6 +8,7 @@ from http import HTTPStatus
 from flask import Blueprint, Response, abort, jsonify, request
 
 from edge.history.rows import Selection
+from edge.web.access.gate import record
 from edge.web.connections import RETRY_AFTER_S
 from edge.web.facts import inspection_facts, station_facts
 from edge.web.report import last_hours, shift_in_numbers
@@ -94,6 +95,7 @@ def inspect() -> Response | tuple[Response, int]:
     files = request.files.getlist("image")
     if len(files) != 1:
         abort(400, f"image: send exactly one file in this multipart field, got {len(files)}")
+    record("trial of an image")
     try:
         return jsonify(current_trials().inspect(files[0].read(), "image", heatmap == "1"))
     except TrialError as error:

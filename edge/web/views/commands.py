@@ -12,6 +12,7 @@ from edge.core.types import one_line
 from edge.exchange import ExchangeError
 from edge.exchange.health import Health
 from edge.exchange.trigger_socket import OverrunError, ask_trigger
+from edge.web.access.gate import record
 from edge.web.station import EngineState, Station, current_station
 from edge.web.views.api import never_stored
 from edge.web.wording import verdict_words
@@ -34,6 +35,7 @@ def trigger() -> Answer:
     if not before.software_trigger:
         remedy = "set trigger.page_button = true, or trigger.type to software"
         return _refused(409, f"this station takes no trigger from the page ({before.trigger}); {remedy}")
+    record("trigger")
     try:
         answer = ask_trigger(station.config.run_dir, VERDICT_WITHIN_S)
     except OverrunError as error:
@@ -57,6 +59,7 @@ def recipe() -> Answer:
         return _refused(400, f"recipe: {name!r} is not one of this station's recipes ({known})")
     if name == before.recipe:
         return jsonify(recipe=name, bundle=before.bundle, text=f"“{name}” is already in use; nothing was changed.")
+    record("recipe", before.recipe or "", name)
     return _carry_out(station, lambda: station.requests.switch_recipe(name), lambda now: _switched(before, now, name))
 
 
@@ -65,6 +68,7 @@ def selftest() -> Answer:
     """Run the bundle's references again and answer whether they still reproduce their scores in time."""
     station = current_station()
     before = _ready(station)
+    record("self-test")
     return _carry_out(station, station.requests.self_test, lambda now: _tested(before, now))
 
 

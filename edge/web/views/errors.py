@@ -10,7 +10,14 @@ from edge.core.types import EdgeError, one_line
 from edge.inference.preprocess import MAX_FILE_BYTES
 
 PROGRAM_PATHS = ("/api/", "/metrics", "/healthz", "/history.csv")
-TITLES = {403: "Not allowed", 404: "Not found", 413: "File too large", 421: "Wrong address", 503: "Not available now"}
+TITLES = {
+    401: "Sign in first",
+    403: "Not allowed",
+    404: "Not found",
+    413: "File too large",
+    421: "Wrong address",
+    503: "Not available now",
+}
 
 
 def install(app: Flask) -> None:
@@ -41,5 +48,7 @@ def _answer(code: int, text: str, error: HTTPException | None = None) -> Respons
     retry_after = getattr(error, "retry_after", None)
     if retry_after:
         response.headers["Retry-After"] = str(retry_after)
+    if code == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -13,6 +14,8 @@ from flask.testing import FlaskClient
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
+from edge.people.roles import Role
+from edge.people.store import People
 from edge.web.server import create_app, create_page
 from tests.edge.web.standin import StandIn, all_commands, encoded, part_image
 from tests.edge.web.test_server import HANG_S, page_process
@@ -97,6 +100,33 @@ def test_there_is_an_example_of_every_route_for_programs() -> None:
             assert f":8080{address}" in shown or path == "/api/stations", place
 
 
+def run_as_it_stands(line: str, port: int, folder: Path, **secrets: str) -> None:
+    command = line.replace(":8080", f":{port}").replace("curl ", "curl -sS --fail-with-body ", 1)
+    done = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        cwd=folder,
+        env={**os.environ, **secrets},
+    )
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
+def people_of(station: StandIn) -> dict[str, str]:
+    """Set up an engineer, an operator with a PIN and one without; return what the document's lines need."""
+    people = People(station.config.state_dir)
+    people.join(people.add("Erna", Role.ENGINEER), "Erna", "correct horse", "")
+    people.join(people.add("Anna", Role.OPERATOR), "Anna", "271828", "")
+    secrets = {
+        "PIN": "271828",
+        "CODE": people.add("Bert", Role.OPERATOR),
+        "TOKEN": people.add_token("t", Role.ENGINEER),
+    }
+    people.close()
+    return secrets
+
+
 def test_every_curl_line_works_as_it_stands(station: StandIn, tmp_path: Path) -> None:
     station.inspect(part_image(defect=True))
     station.says = all_commands()
@@ -105,11 +135,9 @@ def test_every_curl_line_works_as_it_stands(station: StandIn, tmp_path: Path) ->
     folder.mkdir()
     (folder / "part.png").write_bytes(encoded(part_image(), ".png"))
     with page_process(station.config):
-        for line in CURL:
-            here = line.replace(":8080", f":{station.config.page.port}")
-            command = here.replace("curl ", "curl -sS --fail-with-body ", 1)
-            done = subprocess.run(
-                ["bash", "-c", command], capture_output=True, text=True, timeout=HANG_S, check=False, cwd=folder
-            )
-            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        for line in (one for one in CURL if "$" not in one):
+            run_as_it_stands(line, station.config.page.port, folder)
+        secrets = people_of(station)
+        for line in (one for one in CURL if "$" in one):
+            run_as_it_stands(line, station.config.page.port, folder, **secrets)
     assert {path.name for path in folder.iterdir()} == {"part.png", "history.csv", "live.jpg", "heat.jpg"}

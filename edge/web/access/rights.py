@@ -1,0 +1,51 @@
+"""The table of rights: the role that each route of the page needs. A route that is not in it is refused."""
+
+from __future__ import annotations
+
+from edge.people.roles import Role
+
+EVERYBODY_MAY = frozenset({
+    "static",  # the sign-in page's own style and scripts
+    "metrics.healthz",  # the engine asks whether its page lives
+    "overview.healthz",
+    "people.sign_in_page",
+    "people.sign_in",
+    "people.sign_out",
+    "people.join",
+    "people.me",
+})  # fmt: skip
+RIGHTS: dict[str, Role | None] = {
+    **dict.fromkeys(EVERYBODY_MAY),
+    "pages.station": Role.VIEWER,
+    "pages.history": Role.VIEWER,
+    "pages.inspection": Role.VIEWER,
+    "pages.wall": Role.VIEWER,
+    "api.status": Role.VIEWER,
+    "api.inspections": Role.VIEWER,
+    "api.inspection": Role.VIEWER,
+    "api.shift_report": Role.VIEWER,
+    "downloads.live": Role.VIEWER,
+    "downloads.held": Role.VIEWER,
+    "downloads.stored": Role.VIEWER,
+    "downloads.history": Role.VIEWER,
+    "metrics.metrics": Role.VIEWER,
+    "overview.overview": Role.VIEWER,
+    "overview.stations": Role.VIEWER,
+    "overview.metrics": Role.VIEWER,
+    "api.inspect": Role.OPERATOR,
+    "commands.trigger": Role.OPERATOR,
+    "commands.recipe": Role.OPERATOR,
+    "commands.selftest": Role.OPERATOR,
+    "people.people_page": Role.ENGINEER,
+    "people.listed": Role.ENGINEER,
+    "people.add": Role.ENGINEER,
+    "people.renew_code": Role.ENGINEER,
+    "people.remove": Role.ENGINEER,
+    "people.add_token": Role.ENGINEER,
+    "people.revoke_token": Role.ENGINEER,
+    "people.audit": Role.ENGINEER,
+}
+ASKS_NOBODY = frozenset({"static", "metrics.healthz", "overview.healthz"})  # answered whatever the list of people is
+ASKS_A_PERSON = frozenset(  # a guest who opens one of these in a browser is led to the sign-in
+    {"pages.station", "pages.history", "pages.inspection", "pages.wall", "overview.overview", "people.people_page"}
+)
