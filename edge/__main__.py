@@ -22,7 +22,8 @@ PROGRAM = "python -m edge"
 VERBS = {
     "run": ("edge.engine.daemon", "inspect parts until stopped, and serve the page"),
     "page": ("edge.web.server", "serve the page alone"),
-    "check": ("edge.commands.check", "verify a bundle, and that this CPU reproduces its reference scores"),
+    "check": ("edge.commands.bundle.check", "verify a bundle, and that this CPU reproduces its reference scores"),
+    "bundle": ("edge.commands.bundle", "verify, install, activate and take back the bundles of a station"),
     "inspect": ("edge.commands.inspect", "judge image files; a folder stands for the images below it"),
     "bench": ("edge.commands.bench", "measure the shipped path on this CPU"),
     "log": ("edge.commands.log", "show the last inspections or commands, export or verify all of them"),

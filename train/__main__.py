@@ -25,6 +25,8 @@ STAGES = {
     "pack": ("train.stages.pack", "run -> bundle"),
     "compare": ("train.peers.compare", "bundles beside other methods of the field (optional)"),
     "all": ("train.stages.all", "the whole chain"),
+    "keygen": ("train.signing.keygen", "a key pair to sign bundles with"),
+    "sign": ("train.signing.sign", "bundle -> signed bundle, and the one file that carries it"),
 }
 REMOVED = {
     "profile": "measure a bundle with `python -m edge bench`",

@@ -130,7 +130,7 @@ def _absolute(config: StationConfig, base: Path) -> StationConfig:
         camera = camera.model_copy(update={"path": base / camera.path})
     elif isinstance(camera, VideoCameraConfig) and camera.is_file:
         camera = camera.model_copy(update={"source": str(base / camera.source)})
-    paths = {key: base / getattr(config, key) for key in ("bundle", "state_dir", "run_dir")}
+    paths = {key: base / getattr(config, key) for key in ("bundle", "state_dir", "run_dir", "bundle_trust")}
     output = tuple(with_base(one, base) for one in config.output)
     recipes = {name: base / path for name, path in config.recipes.items()}
     page = config.page.model_copy(update={"stations": tuple(base / path for path in config.page.stations)})

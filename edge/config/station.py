@@ -79,6 +79,8 @@ class StationConfig(Section):
     quality: QualityConfig = QualityConfig()
     storage: StorageConfig = StorageConfig()
     page: PageConfig = PageConfig()
+    bundle_signatures: Literal["required", "optional"] = "required"  # optional: unsigned bundles judge, too
+    bundle_trust: GivenPath = Path("trust")  # folder of the public keys and of the versions that judged
 
     @field_validator("recipes")
     @classmethod

@@ -11,13 +11,14 @@ from edge.config.station import StationConfig
 from edge.core.files import write_atomically
 from edge.engine import EngineError
 from edge.inference.bundle import Bundle, BundleError, Sha256, read_digest
+from edge.inference.release.versions import admitted
 
 ACTIVATED = "bundles.json"  # in state_dir: the bundle of each recipe that judged last
 
 log = logging.getLogger(__name__)
 
 
-class Activated(BaseModel):
+class LastJudge(BaseModel):
     """The bundle that judged last by one recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,7 +26,7 @@ class Activated(BaseModel):
     title: str
 
 
-_FILE = TypeAdapter(dict[str, Activated])
+_FILE = TypeAdapter(dict[str, LastJudge])
 
 
 class Pins:
@@ -39,6 +40,7 @@ class Pins:
         """Read what judged last, and pin what the folders hold now."""
         self.change: str | None = None  # the last change of bundle since the start, one line for a person
         self._path = config.state_dir / ACTIVATED
+        self._trust, self._required = config.bundle_trust, config.bundle_signatures == "required"
         self._last = _read(self._path)
         self._digests: dict[str, str] = {}
         for name, folder in config.bundles.items():
@@ -47,18 +49,23 @@ class Pins:
             except BundleError as error:
                 log.warning("recipe %s: %s", name, error)
 
-    def admit(self, name: str, bundle: Bundle) -> None:
-        """Raise EngineError when a recipe's folder holds another bundle than the one that it stands for."""
+    def admit(self, name: str, bundle: Bundle) -> str | None:
+        """Return the key that vouches for a recipe's bundle; None where nobody does, and nobody has to.
+
+        Raises EngineError when the folder holds another bundle than the one that the recipe stands for, and
+        BundleError when its signature or its version does not let it judge here.
+        """
         pinned = self._digests.setdefault(name, bundle.digest)
         if bundle.digest != pinned:
             raise EngineError(
                 f"{bundle.path}: holds another bundle ({bundle.title}) than the one that recipe {name!r} stands for "
                 f"since the start (digest {pinned[:12]}); put that one back, or restart the engine to take this one"
             )
+        return admitted(bundle, name, self._trust, self._required)
 
     def activated(self, name: str, bundle: Bundle) -> None:
         """Remember what judges by a recipe; log it when it is another bundle than last time."""
-        last, now = self._last.get(name), Activated(digest=bundle.digest, title=bundle.title)
+        last, now = self._last.get(name), LastJudge(digest=bundle.digest, title=bundle.title)
         if last == now:
             return
         if last is not None:
@@ -71,7 +78,7 @@ class Pins:
             log.error("%s: what judges is not remembered (%s)", self._path, error.strerror)
 
 
-def _read(path: Path) -> dict[str, Activated]:
+def _read(path: Path) -> dict[str, LastJudge]:
     """Return what judged last; nothing, with an entry in the log, when the file cannot be read."""
     try:
         return _FILE.validate_json(path.read_bytes())

@@ -43,6 +43,7 @@ class Recipe:
     bundle: Bundle
     detector: Detector
     check: FrameCheck
+    signed_by: str | None = None  # the key that vouches for the bundle
 
     @property
     def title(self) -> str:
@@ -75,7 +76,7 @@ def load_recipe(config: StationConfig, name: str, pins: Pins, rounds: int = STAR
 def _tested(config: StationConfig, name: str, pins: Pins, rounds: int) -> Recipe:
     folder = Path(os.path.realpath(config.bundles[name]))  # a link that is set anew meanwhile mixes no two bundles
     bundle = open_bundle(folder)
-    pins.admit(name, bundle)
+    signed_by = pins.admit(name, bundle)
     _refuse_other_bits(config.camera, bundle)
     settings = config.inspection
     detector = Detector.from_bundle(bundle, settings.runtime, settings=Settings(settings.threads))
@@ -83,7 +84,34 @@ def _tested(config: StationConfig, name: str, pins: Pins, rounds: int) -> Recipe
     check_references(detector, bundle)  # the first inferences are slower than any later one
     _refuse_slow(bundle, detector, settings.deadline_ms, rounds)
     pins.admit(name, open_bundle(folder))  # what was loaded is what was verified
-    return Recipe(name, bundle, detector, check)
+    return Recipe(name, bundle, detector, check, signed_by)
+
+
+def proven(config: StationConfig, bundle: Bundle) -> str:
+    """Prove that a bundle tells good references from bad ones on this CPU, in time; one line, or EdgeError."""
+    outcome = attempt(lambda: _proof(config, bundle))  # a model can fail in any way
+    if isinstance(outcome, str):
+        return outcome
+    if isinstance(outcome, EdgeError):
+        raise outcome
+    raise EngineError(f"{bundle.path}: the self-test failed ({words(outcome)}); pack the bundle again")
+
+
+def _proof(config: StationConfig, bundle: Bundle) -> str:
+    _refuse_other_bits(config.camera, bundle)
+    settings = config.inspection
+    detector = Detector.from_bundle(bundle, settings.runtime, settings=Settings(settings.threads))
+    checks = check_references(detector, bundle)
+    _refuse_slow(bundle, detector, settings.deadline_ms, BESIDE_ROUNDS)
+    limit = bundle.manifest.threshold.value
+    bad = sum(check.score >= limit for check in checks)
+    if not 0 < bad < len(checks):
+        which = "good" if bad else "bad"
+        raise EngineError(
+            f"{bundle.path}: calls none of its references {which}, so nothing proves that it tells good from bad; "
+            "train it again with good parts and known defects"
+        )
+    return f"references: {len(checks)} of {len(checks)} reproduced on this CPU in time, {bad} of them bad"
 
 
 def _refuse_slow(bundle: Bundle, detector: Detector, deadline_ms: float, rounds: int) -> None:

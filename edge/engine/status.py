@@ -142,6 +142,8 @@ class StatusWriter:
             "recipe_fault": recipes.fault,
             "recipes": list(recipes.bundles),
             "bundle_change": recipes.bundle_change,
+            "signed_by": recipes.active.signed_by,
+            "unsigned": recipes.active.signed_by is None,
             "self_test": recipes.self_test,
         }
 

@@ -105,6 +105,8 @@ class Health(BaseModel):
     recipe_pending: str | None = None  # the one that is being verified, while `recipe` goes on judging
     recipe_fault: str | None = None  # why the last switch was refused
     bundle_change: str | None = None  # the last bundle that took another one's place under the same recipe
+    signed_by: str | None = None  # the key that vouches for the bundle in use
+    unsigned: bool = False  # nobody vouches for it, and station.toml takes such bundles
     recipes: list[str] = []  # what POST /api/recipe may switch to, the one in use included
     commissioned: bool | None = None  # False: the picture's quality is not yet compared with a baseline
     quality_fault: str | None = None  # why pictures are refused now, for as long as they are

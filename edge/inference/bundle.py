@@ -25,6 +25,7 @@ FORMAT = 2  # what is written; format 1, which said nothing of the map's place, 
 READABLE = (1, 2)
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"
+SIGNATURE = "manifest.sig"  # of manifest.json; a bundle without one is not signed
 INT8_IR = "model_int8.xml"
 INT8_IR_WEIGHTS = "model_int8.bin"
 INT8_ONNX = "model_int8.onnx"
@@ -32,6 +33,7 @@ FP32_ONNX = "model_fp32.onnx"
 MODELS = (INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, FP32_ONNX)
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # of a bundle
 MAX_MANIFEST_BYTES = 1024 * 1024
+MAX_SIGNATURE_BYTES = 4096
 FORMAT_1_SHIFT_PX = -12.5  # measured with dots: 12.1 to 13.8 at strides 8 and 16, Lite0 and Lite2
 
 MAX_SCORE = 1e6  # no distance and no odds come near it
@@ -47,6 +49,7 @@ PositiveScore = Annotated[float, Field(ge=1e-9, le=MAX_SCORE)]
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 FileName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ProductName = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
 class BundleError(EdgeError):
@@ -96,6 +99,13 @@ class Reference(Facts):
     tolerance: PositiveScore
 
 
+class Release(Facts):
+    """The product that a bundle is for, and its version, which only rises: a station never takes an older one."""
+
+    product: ProductName
+    counter: Count
+
+
 class Manifest(Facts):
     """Everything the device needs to know of a bundle, and everything an auditor may ask."""
 
@@ -103,6 +113,7 @@ class Manifest(Facts):
     name: str = Field(pattern=f"^{NAME}$")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")
     created: datetime
+    release: Release | None = None  # bundles from before they were signed do not say
     git_commit: str
     dataset_sha256: Sha256
     input: InputSpec
@@ -225,6 +236,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sha256_bytes(data: bytes) -> str:
+    """sha256 of bytes, as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def open_bundle(path: Path) -> Bundle:
     """Open a bundle after verifying all of it; raises BundleError naming the first thing that is wrong."""
     if not os.path.isdir(path):
@@ -255,7 +271,7 @@ def _read_manifest(path: Path) -> tuple[bytes, str]:
         if (path / name).stat().st_size > MAX_MANIFEST_BYTES:
             raise BundleError(f"{path}: {name} is too large to be one; copy the whole bundle again")
     raw = (path / MANIFEST).read_bytes()
-    digest = hashlib.sha256(raw).hexdigest()
+    digest = sha256_bytes(raw)
     if (path / DIGEST).read_bytes() != _digest_line(digest):
         raise BundleError(f"{path}: {MANIFEST} does not match {DIGEST}; the bundle was damaged, copy it again")
     return raw, digest
@@ -291,8 +307,9 @@ def _verify_files(path: Path, manifest: Manifest) -> None:
         if name not in manifest.files:
             raise BundleError(f"{path}: {name} is not listed in {MANIFEST}; pack the bundle again")
     present = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_symlink() or not p.is_dir()}
-    for name in sorted(present - set(manifest.files) - {MANIFEST, DIGEST}):
+    for name in sorted(present - set(manifest.files) - {MANIFEST, DIGEST, SIGNATURE}):
         raise BundleError(f"{path}: {name} is not listed in {MANIFEST}; remove it or copy the bundle again")
+    _refuse_odd(path / SIGNATURE)
     for name, expected in sorted(manifest.files.items()):
         if name not in present:
             raise BundleError(f"{path}: {name} is missing; copy the whole bundle again")
@@ -300,6 +317,13 @@ def _verify_files(path: Path, manifest: Manifest) -> None:
             raise BundleError(f"{path}: {name} is not a plain file; copy the whole bundle again")
         if sha256_file(path / name) != expected:
             raise BundleError(f"{path}: {name} does not match its sha256; the bundle was damaged, copy it again")
+
+
+def _refuse_odd(signature: Path) -> None:
+    if not os.path.lexists(signature):
+        return
+    if signature.is_symlink() or not signature.is_file() or signature.stat().st_size > MAX_SIGNATURE_BYTES:
+        raise BundleError(f"{signature.parent}: {SIGNATURE} is no file of signatures; copy the whole bundle again")
 
 
 def write_bundle(target: Path, facts: dict[str, Any], files: dict[str, Path]) -> Bundle:
@@ -320,7 +344,7 @@ def write_bundle(target: Path, facts: dict[str, Any], files: dict[str, Path]) ->
         manifest = _parse_manifest(target, to_json({"format": FORMAT, **facts, "files": listed}))
         raw = (manifest.model_dump_json(indent=2) + "\n").encode()
         (draft / MANIFEST).write_bytes(raw)
-        (draft / DIGEST).write_bytes(_digest_line(hashlib.sha256(raw).hexdigest()))
+        (draft / DIGEST).write_bytes(_digest_line(sha256_bytes(raw)))
         open_bundle(draft)
         draft.chmod(0o755)
         _sync(draft)

@@ -85,6 +85,16 @@ def _hints(health: Health) -> Iterator[Notice]:
             "Another bundle judges",
             _joined(health.bundle_change, "Nothing is to be done where this change was meant."),
         )
+    if health.unsigned:
+        yield Notice(
+            "unsigned",
+            "hint",
+            "hint",
+            "The bundle is not signed",
+            "Nobody proves where this model and its threshold come from: whoever can write its folder can change what "
+            'passes. Station.toml takes such bundles (bundle_signatures = "optional"), which is right for a trial. '
+            "Have the bundle signed, install it, and remove that line.",
+        )
     if health.commissioned is False:
         yield Notice(
             "commission",

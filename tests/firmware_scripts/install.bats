@@ -122,6 +122,7 @@ one_line_refusal() { # STATUS WORDS COMMAND...
 name = "bats"
 bundle = "$ROOT/var/lib/linewatch/models/current"
 state_dir = "state"
+bundle_signatures = "optional"
 run_dir = "run"
 [camera]
 type = "folder"

@@ -38,6 +38,7 @@ class Station:
         self.file = folder / "station.toml"
         self.file.write_text(
             f'name = "Test"\nbundle = "{bundle.path}"\nstate_dir = "state"\nrun_dir = "run"\n'
+            f'bundle_signatures = "optional"\n'
             f'[camera]\ntype = "folder"\npath = "camera"\nfps = 100\nseconds_per_image = 0.3\n'
             f'[trigger]\ntype = "free_run"\nrate_hz = {rate_hz}\n'
             f"[inspection]\ndeadline_ms = {deadline_ms}\n[page]\nport = {self.port}\n"

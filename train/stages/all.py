@@ -17,7 +17,7 @@ from train.stages.calibrate import calibrate, held_out_goods
 from train.stages.evaluate import can_be_measured, evaluate_work
 from train.stages.export import export
 from train.stages.fit import fit
-from train.stages.pack import add_pack_options, need_goods, pack
+from train.stages.pack import add_pack_options, carry, need_goods, pack
 from train.stages.quantize import quantize
 from train.stages.report import report
 
@@ -57,7 +57,9 @@ def main(argv: list[str]) -> None:
         report(work)
     else:
         print(f"all: nothing was measured: {data / 'test'} needs unseen good images and defects to measure on")
-    bundle = pack(work, args.out or Path("models") / args.name, args.promise, args.although_blind)
+    target = args.out or Path("models") / args.name
+    bundle = pack(work, target, args.promise, args.although_blind, args.product, args.counter)
+    carry(bundle)
     print(f"done in {time.monotonic() - start:.0f} s; try: python -m edge inspect --bundle {bundle.path} IMAGE")
 
 

@@ -18,6 +18,7 @@ from edge.core.types import Image
 from edge.inference.bundle import FP32_ONNX, INT8_IR, MODELS, Bundle, Threshold, open_bundle, write_bundle
 from edge.inference.detector import RUNTIMES, Detector, check_references
 from edge.inference.preprocess import inspected_box, load_image
+from edge.inference.release.archive import archive_path, write_archive
 from edge.inference.usable import load_photo
 from train.data.unseen import image_sha256
 from train.measure.threshold import goods_needed
@@ -33,11 +34,19 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="the bundle's folder; default models/NAME")
     add_pack_options(parser)
     args = parser.parse_args(argv)
-    pack(Run(args.work), args.out or Path("models") / args.work.resolve().name, args.promise, args.although_blind)
+    target = args.out or Path("models") / args.work.resolve().name
+    carry(pack(Run(args.work), target, args.promise, args.although_blind, args.product, args.counter))
 
 
 def add_pack_options(parser: argparse.ArgumentParser) -> None:
-    """--promise SHARE and --although-blind."""
+    """--promise SHARE, --although-blind, --product NAME and --counter N."""
+    parser.add_argument("--product", metavar="NAME", help="what the bundle inspects; default: the bundle's name")
+    parser.add_argument(
+        "--counter",
+        type=int,
+        metavar="N",
+        help="version of the product, which stations never take back; default: one more than that of the bundle there",
+    )
     parser.add_argument(
         "--although-blind", action="store_true", help="pack even a model that finds none of the known defects"
     )
@@ -59,7 +68,22 @@ def _share(text: str) -> float:
     return share
 
 
-def pack(work: Run, target: Path, promise: float | None = None, although_blind: bool = False) -> Bundle:
+def carry(bundle: Bundle) -> Path:
+    """Write the one file that carries a bundle to a station; returns its path."""
+    path = archive_path(bundle.path)
+    write_archive(bundle, path)
+    print(f"pack: {path} carries it to a station; sign it first with `python -m train sign {bundle.path} --key FILE`")
+    return path
+
+
+def pack(
+    work: Run,
+    target: Path,
+    promise: float | None = None,
+    although_blind: bool = False,
+    product: str | None = None,
+    counter: int | None = None,
+) -> Bundle:
     """Write the bundle; an older one of the same name steps aside to NAME-VERSION, it is never changed.
 
     The new one is complete, verified and has been run before the old one moves. Raises StageError when a promise is
@@ -81,6 +105,7 @@ def pack(work: Run, target: Path, promise: float | None = None, although_blind: 
             "name": target.name,
             "version": datetime.now(UTC).strftime("%Y%m%d.%H%M%S"),
             "created": datetime.now(UTC),
+            "release": _release(target, product or target.name, counter),
             "git_commit": report.git_commit,
             "dataset_sha256": report.dataset_sha256,
             "input": report.input,
@@ -204,6 +229,15 @@ def check_promise(threshold: Threshold, promise: float) -> None:
             f"the threshold was set for {threshold.alpha:.2%} of good parts rejected, not for the promised "
             f"{promise:.2%}; train with --alpha {promise:g}"
         )
+
+
+def _release(target: Path, product: str, counter: int | None) -> dict[str, Any]:
+    """Return the product and its version; one more than that of the bundle which this one replaces."""
+    before = open_bundle(target).manifest.release if target.exists() else None
+    last = before.counter if before is not None and before.product == product else 0
+    if counter is not None and counter <= last:
+        raise StageError(f"version {counter} of {product} is not newer than {last}, which lies in {target}; raise it")
+    return {"product": product, "counter": last + 1 if counter is None else counter}
 
 
 def _aside(target: Path) -> Path | None:

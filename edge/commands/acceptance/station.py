@@ -50,6 +50,7 @@ class TrialStation:
         }
         self.file, self.log = folder / "station.toml", folder / "engine.log"
         head = {"name": "Proof", "bundle": str(bundle.path.resolve()), "state_dir": "state", "run_dir": "run"}
+        head["bundle_signatures"] = "optional"  # the trial is of the engine, not of whose bundle it is
         self.file.write_text(_toml(head, settings), encoding="utf-8")
         self.config: StationConfig = load_config(self.file)
 

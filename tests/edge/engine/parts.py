@@ -105,6 +105,7 @@ def watching_station(folder: Path, bundle: Bundle) -> StationConfig:
             "bundle": bundle.path,
             "state_dir": folder / "state",
             "run_dir": folder / "run",
+            "bundle_signatures": "optional",
             "camera": {"type": "folder", "path": folder},
             "trigger": {"type": "free_run", "rate_hz": 1},
         }

@@ -47,6 +47,7 @@ def config(tmp_path: Path, tiny_bundle: Bundle) -> StationConfig:
             "bundle": tmp_path / "first",
             "state_dir": tmp_path / "state",
             "run_dir": tmp_path / "run",
+            "bundle_signatures": "optional",
             "camera": {"type": "folder", "path": tmp_path},
             "trigger": {"type": "free_run", "rate_hz": 1},
             "inspection": {"deadline_ms": 2000},

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from edge.inference.container.tiff import CHUNK, DAMAGED, MOST_BYTES, SEVERAL, tiff_fault
 from edge.inference.preprocess import MAX_PIXELS, ImageError, decode_image
-from edge.inference.tiff import CHUNK, DAMAGED, MOST_BYTES, SEVERAL, tiff_fault
 
 NONE, LZW, DEFLATE, PACKBITS, JPEG = 1, 5, 8, 32773, 7
 PICTURE = cv2.resize(np.random.default_rng(5).integers(0, 255, (40, 50, 3), np.uint8), (200, 160))

@@ -95,3 +95,9 @@ def test_overruns_are_counted_on_the_page(station: StandIn, client: FlaskClient)
     station.says = {"overruns": 3}
     station.health()
     assert 'overrun: <b id="overrun-count">3</b>' in client.get("/").text
+
+
+def test_an_unsigned_bundle_is_said_in_plain_words(station: StandIn, client: FlaskClient) -> None:
+    (banner,) = shown(station, client, unsigned=True)
+    assert banner["level"] == "hint"
+    assert "Nobody proves where this model and its threshold come from" in banner["text"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 
-from edge.inference.tiff import SEVERAL, tiff_fault
+from edge.inference.container.tiff import SEVERAL, tiff_fault
 
 KINDS = "PNG, JPEG, BMP, TIFF or WebP"
 JPEG_START = b"\xff\xd8\xff"

@@ -1,0 +1,161 @@
+"""An activation: verify, prove on this CPU, try on stored pictures, let it judge, confirm; or the way back."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edge.commands import CommandError
+from edge.commands.bundle.shadow import shadow
+from edge.commands.bundle.store import Store, activated, said, still_there
+from edge.engine.recipes import proven
+from edge.exchange import ExchangeError
+from edge.exchange.health import State, read_health
+from edge.inference.bundle import Bundle
+from edge.inference.release.versions import Activation, Versions, store_versions
+
+NICEST = 19
+SHORTEST_REASON = 10  # characters
+LOOK_S = 0.2
+JUDGES = (State.RUNNING, State.CAMERA_FAULT)
+
+
+def activate(store: Store, source: Path, recipe: str, new_product: bool, shadow_s: float) -> None:
+    """Let a bundle judge by a recipe from the next start on; prints what was found. Raises EdgeError.
+
+    Nothing changes before everything was proven. The last two steps are a note and a link, each in one step.
+    """
+    _step_aside()
+    link = store.link(recipe)
+    versions = store.versions()
+    bundle = store.install(source)
+    print(said(bundle, store.admissible(bundle)))
+    _refuse_other_product(versions, bundle, recipe, new_product)
+    pending = versions.activation
+    if pending is not None and (pending.recipe, pending.new.digest) != (recipe, bundle.digest):
+        raise CommandError(f"{pending.new.title} is not confirmed yet; run `edge bundle confirm` or `rollback` first")
+    if os.path.realpath(link) != os.path.realpath(bundle.path):
+        store.refuse_no_link(link)
+    print(proven(store.config, bundle))
+    for line in shadow(store.config, bundle, shadow_s):
+        print(line)
+    old = store.judging(recipe) if pending is None else pending.old
+    _switch(store, versions, Activation(recipe=recipe, new=activated(bundle), old=old))
+    print("restart the engine now, and then run `python -m edge bundle confirm`")
+
+
+def _refuse_other_product(versions: Versions, bundle: Bundle, recipe: str, new_product: bool) -> None:
+    expected, release = versions.product(recipe), bundle.manifest.release
+    if expected is None or release is None or release.product == expected or new_product:
+        return
+    raise CommandError(
+        f"{bundle.path}: is for {release.product}, and recipe {recipe!r} judges {expected}; install a bundle for "
+        f"{expected}, or give --new-product where the line makes {release.product} now"
+    )
+
+
+def _switch(store: Store, versions: Versions, activation: Activation) -> None:
+    """Note the activation, then set the link: an engine that starts in between still judges with the old bundle."""
+    before = "nothing" if activation.old is None else activation.old.title
+    why = f"recipe {activation.recipe}: {activation.new.title} after {before}"
+    store_versions(store.trust_folder, versions.model_copy(update={"activation": activation}), "activate", why)
+    _point(store, activation.recipe, activation.new.folder)
+
+
+def _point(store: Store, recipe: str, folder: str) -> None:
+    try:
+        store.point(recipe, folder)
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}; run this as root, e.g. with sudo") from None
+
+
+def confirm(store: Store, wait_s: float) -> str:
+    """End an activation when the running engine judges with its bundle; from then on no older version may judge."""
+    versions = store.versions()
+    activation = versions.activation
+    if activation is None:
+        raise CommandError("no activation waits for its confirmation; see `python -m edge bundle list`")
+    give_up = time.monotonic() + wait_s
+    while (fault := _not_judging(store, activation)) is not None:
+        if time.monotonic() >= give_up:
+            raise CommandError(f"{activation.new.title} is not confirmed: {fault}")
+        time.sleep(LOOK_S)
+    new, recipe, highest = activation.new, activation.recipe, dict(versions.highest)
+    if new.release is not None:
+        highest[new.release.product] = max(new.release.counter, highest.get(new.release.product, 0))
+    previous = dict(versions.previous)
+    if activation.old is not None and activation.old.digest != new.digest:
+        previous[recipe] = activation.old
+    update = {
+        "activation": None,
+        "highest": highest,
+        "active": {**versions.active, recipe: new},
+        "previous": previous,
+    }
+    store_versions(store.trust_folder, versions.model_copy(update=update), "confirm", f"recipe {recipe}: {new.title}")
+    return f"recipe {recipe}: {new.title} judges"
+
+
+def _not_judging(store: Store, activation: Activation) -> str | None:
+    """Return why the running engine does not judge with the new bundle, None when it does."""
+    try:
+        health = read_health(store.config.run_dir)
+    except ExchangeError as error:
+        return str(error)
+    age_s = (datetime.now(UTC) - health.written_at).total_seconds()
+    if age_s > health.stale_after_s or health.state not in JUDGES:
+        return f"the engine does not judge now ({health.state}{f': {health.detail}' if health.detail else ''})"
+    if (health.recipe, health.bundle) != (activation.recipe, activation.new.title):
+        return f"the engine judges by recipe {health.recipe} with {health.bundle}; restart it, or choose the recipe"
+    return None
+
+
+def roll_back(store: Store, recipe: str, automatic: bool) -> str:
+    """Let the bundle before judge from the next start on; raises EdgeError when it must not.
+
+    While an activation is not confirmed, the bundle before is the one that judged then. Afterwards it is an older
+    version, which needs the engineer's word first (`allow-rollback`).
+    """
+    versions = store.versions()
+    activation = versions.activation
+    if activation is None and automatic:
+        raise CommandError("no activation waits for its confirmation, so the station does not go back by itself")
+    if activation is not None:
+        if activation.old is None:
+            raise CommandError(f"no bundle judged before {activation.new.title}; activate another one")
+        still_there(store, activation.old)
+        _point(store, activation.recipe, activation.old.folder)
+        act, why = "return" if automatic else "rollback", f"{activation.old.title} after {activation.new.title}"
+        store_versions(store.trust_folder, versions.model_copy(update={"activation": None}), act, why)
+        return f"recipe {activation.recipe}: {activation.old.title} judges from the next start of the engine on"
+    if recipe not in versions.previous:
+        raise CommandError(f"recipe {recipe!r}: no bundle judged before; see `python -m edge bundle list`")
+    bundle = still_there(store, versions.previous[recipe])
+    proven(store.config, bundle)
+    _switch(store, versions, Activation(recipe=recipe, new=activated(bundle), old=store.judging(recipe)))
+    return f"recipe {recipe}: {bundle.title} judges from the next start of the engine on; then confirm it"
+
+
+def allow_rollback(store: Store, product: str, to: int, reason: str) -> str:
+    """Let versions of a product from `to` on judge again: the engineer's word, kept in the audit."""
+    versions = store.versions()
+    highest = versions.highest.get(product)
+    if highest is None:
+        raise CommandError(f"no version of {product!r} judged here; see `python -m edge bundle list`")
+    if not 1 <= to < highest:
+        raise CommandError(f"--to {to}: version {highest} judged here; give an older one, from 1 to {highest - 1}")
+    words = " ".join(reason.split())
+    if len(words) < SHORTEST_REASON:
+        raise CommandError(f"--reason: {words!r} tells nobody why; write at least {SHORTEST_REASON} characters")
+    update = {"highest": {**versions.highest, product: to}}
+    why = f"{product} from version {highest} to {to}: {words}"
+    store_versions(store.trust_folder, versions.model_copy(update=update), "allow-rollback", why)
+    return f"{product}: version {to} or newer may judge here"
+
+
+def _step_aside() -> None:
+    """Give way to every other process: this one computes only while a processor has nothing else to do."""
+    os.nice(NICEST)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
