@@ -53,8 +53,9 @@ class PageProcess:
 
     def _spawn(self) -> None:
         command = [sys.executable, "-m", "edge", "page", "--config", str(self._config_file)]
-        # A session of its own: Ctrl-C in the terminal reaches the engine only, which then stops the page.
-        self._child = subprocess.Popen([*command, "--engine-pid", str(os.getpid())], start_new_session=True)
+        # A group of its own: Ctrl-C in the terminal reaches the engine only, which then stops the page. No session of
+        # its own: Linux gives each session the same share of the CPU (autogroup), whatever the page's priority is.
+        self._child = subprocess.Popen([*command, "--engine-pid", str(os.getpid())], process_group=0)
         self._started_at = time.monotonic()
         self._restart_at = None
 

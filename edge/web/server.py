@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 THREAD = "engine-watch"
 THREADS = 8
-NICENESS = 10  # the page must not take the CPU from the inspection
+NICENESS = 19  # the page takes what the inspection leaves of the CPU
 
 log = logging.getLogger(__name__)
 

@@ -66,10 +66,19 @@ def test_it_serves_the_page_and_takes_it_along_when_it_stops(
         assert url == f"http://127.0.0.1:{station.port}"
         with urllib.request.urlopen(f"{url}/api/status", timeout=HANG_S) as response:
             assert json.load(response)["engine"]["state"] == "running"
+        assert_the_page_has_what_the_engine_leaves_of_the_cpu(engine)
         assert engine.stop(number) == 0
     with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.1", station.port), timeout=5):
         pass
     assert "Traceback" not in engine.said
+
+
+def assert_the_page_has_what_the_engine_leaves_of_the_cpu(engine: Engine) -> None:
+    """A priority holds only inside one session: Linux gives each session the same share."""
+    (page,) = map(int, Path(f"/proc/{engine.process.pid}/task/{engine.process.pid}/children").read_text().split())
+    assert (os.sched_getscheduler(page), os.getpriority(os.PRIO_PROCESS, page)) == (os.SCHED_BATCH, 19)
+    assert os.getsid(page) == os.getsid(engine.process.pid)
+    assert os.getpgid(page) != os.getpgid(engine.process.pid), "Ctrl-C reaches the engine only"
 
 
 def test_a_page_that_dies_is_started_again(tmp_path: Path, tiny_bundle: Bundle) -> None:

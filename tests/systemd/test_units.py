@@ -72,9 +72,11 @@ def test_a_unit_starts_a_verb_and_options_that_exist(unit: Path) -> None:
     assert [option for option in options if option.startswith("--") and option not in shown.stdout] == []
 
 
-def test_the_page_is_niced_and_sees_no_device() -> None:
+def test_the_page_has_what_the_engine_leaves_of_the_cpu_and_sees_no_device() -> None:
     page = REPO / "systemd" / "linewatch-page.service"
-    assert int(setting(page, "Nice")) > 0
+    assert (setting(page, "Nice"), setting(page, "CPUSchedulingPolicy")) == ("19", "batch")
+    assert int(setting(page, "CPUWeight")) <= 2, "of 100, what nice 19 is among the threads of one service"
+    assert int(setting(page, "CPUQuota").removesuffix("%")) <= 50
     assert setting(page, "PrivateDevices") == "yes"
 
 

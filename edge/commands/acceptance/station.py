@@ -122,10 +122,15 @@ def _toml(head: dict[str, str], sections: dict[str, dict[str, Any]]) -> str:
 
 
 class EngineProcess:
-    """A child process of `edge run --no-page`, with or without a defect put in; killed when a with block ends."""
+    """A child process of `edge run`, with or without a defect put in; killed when a with block ends."""
 
-    def __init__(self, station: TrialStation, defect: str = "", environment: dict[str, str] | None = None) -> None:
-        """Start the child; `defect` is Python that it runs before its engine, `environment` is added to its own."""
+    def __init__(
+        self, station: TrialStation, defect: str = "", environment: dict[str, str] | None = None, page: bool = False
+    ) -> None:
+        """Start the child, with its page or without.
+
+        `defect` is Python that it runs before its engine, `environment` is added to its own.
+        """
         self.station = station
         address = (
             f"linewatch-proof-{secrets.token_hex(8)}"  # in the abstract name space: no path, however long, is in it
@@ -133,7 +138,7 @@ class EngineProcess:
         self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notified.bind(f"\0{address}")
         self._log = station.log.open("ab")
-        arguments = ["run", "--config", str(station.file), "--no-page"]
+        arguments = ["run", "--config", str(station.file), *["--no-page"] * (not page)]
         start = f"import sys\nfrom edge.__main__ import main\n{defect}\nsys.exit(main({arguments!r}))"
         self.process = subprocess.Popen(
             [sys.executable, "-c", start],
@@ -203,10 +208,10 @@ class EngineProcess:
 
 @contextmanager
 def inspecting(
-    station: TrialStation, defect: str = "", environment: dict[str, str] | None = None
+    station: TrialStation, defect: str = "", environment: dict[str, str] | None = None, page: bool = False
 ) -> Iterator[EngineProcess]:
     """Start an engine and wait for READY; it is killed at the end when it still runs."""
-    with EngineProcess(station, defect, environment) as engine:
+    with EngineProcess(station, defect, environment, page) as engine:
         if not engine.ready():
             raise CommandError("the engine is not READY within the time; see `edge check` for the bundle")
         yield engine

@@ -131,13 +131,13 @@ def test_the_page_ends_when_the_engine_is_gone() -> None:
     )
     engine = (
         "import os, subprocess, sys;"
-        "subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid())], stdout=1).wait(3)"
+        "subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid())], stdout=1).wait(60)"
     )
     command = [sys.executable, "-c", engine, follower]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
-        assert os.getpriority(os.PRIO_PROCESS, pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 19
         process.kill()
         process.wait()
         give_up = time.monotonic() + HANG_S

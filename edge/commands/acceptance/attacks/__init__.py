@@ -13,6 +13,7 @@ from edge.commands.acceptance.attacks.hostile import crowd, redirect, requests
 from edge.commands.acceptance.attacks.model import hangs, raises
 from edge.commands.acceptance.attacks.network import broker, plc, receiver
 from edge.commands.acceptance.attacks.old_pictures import burst, late_stream
+from edge.commands.acceptance.attacks.page import flood
 from edge.commands.acceptance.attacks.state import deleted, sequence, stalled
 from edge.commands.evidence import Evidence
 from edge.inference.bundle import Bundle
@@ -33,6 +34,7 @@ ATTACKS: dict[str, Callable[[Evidence, Bundle, Path], None]] = {
     "receiver redirects to nowhere": redirect,
     "2,000 connections to the Modbus port": crowd,
     "bad requests of the page": requests,
+    "flood of the page": flood,
     "nonsense in the note of ids": sequence,
     "history deleted": deleted,
     "disk stalled at stop": stalled,
