@@ -19,6 +19,7 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 64 * 1024 * 1024  # as edge tells OpenCV
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+MOST_ENLARGED = 8  # times: beyond it a picture, e.g. a thumbnail, holds nothing of what the model looks for
 EXIF = b"Exif\0\0"  # before the notes of a photo camera, one of which is the orientation
 
 
@@ -182,11 +183,16 @@ def image_files(folder: Path) -> list[Path]:
 def inspected_box(shape: tuple[int, ...], spec: InputSpec) -> tuple[int, int, int, int]:
     """The inspected rectangle (x, y, width, height) of a frame of this shape, in frame pixels.
 
-    Raises ImageError when the bundle's crop lies outside the frame.
+    Raises ImageError when the bundle's crop lies outside the frame, or when the frame is far too small for the model.
     """
     height, width = shape[:2]
     crop = spec.crop
     if crop is None:
+        if MOST_ENLARGED * width < spec.width or MOST_ENLARGED * height < spec.height:
+            raise ImageError(
+                f"the picture has {width}x{height} pixels, too few for a model that looks at "
+                f"{spec.width}x{spec.height}; use the picture as the camera takes it, not a thumbnail"
+            )
         return 0, 0, width, height
     if crop.x + crop.width > width or crop.y + crop.height > height:
         raise ImageError(

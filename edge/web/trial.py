@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 import cv2
@@ -29,6 +29,8 @@ ANSWER_WITHIN_S = 5.0
 WAIT_FOR_TURN_S = 10.0
 TURN = threading.Lock()  # of the whole process: a small file may be 64 megapixels once it is decoded
 SHOWN_SIDE_PX = 1600  # the heatmap picture is for a screen; the model saw the whole image
+STRANGE_SHARE = 0.5  # of the map
+STRANGE = "Most of this picture is unlike a good part: it may show another product, or another view."
 
 
 class TrialError(EdgeError):
@@ -123,22 +125,29 @@ def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:
 
 def _facts(answer: Answer, decision: Decision) -> dict[str, Any]:
     """Return what is said of an upload, as JSON types; numbers that are not finite are null."""
-    probability = finite(answer.defect_probability)
+    words, probability = verdict_words(decision.verdict, decision.reason, decision.regions), answer.defect_probability
+    if decision.verdict is Verdict.NG and _is_strange(answer):
+        words, probability = replace(words, what=STRANGE), math.nan  # what was learned from parts says nothing of this
     return {
         "trial": True,
         "verdict": decision.verdict.value,
         "reason": decision.reason.value,
         "detail": decision.detail,
-        "words": verdict_words(decision.verdict, decision.reason, decision.regions).facts(),
+        "words": words.facts(),
         "score": finite(answer.score),
         "threshold": finite(answer.limits.threshold),
         "typical": finite(answer.limits.typical),
         "distance": distance(answer.score, answer.limits.threshold, answer.limits.typical),
-        "defect_probability": probability,
-        "probability_text": percent(probability),
+        "defect_probability": finite(probability),
+        "probability_text": percent(finite(probability)),
         "regions": [asdict(region) for region in decision.regions],
         "bundle": answer.bundle,
     }
+
+
+def _is_strange(answer: Answer) -> bool:
+    """Say whether the picture is unlike a good part nearly everywhere, and not where a defect may be."""
+    return answer.anomaly_map.size > 0 and float((answer.anomaly_map >= answer.limits.marking).mean()) > STRANGE_SHARE
 
 
 def _heatmap_url(image: Image, answer: Answer, box: tuple[int, int, int, int], verdict: Verdict) -> str | None:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from edge.core.types import FULL, Bits
-from edge.inference.preprocess import InputSpec, load_image, used_bits
+from edge.inference.preprocess import MOST_ENLARGED, InputSpec, load_image, used_bits
 from edge.inference.usable import unusable
 from train.config import TrainConfig
 from train.data.dataset import MIN_SIDE, DataError, Dataset, Sample
@@ -22,6 +22,7 @@ MAX_NATIVE = 2048  # pixels a side
 TWO_FROM = 600  # pixels a side of the images from which on two scales are judged
 SHARE_OF_TWO = 0.72  # of the images' side, for the larger of two scales
 MAX_TWO = 1280.0
+MOST_LARGER = MOST_ENLARGED - 0.5  # times the images' own side, where nobody names one; sides are then rounded
 MULTIPLE = 16  # sides are multiples of the coarsest stride, so that the two feature grids fit each other
 
 
@@ -124,7 +125,7 @@ def spec_of(size: tuple[float, float], recipe: TrainConfig) -> InputSpec:
         return InputSpec(crop=recipe.region, width=width, height=height, interpolation="linear", bits=bits)
     own = (height * width) ** 0.5
     usual = min(max(SHARE_OF_TWO * own, 320.0), MAX_TWO) if recipe.scales == 2 else min(max(0.4 * own, 320.0), 640.0)
-    scale = (recipe.side or usual) / own
+    scale = (recipe.side or min(usual, MOST_LARGER * own)) / own
     # Below a factor of two bilinear sees every pixel, too, and takes a fifth of the time.
     how: Literal["area", "linear"] = "linear" if scale > 0.5 else "area"
     width, height = width * scale, height * scale

@@ -53,6 +53,61 @@ def test_ordinary_dark_and_binary_parts_pass() -> None:
         assert unusable(image) is None
 
 
+def lit_scene() -> Image:
+    """A picture as a camera takes it: large and small shapes, an even light, a sensor's noise."""
+    scene = cv2.resize(np.random.default_rng(3).integers(30, 220, (12, 16, 3)).astype(np.uint8), (640, 480))
+    return noisy(scene, seed=4)
+
+
+def without_rows(first: int) -> Image:
+    """What a decoder shows when the data end at this row."""
+    planes = cv2.cvtColor(lit_scene(), cv2.COLOR_BGR2YUV_I420)
+    planes[first:480] = 0
+    chroma = planes[480:].reshape(2, 240, 320)
+    chroma[:, first // 2 :] = 0
+    return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420), np.uint8)
+
+
+@pytest.mark.parametrize("first", [0, 240, 464])
+def test_the_green_of_a_decoder_without_data_is_refused_in_part_too(first: int) -> None:
+    stored = cv2.imencode(".jpg", without_rows(first), [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    for image in (without_rows(first), cv2.imdecode(stored, cv2.IMREAD_COLOR)):
+        assert ("green" if first else "flat") in (unusable(image) or "")
+
+
+def test_a_picture_that_lost_its_colours_on_the_way_is_refused() -> None:
+    planes = cv2.cvtColor(lit_scene(), cv2.COLOR_BGR2YUV_I420)
+    planes[480:] = 0
+    assert "green" in (unusable(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)) or "")
+
+
+def test_a_part_that_is_green_or_lit_green_is_judged() -> None:
+    scene = lit_scene()
+    lit = scene.copy()
+    lit[..., (0, 2)] //= 12
+    green = scene.copy()
+    green[100:300, 100:400] = noisy(np.full((200, 300, 3), (20, 150, 30), np.uint8), seed=1)
+    for image in (scene, lit, green):
+        assert unusable(image) is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("quality", [None, 90, 50])
+def test_noise_is_refused_however_it_is_stored(channels: int, quality: int | None) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, channels)).astype(np.uint8)
+    frame = np.ascontiguousarray(np.broadcast_to(noise, (480, 640, 3)))
+    if quality is not None:
+        stored = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        frame = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8)
+    assert "noise" in (unusable(frame) or "")
+
+
+@pytest.mark.parametrize("sigma", [2.0, 12.0])
+def test_a_noisy_picture_of_a_part_is_judged(sigma: float) -> None:
+    assert unusable(noisy(lit_scene(), seed=5, sigma=sigma)) is None
+    assert unusable(noisy(np.full((480, 640, 3), 120, np.uint8), seed=6, sigma=sigma)) is None, "a plain part"
+
+
 @pytest.mark.parametrize("name", ["magnetic_tile", "cookie", "pcb"])
 def test_no_real_part_is_refused(name: str) -> None:
     folders = sorted({p.parent for p in (DATA / name).rglob("train/good/*")})

@@ -19,6 +19,7 @@ from edge.exchange.health import State
 from edge.exchange.requests import RequestServer
 from edge.history.eventlog import EventLog
 from edge.inference.preprocess import MAX_FILE_BYTES
+from edge.web.wording import UNKNOWN
 from tests.edge.engine.parts import Answering
 from tests.edge.web.standin import StandIn, encoded, part_image
 from tests.tiny import LIMITS, THRESHOLD, bad_image, good_image
@@ -155,6 +156,26 @@ def test_what_is_no_usable_image_is_refused_on_one_line(
     error = response.get_json()["error"]
     assert words in error
     assert "\n" not in error
+
+
+def test_a_thumbnail_is_refused_in_plain_words(station: StandIn, client: FlaskClient) -> None:
+    station.start()
+    response = post(client, encoded(good_image(7, 7), ".png"))
+    assert response.status_code == 400
+    assert "7x7 pixels" in response.get_json()["error"]
+    assert "not a thumbnail" in response.get_json()["error"]
+
+
+def test_a_picture_unlike_a_good_part_all_over_gets_no_probability_and_says_so(
+    station: StandIn, client: FlaskClient
+) -> None:
+    station.start()
+    other = np.full((480, 640, 3), 250, np.uint8)
+    other[:60] = good_image(640, 60)
+    answer = post(client, encoded(other, ".png")).get_json()
+    assert answer["verdict"] == "NG"
+    assert "another product" in answer["words"]["what"]
+    assert (answer["defect_probability"], answer["probability_text"]) == (None, UNKNOWN)
 
 
 def test_an_upload_over_the_limit_is_413_in_json(station: StandIn, client: FlaskClient) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.inference.preprocess import ImageError
+from edge.inference.preprocess import ImageError, inspected_box
 from edge.inference.usable import load_photo
 from train.config import TrainConfig
 from train.data.check import check_dataset
@@ -134,3 +134,9 @@ def test_named_sides_learned_heads_and_small_photos_have_one_scale(config: Train
 
 def test_two_scales_that_were_asked_for_stay_two() -> None:
     assert with_scales(TrainConfig(side=320, scales=2), (300, 300), heads=False).scales == 2
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 17), (24, 24), (31, 20), (16, 100)])
+def test_the_usual_input_of_tiny_photos_is_one_that_the_line_judges(size: tuple[int, int]) -> None:
+    spec = spec_of(size, TrainConfig())
+    assert inspected_box((*size, 3), spec) == (0, 0, size[1], size[0])
