@@ -46,8 +46,9 @@ class TrainConfig(BaseModel):
         False  # draw artificial defects on good images even without labels; with labels they are drawn anyway
     )
     unfreeze: Literal["none", "upper", "all"] = "upper"  # which of the backbone's blocks learn; batch norm never does
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 40
-    steps: Annotated[int, Field(ge=1)] = 40  # batches an epoch
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 14
+    steps: Annotated[int, Field(ge=1)] = 100  # batches an epoch
+    minutes: Annotated[float, Field(gt=0)] = 30.0  # that the heads may learn; a slow machine does fewer epochs
     batch: Annotated[int, Field(ge=2, le=512)] = 8
     rate: Annotated[float, Field(gt=0, lt=1)] = 2e-3  # peak learning rate of the heads
     backbone_rate: Annotated[float, Field(ge=0, le=1)] = (
@@ -55,6 +56,8 @@ class TrainConfig(BaseModel):
     )
     patience: Annotated[int, Field(ge=1)] = 12  # epochs without a better validation loss until the end
     flips: bool = True  # mirrored parts are good parts, too
+    turn: Annotated[float, Field(ge=0, le=180)] = 8.0  # degrees that a part may be turned by
+    light: Annotated[float, Field(ge=0, le=1)] = 0.5  # log of the factor by which light and contrast may vary
     mixing: bool = False  # MixUp and CutMix
     validation_share: Annotated[float, Field(gt=0, lt=0.5)] = (
         0.2  # of the labelled defects, for early stopping and calibration
@@ -95,10 +98,13 @@ OPTIONS: dict[str, type] = {
     "labelled": int,
     "epochs": int,
     "steps": int,
+    "minutes": float,
     "batch": int,
     "rate": float,
     "backbone_rate": float,
     "patience": int,
+    "turn": float,
+    "light": float,
 }
 SWITCHES = ("native", "artificial", "flips", "mixing")
 

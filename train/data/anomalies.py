@@ -1,22 +1,23 @@
 """Artificial defects on photographs of good parts, with their masks: what the heads learn from when labels are few.
 
-Three families: shapes of Perlin noise filled with another texture, darker or brighter (DRAEM, Zavrtanik et al. 2021),
-pieces of a part pasted elsewhere (CutPaste, Li et al. 2021), and scratches. Labelled defects are also transplanted to
-good parts (Ghiasi et al. 2021). All are drawn at the model's input size.
+A third is of three broad kinds: shapes of Perlin noise filled with another texture, darker or brighter (DRAEM,
+Zavrtanik et al. 2021), pieces of a part pasted elsewhere (CutPaste, Li et al. 2021), and scratches. Two thirds look
+like real defects (train.data.families). Labelled defects are also transplanted to good parts (Ghiasi et al. 2021).
+All are drawn at the model's input size.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.core.types import Image
+from train.data.families import LIFELIKE, Painter, perlin
 
 Mask = NDArray[np.bool_]
 MARKED = 0.3  # share of a pixel that counts as marked
+LIFELIKE_SHARE = 0.65  # of the defects are of train.data.families, the others of PAINTERS
 MIN_CHANGE = 6.0  # mean grey levels inside the mask: what differs less nobody could have drawn round
 
 
@@ -27,7 +28,8 @@ def add_anomaly(image: Image, other: Image, rng: np.random.Generator) -> tuple[I
     black or white patch; the mask is never empty.
     """
     for attempt in range(8):
-        painter = PAINTERS[int(rng.integers(len(PAINTERS)))]
+        painters = LIFELIKE if rng.random() < LIFELIKE_SHARE else PAINTERS
+        painter = painters[int(rng.integers(len(painters)))]
         soft, fill = painter(image, other, rng)
         opacity = (rng.uniform(0.35, 1.0) if attempt < 4 else 1.0) * soft[..., None]
         changed = np.clip(image * (1 - opacity) + fill * opacity, 0, 255).astype(np.uint8)
@@ -75,25 +77,6 @@ def _colour_round(image: Image, marked: NDArray[np.float32]) -> NDArray[np.float
     """(3,) mean colour of a rim round what is marked; of the whole image where there is none."""
     rim = (cv2.dilate(marked, np.ones((9, 9), np.uint8)) > MARKED) & (marked <= MARKED)
     return np.asarray(image[rim].mean(axis=0) if rim.any() else image.mean(axis=(0, 1)), dtype=np.float64)
-
-
-def perlin(height: int, width: int, cells: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
-    """(height, width) float32 gradient noise, about -1..1, over a grid of (rows, columns) cells (Perlin 1985)."""
-    rows, columns = cells
-    angles = rng.uniform(0, 2 * np.pi, (rows + 1, columns + 1)).astype(np.float32)
-    gradients = np.stack([np.cos(angles), np.sin(angles)], -1)
-    y, x = np.linspace(0, rows, height, endpoint=False), np.linspace(0, columns, width, endpoint=False)
-    top, left = y.astype(int), x.astype(int)
-    dy, dx = np.meshgrid(y - top, x - left, indexing="ij")
-
-    def corner(down: int, right: int) -> NDArray[np.float32]:
-        at = gradients[np.ix_(top + down, left + right)]
-        return np.asarray(at[..., 0] * (dx - right) + at[..., 1] * (dy - down), dtype=np.float32)
-
-    fade_y, fade_x = (t * t * t * (t * (t * 6 - 15) + 10) for t in (dy, dx))
-    upper = corner(0, 0) * (1 - fade_x) + corner(0, 1) * fade_x
-    lower = corner(1, 0) * (1 - fade_x) + corner(1, 1) * fade_x
-    return np.asarray(1.414 * (upper * (1 - fade_y) + lower * fade_y), dtype=np.float32)
 
 
 def _blob(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -171,5 +154,4 @@ def _scratch(image: Image, other: Image, rng: np.random.Generator) -> tuple[NDAr
     return line, np.asarray(image.astype(np.float32) + level, dtype=np.float32)
 
 
-Painter = Callable[[Image, Image, np.random.Generator], tuple[NDArray[np.float32], NDArray[np.float32]]]
 PAINTERS: tuple[Painter, ...] = (_textured, _shaded, _shaded, _pasted, _scratch)

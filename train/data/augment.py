@@ -1,59 +1,83 @@
-"""Variations that a part may show without being another part: place, light, focus, noise; and mixtures of two parts.
-
-torchvision's v2 transforms move image and mask together. albumentations is archived and kornia differentiates what
-nobody here needs differentiated; torchvision is installed anyway.
-"""
+"""Variations that a part may show without being another part: place, light, focus, noise; and mixtures of two parts."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import InterpolationMode, v2
 
 from edge.core.types import Image
 from train.config import TrainConfig
 
 NOISE = 6.0  # grey levels, standard deviation of the strongest
+Mask = NDArray[np.float32]
 
 
 class Augment:
-    """(H, W, 3) uint8 RGB and (H, W) float32 mask 0..1 -> (3, H, W) float 0..255 and (1, H, W) float."""
+    """(H, W, 3) uint8 RGB and (H, W) float32 mask 0..1 -> (3, H, W) float 0..255 and (1, H, W) float.
+
+    `moved` and `lit` are its two halves, so that a window can be cut out between them.
+    """
 
     def __init__(self, recipe: TrainConfig) -> None:
-        flips = [v2.RandomHorizontalFlip(0.5), v2.RandomVerticalFlip(0.5)] if recipe.flips else []
-        moved = v2.RandomAffine(
-            8, translate=(0.06, 0.06), scale=(0.85, 1.15), shear=4, interpolation=InterpolationMode.BILINEAR
-        )
-        self._flip = v2.Compose(flips) if flips else v2.Identity()
-        self._moved = moved
-        self._light = v2.Compose(
-            [
-                v2.RandomApply([v2.ColorJitter(0.3, 0.3, 0.1)], 0.8),
-                v2.RandomApply([v2.GaussianBlur(3, (0.3, 1.2))], 0.15),
-            ]
-        )
+        self._flips, self._turn, self._strength = recipe.flips, recipe.turn, recipe.light
 
-    def __call__(self, image: Image, mask: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Draws from torch's generator and from rng."""
-        pixels = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
-        pixels, marked = self._flip(pixels, tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(mask))[None]))
-        if rng.random() < 0.6:
-            pixels, marked = self._move(pixels, marked)
-        moved = self._light(pixels).float()
+    def __call__(self, image: Image, mask: Mask, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        return self.lit(*self.moved(image, mask, rng), rng)
+
+    def moved(self, image: Image, mask: Mask, rng: np.random.Generator) -> tuple[Image, Mask]:
+        """Mirror the part, turn it, and move it a little."""
+        if self._flips:
+            for axis in (0, 1):
+                if rng.random() < 0.5:
+                    image, mask = np.flip(image, axis), np.flip(mask, axis)
+        image, mask = np.ascontiguousarray(image), np.ascontiguousarray(mask)
+        return _affine(image, mask, self._turn, rng) if rng.random() < 0.6 else (image, mask)
+
+    def lit(self, image: Image, mask: Mask, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Vary light, contrast, colour, focus and noise; the mask stays where it is."""
+        pixels = self._light(image, rng)
         if rng.random() < 0.2:
-            moved = moved + torch.randn_like(moved) * float(rng.uniform(1, NOISE))
+            pixels = pixels + rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(1, NOISE))
+        lit = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).clamp(0, 255)
+        marked = torch.from_numpy(np.ascontiguousarray(mask))[None].float()
         if rng.random() < 0.1:
-            _cut_out(moved, marked, rng)
-        return moved.as_subclass(Tensor).clamp(0, 255), marked.as_subclass(Tensor).float()
+            _cut_out(lit, marked, rng)
+        return lit, marked
 
-    def _move(self, pixels: Tensor, marked: Tensor) -> tuple[Tensor, Tensor]:
-        """A small affine move; what comes in from outside is the part's own mirror image, not a black wedge."""
-        height, width = pixels.shape[1:]
-        margin = [width // 8, height // 8]
-        outer = v2.Pad(margin, padding_mode="reflect")(pixels, marked)
-        return v2.CenterCrop([height, width])(*self._moved(*outer))
+    def _light(self, image: Image, rng: np.random.Generator) -> Mask:
+        """Return the image as float32, its brightness, contrast and gamma changed by up to exp(+-light)."""
+        pixels = image.astype(np.float32)
+        if rng.random() < 0.8 and self._strength > 0:
+            bright, contrast, gamma = np.exp(rng.uniform(-self._strength, self._strength, 3) * (1.0, 1.0, 0.5))
+            grey = float(pixels.mean())
+            pixels = np.clip((pixels - grey) * np.float32(contrast) + grey * bright, 0, 255)
+            pixels = np.asarray(255.0 * (pixels / 255.0) ** np.float32(gamma), dtype=np.float32)
+            own = pixels.mean(axis=2, keepdims=True)  # a grey part stays grey
+            pixels = np.clip(own + (pixels - own) * np.float32(rng.uniform(0.85, 1.15)), 0, 255)
+        if rng.random() < 0.15:
+            pixels = np.asarray(cv2.GaussianBlur(pixels, (3, 3), float(rng.uniform(0.3, 1.2))), dtype=np.float32)
+        return np.asarray(pixels, dtype=np.float32)
+
+
+def _affine(image: Image, mask: Mask, turn: float, rng: np.random.Generator) -> tuple[Image, Mask]:
+    """Turn by up to `turn` degrees, move by 6 %, resize by 15 % and shear by 4 degrees.
+
+    What comes in from outside is the part's own mirror image, not a black wedge.
+    """
+    height, width = mask.shape
+    centre, size = ((width - 1) / 2, (height - 1) / 2), (width, height)
+    turned = cv2.getRotationMatrix2D(centre, float(rng.uniform(-turn, turn)), float(rng.uniform(0.85, 1.15)))
+    matrix = np.asarray(turned, dtype=np.float64)
+    shear = np.tan(np.deg2rad(rng.uniform(-4, 4)))
+    matrix[0] += shear * matrix[1]
+    matrix[0, 2] -= shear * (height - 1) / 2
+    matrix[:, 2] += rng.uniform(-0.06, 0.06, 2) * np.array(size)
+    there = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    marked = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(there, dtype=np.uint8), np.asarray(marked, dtype=np.float32)
 
 
 def _cut_out(image: Tensor, mask: Tensor, rng: np.random.Generator) -> None:

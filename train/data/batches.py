@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset as TorchDataset
 
 from edge.core.types import Image
@@ -26,7 +25,8 @@ LABELLED, ARTIFICIAL = 0.45, 0.25  # shares of a batch, where both kinds exist; 
 ONLY_ARTIFICIAL = 0.55  # without labels
 TRANSPLANTED = 0.4  # of the labelled defects that have a mask: seen on another part
 MIN_VALIDATION_DEFECTS = 8  # with fewer, artificial ones are added
-CROPPED = 2  # of three batches show a quarter of each part: more steps in the same time, and small defects weigh more
+CROPPED = 9  # of ten batches show a window of each part: more steps in the same time, and small defects weigh more
+LARGEST_WINDOW = 176  # pixels a side; a large input trains about as fast as a small one
 
 Mask = NDArray[np.float32]
 # image (3, H, W), mask (1, H, W), defective 0/1, type index or -1, 1 where the mask may be believed
@@ -77,12 +77,11 @@ class Draws(TorchDataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         rng = np.random.default_rng([self._recipe.seed, self.epoch, self.rank, index])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**31)))
-            image, mask, kind, believed = self._draw(rng)
-            pixels, marked = self._augment(image, mask, rng)
-        if index // self._recipe.batch % 3 < CROPPED:
-            pixels, marked = _crop(pixels, marked, rng) if believed else _shrunk(pixels, marked)
+        image, mask, kind, believed = self._draw(rng)
+        image, mask = self._augment.moved(image, mask, rng)
+        if index // self._recipe.batch % 10 < CROPPED:
+            image, mask = _crop(image, mask, rng) if believed else _shrunk(image, mask)
+        pixels, marked = self._augment.lit(image, mask, rng)
         # Moved out of the picture, a defect is none; without a mask its label has to do.
         defective = float((marked > MARKED).any()) if believed else float(kind is not None)
         known = -1 if kind is None or not defective else kind
@@ -109,28 +108,29 @@ class Draws(TorchDataset[Example]):
 
 
 def _window(shape: Sequence[int]) -> tuple[int, int]:
-    """Half the sides, as multiples of 16."""
-    return max(64, shape[0] // 32 * 16), max(64, shape[1] // 32 * 16)
+    """Half the sides, as multiples of 16, and no more than LARGEST_WINDOW."""
+    height, width = (min(LARGEST_WINDOW, max(64, side // 32 * 16)) for side in shape[:2])
+    return height, width
 
 
-def _shrunk(pixels: Tensor, marked: Tensor) -> tuple[Tensor, Tensor]:
+def _shrunk(image: Image, mask: Mask) -> tuple[Image, Mask]:
     """Return the whole part at the size of a window: a window of a defect that nobody marked might show none."""
-    size = _window(pixels.shape[1:])
-    small, mask = (functional.interpolate(one[None], size, mode="area")[0] for one in (pixels, marked))
-    return small, mask
+    height, width = _window(mask.shape)
+    small, marked = (cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA) for one in (image, mask))
+    return np.asarray(small, dtype=np.uint8), np.asarray(marked, dtype=np.float32)
 
 
-def _crop(pixels: Tensor, marked: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _crop(image: Image, mask: Mask, rng: np.random.Generator) -> tuple[Image, Mask]:
     """A window round a marked pixel, if there is one, else anywhere."""
-    size = _window(pixels.shape[1:])
-    places = (marked[0] > MARKED).nonzero()
+    size = _window(mask.shape)
+    places = np.argwhere(mask > MARKED)
     centre = places[int(rng.integers(len(places)))].tolist() if len(places) else [-1, -1]
     start = []
-    for side, whole, at in zip(size, pixels.shape[1:], centre, strict=True):
+    for side, whole, at in zip(size, mask.shape, centre, strict=True):
         low, high = (0, whole - side) if at < 0 else (at - side + 1, at)
         start.append(int(rng.integers(max(0, low), max(0, min(high, whole - side)) + 1)))
     (y, x), (h, w) = start, size
-    return pixels[:, y : y + h, x : x + w], marked[:, y : y + h, x : x + w]
+    return image[y : y + h, x : x + w], mask[y : y + h, x : x + w]
 
 
 def _any(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:

@@ -86,9 +86,7 @@ class Views(TorchDataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self._recipe.seed, self.epoch, index])
         image, mask = self._photos.load(self._goods[int(rng.integers(len(self._goods)))])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**31)))
-            return self._augment(image, mask, rng)[0], self._augment(image, mask, rng)[0]
+        return self._augment(image, mask, rng)[0], self._augment(image, mask, rng)[0]
 
 
 def learn_views(net: SimSiam, views: Views, recipe: TrainConfig) -> list[dict[str, float]]:

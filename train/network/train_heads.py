@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,8 +85,7 @@ def train_heads(
     groups = learning(backbone, net.heads, recipe)
     optimiser = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
     rates = [group["lr"] for group in groups]
-    total = recipe.epochs * recipe.steps
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=WARM_UP)
+    schedule = _cycle(optimiser, rates, recipe.epochs * recipe.steps)
     mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
     state = resume(checkpoint, key, net, optimiser, schedule, mean)
     history, kept = state or (History(), weights_of(net))
@@ -96,12 +96,16 @@ def train_heads(
     left = range(len(history.epochs), recipe.epochs)
     with _memory(recipe, spec):
         for epoch in progress(left, "heads, epochs") if rank() == 0 else left:
-            if history.since_best >= recipe.patience:
+            if history.since_best >= recipe.patience or epoch * recipe.steps >= schedule.total_steps:
                 break
-            draws.epoch = epoch
+            draws.epoch, start = epoch, time.monotonic()
             facts = {"epoch": epoch + 1, "loss": _epoch(parallel, draws, (optimiser, schedule, mean), recipe, device)}
             facts |= _shared(_validate(mean.module, checks, recipe, device, epoch), device)
             history.epochs.append(facts)
+            if epoch == 0:
+                fitting = _fitting(_shared({"seconds": time.monotonic() - start}, device)["seconds"], recipe)
+                if fitting < recipe.epochs:
+                    schedule = _cycle(optimiser, rates, fitting * recipe.steps, schedule.last_epoch)
             if history.kept == epoch + 1:
                 kept = weights_of(mean.module)
             if rank() == 0:
@@ -111,6 +115,26 @@ def train_heads(
         distributed.destroy_process_group()
     net.load_state_dict(kept)
     return net.cpu().to(memory_format=torch.contiguous_format).eval(), history
+
+
+def _cycle(
+    optimiser: torch.optim.Optimizer, rates: Sequence[float], total: int, done: int = 0
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """Return the schedule of `total` steps, of which some are done."""
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, list(rates), total_steps=total, pct_start=WARM_UP, last_epoch=done - 1
+    )
+
+
+def _fitting(seconds: float, recipe: TrainConfig) -> int:
+    """Return how many epochs of so many seconds the recipe's minutes allow, and say so where they are not all."""
+    fitting = max(2, int(60 * recipe.minutes / seconds))
+    if fitting < recipe.epochs and rank() == 0:
+        print(
+            f"fit: the heads learn for {fitting} of {recipe.epochs} epochs: all would take "
+            f"{seconds * recipe.epochs / 60:.0f} minutes, and {recipe.minutes:g} are allowed (minutes)"
+        )
+    return min(fitting, recipe.epochs)
 
 
 def _place() -> torch.device:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from edge.core.types import Image
 from train.data import anomalies
-from train.data.anomalies import MIN_CHANGE, PAINTERS, Painter, add_anomaly, perlin, transplant
+from train.data.anomalies import MIN_CHANGE, PAINTERS, add_anomaly, transplant
+from train.data.families import LIFELIKE, Painter, Soft
 
 seeds = st.integers(0, 100_000)
 sides = st.sampled_from([(64, 64), (64, 96), (128, 80)])
@@ -34,19 +35,21 @@ def test_a_defect_that_cannot_be_seen_is_drawn_another_way(seed: int) -> None:
     black = np.zeros((64, 64, 3), np.uint8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(anomalies, "PAINTERS", (anomalies._pasted,))
+        patch.setattr(anomalies, "LIFELIKE_SHARE", 0.0)
         changed, mask = add_anomaly(black, black, np.random.default_rng(seed))
     assert mask.any()
     assert changed[mask].mean() >= MIN_CHANGE
 
 
 @settings(deadline=None, max_examples=60)
-@given(seed=seeds, painter=st.sampled_from(PAINTERS))
+@given(seed=seeds, painter=st.sampled_from((*PAINTERS, *dict.fromkeys(LIFELIKE))))
 def test_nothing_changes_outside_the_soft_mask(seed: int, painter: Painter) -> None:
     """The same draw as add_anomaly makes: which painter, its soft mask, how opaque."""
     image, other = part(64, 96), part(64, 96, 90)
     soft, _ = painter(image, other, _after_choice(seed))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(anomalies, "PAINTERS", (painter,))
+        patch.setattr(anomalies, "LIFELIKE_SHARE", 0.0)
         patch.setattr(anomalies, "MIN_CHANGE", 0.0)  # the first attempt counts
         changed, mask = add_anomaly(image, other, np.random.default_rng(seed))
     if (soft > 0.5).any():
@@ -56,6 +59,7 @@ def test_nothing_changes_outside_the_soft_mask(seed: int, painter: Painter) -> N
 
 def _after_choice(seed: int) -> np.random.Generator:
     rng = np.random.default_rng(seed)
+    rng.random()
     rng.integers(1)
     return rng
 
@@ -66,6 +70,21 @@ def test_the_same_generator_draws_the_same_picture(seed: int) -> None:
     image, other = part(64, 96), part(64, 96, 90)
     first, second = (add_anomaly(image, other, np.random.default_rng(seed)) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_both_broad_and_lifelike_defects_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each painter is replaced by one that marks a spot of its own."""
+    found = []
+    for name, painters in (("PAINTERS", PAINTERS), ("LIFELIKE", LIFELIKE)):
+
+        def noted(image: Image, other: Image, rng: np.random.Generator, name: str = name) -> tuple[Soft, Soft]:
+            found.append(name)
+            return np.ones(image.shape[:2], np.float32), np.full(image.shape, 255, np.float32)
+
+        monkeypatch.setattr(anomalies, name, (noted,) * len(painters))
+    for seed in range(200):
+        add_anomaly(part(64, 64), part(64, 64), np.random.default_rng(seed))
+    assert 0.5 < found.count("LIFELIKE") / len(found) < 0.8
 
 
 def test_the_good_image_stays_as_it_was() -> None:
@@ -88,15 +107,3 @@ def test_a_transplanted_defect_stays_as_much_darker_than_what_lies_round_it(seed
     if inside.any():
         assert -50 < changed[inside].mean() - level < -30
     assert (changed[outside] == level).all()
-
-
-@settings(deadline=None, max_examples=40)
-@given(seed=seeds, shape=sides, rows=st.integers(1, 16), columns=st.integers(1, 16))
-def test_perlin_noise_stays_in_its_range_and_varies(seed: int, shape: tuple[int, int], rows: int, columns: int) -> None:
-    """|noise| <= 1.414 * sqrt(2) / 2 for gradients of length one, and 0 at the corners of the grid."""
-    noise = perlin(*shape, (rows, columns), np.random.default_rng(seed))
-    assert noise.shape == shape
-    assert noise.dtype == np.float32
-    assert np.abs(noise).max() <= 1.0001
-    assert noise[0, 0] == 0
-    assert noise.std() > 0.01

@@ -4,7 +4,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torchvision.transforms import v2
 
 from train.config import TrainConfig
 from train.data.augment import Augment, _cut_out, mix
@@ -34,10 +33,8 @@ def square() -> tuple[np.ndarray, np.ndarray]:
 @settings(deadline=None, max_examples=30)
 @given(seed=seeds)
 def test_the_mask_goes_where_its_pixels_go(seed: int) -> None:
-    augment = Augment(TrainConfig())
-    augment._light = v2.Identity()
-    torch.manual_seed(seed)
-    rng = _Always(0.5)  # moved: yes (< 0.6); noise and cutout: no
+    augment = Augment(TrainConfig(light=0.0))
+    rng = _Always(0.5, seed)  # moved: yes (< 0.6); noise and cutout: no
     pixels, mask = augment(*square(), rng)
     bright = pixels.mean(dim=0, keepdim=True) > 127
     both, either = (bright & (mask > 0.5)).sum(), (bright | (mask > 0.5)).sum()
@@ -46,7 +43,6 @@ def test_the_mask_goes_where_its_pixels_go(seed: int) -> None:
 
 def test_geometry_is_applied_at_all() -> None:
     augment = Augment(TrainConfig())
-    torch.manual_seed(0)
     found = [augment(*square(), np.random.default_rng(seed))[1] for seed in range(8)]
     assert any(not torch.equal(found[0], other) for other in found[1:])
 
@@ -56,9 +52,35 @@ def test_without_flips_no_part_is_mirrored() -> None:
     image = np.repeat(np.linspace(0, 255, 96)[None, :, None], 64, axis=0).repeat(3, axis=2).astype(np.uint8)
     augment = Augment(TrainConfig(flips=False))
     for seed in range(20):
-        torch.manual_seed(seed)
         pixels, _ = augment(image, np.zeros((64, 96), np.float32), np.random.default_rng(seed))
         assert pixels[..., 64:].mean() > pixels[..., :32].mean()
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=seeds)
+def test_a_grey_part_stays_grey_under_every_light(seed: int) -> None:
+    image, _ = square()
+    pixels = Augment(TrainConfig(light=1.0))._light(image, np.random.default_rng(seed))
+    assert np.ptp(pixels, axis=2).max() < 0.01
+    assert pixels.min() >= 0
+    assert pixels.max() <= 255
+
+
+def test_a_part_that_may_not_turn_does_not() -> None:
+    """A bright line stays as level as the shear leaves it; free to turn, it does not."""
+    image, mask = np.zeros((96, 96, 3), np.uint8), np.zeros((96, 96), np.float32)
+    mask[46:50, 8:88] = 1.0
+
+    def steepest(turn: float) -> float:
+        augment = Augment(TrainConfig(turn=turn))
+        slopes = []
+        for seed in range(20):
+            ys, xs = np.nonzero(augment.moved(image, mask, np.random.default_rng(seed))[1][8:-8, 16:80] > 0.5)
+            slopes.append(abs(float(np.polyfit(xs, ys, 1)[0])))
+        return max(slopes)
+
+    assert steepest(0.0) < 0.02
+    assert steepest(20.0) > 0.1
 
 
 @settings(deadline=None, max_examples=60)

@@ -132,6 +132,18 @@ def test_ten_steps_are_a_run_like_any_other(data: Path, tmp_path: Path) -> None:
     assert len(train(data, tmp_path / CHECKPOINT, epochs=5, steps=2, patience=5).history.epochs) == 5
 
 
+def test_a_slow_machine_learns_for_fewer_epochs_and_says_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A thousandth of a second is too short for any epoch: two are done, and the rate falls to its end in them."""
+    found = train(data, tmp_path / CHECKPOINT, epochs=5, minutes=1e-5)
+    said = capsys.readouterr().out
+    assert len(found.history.epochs) == 2
+    assert "the heads learn for 2 of 5 epochs" in said
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert state["steppers"][1]["total_steps"] == 2 * SMALL["steps"]
+
+
 def test_two_processes_of_torchrun_train_one_network(data: Path, tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     arguments = command(data, tmp_path / "run", "--epochs", "2", "--steps", "2", launcher=launcher)
