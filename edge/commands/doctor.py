@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from edge.core.types import EdgeError
 from edge.exchange.health import read_health
 from edge.history.eventlog import EventLog
 from edge.inference.bundle import open_bundle
-from edge.inference.cpu import cpu_tier
+from edge.inference.cpu import cpu_tier, require_cpu
+from edge.inference.release.trust import read_trust
+from edge.inference.release.versions import admitted, read_audit
 
 PACKAGES = ("openvino", "onnxruntime", "opencv-python-headless", "numpy", "flask", "waitress")
+EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # Linewatch is not older
 VIDEO_CLASS = Path("/sys/class/video4linux")
 
 
@@ -32,18 +36,18 @@ def run(arguments: argparse.Namespace) -> int:
     config_file: Path | None = arguments.config
     print(f"linewatch   {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(f"packages    {', '.join(f'{name} {version(name)}' for name in PACKAGES)}")
-    print(f"cpu         {cpu_tier()}, {os.cpu_count()} logical cores")
+    slow = _cpu()
     print(f"cameras     {', '.join(_cameras()) or 'none found'}")
     if config_file is None:
         print("station     not looked at; give --config FILE")
-        return 0
+        return int(slow)
     try:
         config = load_config(config_file)
     except EdgeError as error:
         print(f"station     WRONG: {error}")
         return 1
     print(f"station     {config.name} ({config_file})")
-    problems = [_bundle(config), _folders(config), _history(config)]
+    problems = [slow, _clock(config), _bundles(config), _trust(config), _folders(config), _history(config)]
     _engine(config)
     return int(any(problems))
 
@@ -54,13 +58,58 @@ def _cameras() -> Iterator[str]:
         yield f"/dev/{entry.name} ({(entry / 'name').read_text(encoding='utf-8').strip()}{readable})"
 
 
-def _bundle(config: StationConfig) -> bool:
-    """Print one line about the bundle; returns True when something is wrong, like the functions below."""
+def _cpu() -> bool:
+    """Print one line about the CPU; returns True when something is wrong, like the functions below."""
     try:
-        print(f"bundle      {open_bundle(config.bundle).title}, every file verified ({config.bundle})")
+        require_cpu()
     except EdgeError as error:
-        print(f"bundle      WRONG: {error}")
+        print(f"cpu         WRONG: {error}")
         return True
+    print(f"cpu         {cpu_tier()}, {os.cpu_count()} logical cores")
+    return False
+
+
+def _clock(config: StationConfig) -> bool:
+    """No clock can be right that is before the time at which the bundle was made."""
+    now = datetime.now(UTC)
+    try:
+        made = open_bundle(config.bundle).manifest.created
+    except EdgeError:
+        made = EARLIEST  # the line about the bundle says what is wrong with it
+    if now >= max(made if made.tzinfo else made.replace(tzinfo=UTC), EARLIEST):
+        print(f"clock       {now:%Y-%m-%d %H:%M:%S} UTC")
+        return False
+    print(
+        f"clock       WRONG: it says {now:%Y-%m-%d %H:%M} UTC; run: timedatectl set-ntp true, or set it with "
+        "timedatectl set-time. Parts get their verdicts all the same, with wrong dates"
+    )
+    return True
+
+
+def _bundles(config: StationConfig) -> bool:
+    wrong = False
+    for recipe, path in config.bundles.items():
+        try:
+            bundle = open_bundle(Path(os.path.realpath(path)))
+            key = admitted(bundle, recipe, config.bundle_trust, config.bundle_signatures == "required")
+        except EdgeError as error:
+            print(f"bundle      WRONG: {recipe}: {error}")
+            wrong = True
+            continue
+        origin = f"signed by key {key}" if key else 'NOT SIGNED, which bundle_signatures = "optional" takes'
+        print(f"bundle      {recipe}: {bundle.title}, every file verified, {origin} ({path})")
+    return wrong
+
+
+def _trust(config: StationConfig) -> bool:
+    folder = config.bundle_trust
+    try:
+        keys, acts = read_trust(folder).keys, read_audit(folder)
+    except EdgeError as error:
+        print(f"trust       WRONG: {error}")
+        return True
+    last = f", the last act: {acts[-1]['act']} by {acts[-1]['who']} at {acts[-1]['at']}" if acts else ""
+    print(f"trust       {len(keys)} {'key' if len(keys) == 1 else 'keys'} ({folder}){last}")
     return False
 
 

@@ -216,6 +216,7 @@ def station(folder: Path, bundle: Path) -> Path:
     file = folder / "station.toml"
     file.write_text(
         f'name = "S"\nbundle = "{bundle}"\nstate_dir = "state"\nrun_dir = "run"\n'
+        'bundle_signatures = "optional"\n'
         '[camera]\ntype = "folder"\npath = "camera"\n[trigger]\ntype = "free_run"\nrate_hz = 1\n'
     )
     return file
