@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from edge.core.types import Bits
-from edge.inference.preprocess import Crop
+from edge.inference.part import Follow
+from edge.inference.preprocess import Crop, Polygon
 from train import TrainError
 
 
@@ -30,6 +31,10 @@ class TrainConfig(BaseModel):
     native: bool = False  # the images' own resolution: nothing is shrunk, small defects stay as large as they are
     bits: Bits | None = None  # that a sample of a 16-bit photo uses; none: found in the good images
     crop: Crop | Literal["auto"] | None = "auto"  # the inspected rectangle, frame pixels; auto: found where it is safe
+    # on: the region moves and turns with the part; auto: where parts move, and all good ones are found
+    follow: Follow | Literal["auto", "on"] | None = "auto"
+    ignore: tuple[Polygon, ...] = ()  # polygons that are not judged, pixels of the photo; of `reference` with follow
+    reference: str | None = None  # file name of the good photo that a followed part is compared with; none: chosen
     patch_stride: Literal[8, 16] = 16  # pixels of the model's input from one map cell to the next
     fine_weight: Annotated[float, Field(gt=0, le=2)] = 0.5  # weight of the stride-8 features against the stride-16 ones
     bank: Annotated[int, Field(ge=16, le=20_000)] = 4000  # normal patches kept, of all scales together
@@ -64,15 +69,20 @@ class TrainConfig(BaseModel):
     )
     seed: Annotated[int, Field(ge=0)] = 0
 
-    @field_validator("crop", mode="before")
+    @field_validator("crop", "follow", mode="before")
     @classmethod
     def _off_is_none(cls, value: object) -> object:
-        return None if value == "off" else value
+        return None if value in ("off", False) else "on" if value is True else value
 
     @property
     def region(self) -> Crop | None:
         """The inspected rectangle, as far as it is decided; None: the whole photo."""
         return self.crop if isinstance(self.crop, Crop) else None
+
+    @property
+    def followed(self) -> Follow | None:
+        """The way that the part is found, as far as it is decided; None: the region stays where it is."""
+        return self.follow if isinstance(self.follow, Follow) else None
 
     @model_validator(mode="after")
     def _one_size(self) -> TrainConfig:
@@ -120,6 +130,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{key}", action=argparse.BooleanOptionalAction, help=f"default {default}")
     what = "the inspected rectangle, frame pixels; default auto: round the parts, where that is safe"
     parser.add_argument("--crop", type=_crop, metavar="auto|X,Y,W,H|off", help=what)
+    what = "let the region move and turn with the part; default auto: where parts move and all good ones are found"
+    parser.add_argument("--follow", choices=("auto", "on", "off"), help=what)
     parser.add_argument("--unfreeze", choices=("none", "upper", "all"), help="default upper")
 
 
@@ -149,7 +161,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
             raise TrainConfigError(f"{args.config}: cannot be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise TrainConfigError(f"{args.config}: not valid TOML: {error}") from None
-    keys = (*OPTIONS, *SWITCHES, "unfreeze", "crop")
+    keys = (*OPTIONS, *SWITCHES, "unfreeze", "crop", "follow")
     data |= {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     try:
         return TrainConfig.model_validate(data)

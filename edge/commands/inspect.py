@@ -20,7 +20,7 @@ from edge.inference.bundle import Bundle, open_bundle
 from edge.inference.decision import Decision
 from edge.inference.detector import RUNTIMES, Detector
 from edge.inference.heatmap import overlay
-from edge.inference.preprocess import IMAGE_SUFFIXES, ImageError, inspected_box, load_image
+from edge.inference.preprocess import IMAGE_SUFFIXES, ImageError, load_image
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def _inspect_files(
         line = _as_record(path, judgement, bundle) if as_json else _as_text(path, judgement, limits)
         sys.stdout.write(f"{line}\n")
         if names is not None and image is not None and judgement.prediction is not None:
-            box = inspected_box(image.shape, detector.spec)
+            box = judgement.box or (0, 0, image.shape[1], image.shape[0])
             heat = overlay(image, judgement.prediction.anomaly_map, limits, box, decision.verdict)
             _write_png(names.next_for(path), heat)
     return int(failed)

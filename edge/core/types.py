@@ -57,6 +57,7 @@ class Reason(StrEnum):
     SELF_TEST_FAILED = "self_test_failed", 6  # the bundle no longer reproduces its references on this CPU
     ENGINE_DIED = "engine_died", 7  # the id was given out, and the engine ended before its row was stored
     STALE_FRAME = "stale_frame", 8  # frames came, and none is proven to show what the trigger announced
+    PART_NOT_FOUND = "part_not_found", 9  # the part that the bundle follows is not where it may be
 
     def __new__(cls, value: str, code: int = 255) -> Reason:  # a default, so that Reason("late") passes mypy
         reason = str.__new__(cls, value)
@@ -88,6 +89,7 @@ class Prediction:
     prepare_ms: float
     infer_ms: float
     defect_type: str = ""  # the likeliest, if the part is defective; empty where the bundle knows no types
+    box: tuple[int, int, int, int] | None = None  # x, y, width, height that the map covers, frame pixels
 
 
 @dataclass(frozen=True, slots=True)

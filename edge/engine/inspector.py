@@ -95,9 +95,10 @@ class Inspector:
         """Return the frame, marked when it shows no other part than the last one; raises ImageError."""
         if not event.is_part or frame.fault:
             return frame
-        return replace(
-            frame, fault=self._parts.fault(frame, inspected_box(frame.image.shape, self._recipe.detector.spec))
-        )
+        spec = self._recipe.detector.spec
+        whole = 0, 0, frame.image.shape[1], frame.image.shape[0]  # where a part is followed it may be anywhere
+        box = whole if spec.follow is not None else inspected_box(frame.image.shape, spec)
+        return replace(frame, fault=self._parts.fault(frame, box))
 
     def _without_frame(self, event: TriggerEvent) -> Judgement:
         """Return the ERROR of a part for which no frame came, or only frames that may be older than it."""

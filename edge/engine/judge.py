@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from edge.core.types import Image, Limits, Prediction, Reason, Verdict, finite, one_line
 from edge.inference.decision import Decision, decide
+from edge.inference.part import PartNotFoundError
 from edge.inference.preprocess import ImageError, InputSpec, inspected_box
 from edge.inference.usable import unusable
 
@@ -57,13 +58,15 @@ def judge(model: Model, limits: Limits, image: Image, refusal: Callable[[Image],
         fault = refusal(image)
         if fault is not None:
             return no_verdict(Reason.BAD_FRAME, fault)
-        box = inspected_box(image.shape, model.spec)
         prediction = model.predict(image)
+        box = prediction.box or inspected_box(image.shape, model.spec)
         start = time.perf_counter()
         decision = decide(prediction, limits, box)
         return Judgement(decision, prediction, (time.perf_counter() - start) * 1e3, box)
 
     judged = attempt(decided)
+    if isinstance(judged, PartNotFoundError):
+        return no_verdict(Reason.PART_NOT_FOUND, words(judged))
     if isinstance(judged, ImageError):
         return no_verdict(Reason.BAD_FRAME, words(judged))
     if isinstance(judged, Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +14,8 @@ import numpy as np
 from edge.core.types import AnomalyMap, EdgeError, Image, Prediction
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, Calibration
 from edge.inference.cpu import require_cpu
-from edge.inference.placement import MapGeometry, placed
-from edge.inference.preprocess import InputSpec, load_image, prepare
+from edge.inference.placement import MapGeometry, on_frame, placed
+from edge.inference.preprocess import InputSpec, load_image, prepare, view_of
 from edge.inference.runtimes import RUNTIMES, Runtime, Settings, load
 
 __all__ = [
@@ -117,13 +117,21 @@ class Detector:
         return detector
 
     def predict(self, image: Image) -> Prediction:
-        """Judge one (H, W, 3) uint8 BGR frame; raises ImageError when it does not fit the input spec."""
+        """Judge one (H, W, 3) uint8 BGR frame; the map covers the prediction's box of the frame.
+
+        Raises ImageError when it does not fit the input spec, PartNotFoundError when the part is not found.
+        """
         start = time.perf_counter()
-        tensor = prepare(image, self.spec)
-        return self._answer(tensor, (time.perf_counter() - start) * 1e3)
+        view = view_of(image, self.spec)
+        tensor = prepare(image, self.spec, view)
+        prepared = time.perf_counter()
+        found = self._answer(tensor, (prepared - start) * 1e3)
+        anomaly_map = on_frame(found.anomaly_map, view, self.spec, image.shape)
+        infer_ms = (time.perf_counter() - prepared) * 1e3
+        return replace(found, anomaly_map=anomaly_map, infer_ms=infer_ms, box=view.box)
 
     def predict_prepared(self, tensor: Image) -> Prediction:
-        """Judge a tensor that `prepare` made, (1, height, width, 3) uint8 RGB."""
+        """Judge a tensor that `prepare` made, (1, height, width, 3) uint8 RGB; the map covers the region (on_frame)."""
         if tensor.shape != (1, self.spec.height, self.spec.width, 3) or tensor.dtype != np.uint8:
             raise DetectorError(f"a prepared image of {tensor.shape} {tensor.dtype} does not fit {self.spec}")
         return self._answer(tensor, 0.0)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, PositiveInt
 
 from edge.core.types import AnomalyMap, Image
-from edge.inference.preprocess import InputSpec
+from edge.inference.part import joined
+from edge.inference.preprocess import InputSpec, RegionView, ignored, region_to
 
 GRID = 4  # input pixels from one value of a placed map to the next, unless the model's own map is finer
 RADIUS = 2  # values on either side that the guided filter looks at
@@ -75,6 +76,29 @@ def placed(cells: AnomalyMap, geometry: MapGeometry, tensor: Image) -> AnomalyMa
     if geometry.stride > GRID:
         found = _guided(found, _grey(tensor[0], width, height))
     return np.maximum(found, np.float32(0.0))
+
+
+def on_frame(found: AnomalyMap, view: RegionView, spec: InputSpec, frame: tuple[int, ...]) -> AnomalyMap:
+    """Lay the (h, w) map of a region back onto the frame: (rows, columns) float32 that covers view.box evenly.
+
+    frame: shape of the photo. What is ignored, or lies beside a region that turned, is 0. A map with a value that is
+    not finite keeps one.
+    """
+    size = found.shape[1], found.shape[0]
+    if spec.ignore:
+        found = np.where(ignored(size, spec, frame[:2]) & np.isfinite(found), np.float32(0.0), found)
+    if view.matrix is None:
+        return found
+    to_reference = region_to(size, spec, frame)
+    x, y, width, height = view.box
+    columns, rows = (
+        max(1, round(side / cell)) for side, cell in ((width, to_reference[0, 0]), (height, to_reference[1, 1]))
+    )
+    across, down = width / columns, height / rows
+    to_frame = np.array([[across, 0.0, x + (across - 1.0) / 2.0], [0.0, down, y + (down - 1.0) / 2.0]])
+    of_frame = np.asarray(cv2.invertAffineTransform(joined(view.matrix, to_reference)), np.float64)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(found, joined(of_frame, to_frame), (columns, rows), flags=flags), np.float32)
 
 
 def _grey(image: Image, width: int, height: int) -> NDArray[np.float32]:

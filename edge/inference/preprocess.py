@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt
 
 from edge.core.types import FULL, Bits, EdgeError, Image
 from edge.inference.container import JPEG_START, KINDS, PNG_START, container_fault
+from edge.inference.part import Follow, joined, locate
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_FILE_BYTES = 64 * 1024 * 1024
+IGNORED = 128  # grey level of what is not judged
 MAX_PIXELS = 64 * 1024 * 1024  # as edge tells OpenCV
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 MOST_ENLARGED = 8  # times: beyond it a picture, e.g. a thumbnail, holds nothing of what the model looks for
@@ -29,6 +33,13 @@ class ImageError(EdgeError):
 
 class ImageTooLargeError(ImageError):
     """An image of too many bytes or pixels."""
+
+
+Point = tuple[FiniteFloat, FiniteFloat]
+Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=1000)]
+Box = tuple[int, int, int, int]  # x, y, width, height in frame pixels
+Floats = NDArray[np.float64]
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
 
 class Crop(BaseModel):
@@ -50,6 +61,9 @@ class InputSpec(BaseModel):
     height: PositiveInt
     colour: Literal["RGB"] = "RGB"
     interpolation: Literal["area", "linear"] = "area"  # how it is shrunk; enlarging is bilinear either way
+    follow: Follow | None = Field(default=None, exclude_if=lambda follow: follow is None)  # parts that move or turn
+    # Polygons whose inside is not judged, in pixels of the frame, or of the reference photo where the part is followed.
+    ignore: tuple[Polygon, ...] = Field(default=(), exclude_if=lambda ignore: not ignore)
     # That a sample of a 16-bit picture uses; left out where it is 16, so that bundles stay as they were.
     bits: Bits = Field(default=FULL, exclude_if=lambda bits: bits == FULL)
 
@@ -180,8 +194,39 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
 
 
-def inspected_box(shape: tuple[int, ...], spec: InputSpec) -> tuple[int, int, int, int]:
-    """The inspected rectangle (x, y, width, height) of a frame of this shape, in frame pixels.
+@dataclass(frozen=True, slots=True)
+class RegionView:
+    """The inspected region in one frame: a rectangle of it, or one that moved and turned with the part."""
+
+    box: Box  # the upright rectangle round the region, inside the frame
+    matrix: Floats | None = None  # (2, 3): reference pixels -> frame pixels; None: the box is the region
+
+
+def view_of(image: Image, spec: InputSpec) -> RegionView:
+    """Find the inspected region of an (H, W, 3) uint8 BGR frame.
+
+    Raises ImageError when the frame does not fit the bundle, PartNotFoundError when the part that is to be followed is
+    not found.
+    """
+    if spec.follow is None:
+        return RegionView(inspected_box(image.shape, spec))
+    height, width = image.shape[:2]
+    x, y, w, h = inspected_box(image.shape, spec)
+    if (width, height) != (spec.follow.width, spec.follow.height):
+        raise ImageError(
+            f"the frame is {width}x{height}, but the bundle follows its part in {spec.follow.width}x"
+            f"{spec.follow.height}; set the camera to the resolution it was trained with"
+        )
+    matrix = locate(image, spec.follow).matrix
+    corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]]) - 0.5
+    moved = corners @ matrix[:, :2].T + matrix[:, 2] + 0.5
+    left, top = np.floor(np.clip(moved.min(axis=0), 0, (width - 1, height - 1))).astype(int)
+    right, bottom = np.ceil(np.clip(moved.max(axis=0), (left + 1, top + 1), (width, height))).astype(int)
+    return RegionView((int(left), int(top), int(right - left), int(bottom - top)), matrix)
+
+
+def inspected_box(shape: tuple[int, ...], spec: InputSpec) -> Box:
+    """Return the inspected rectangle of a frame of this shape: of the reference photo, where the part is followed.
 
     Raises ImageError when the bundle's crop lies outside the frame, or when the frame is far too small for the model.
     """
@@ -202,19 +247,68 @@ def inspected_box(shape: tuple[int, ...], spec: InputSpec) -> tuple[int, int, in
     return crop.x, crop.y, crop.width, crop.height
 
 
-def prepare(image: Image, spec: InputSpec) -> Image:
+def region_to(size: tuple[int, int], spec: InputSpec, frame: tuple[int, ...]) -> Floats:
+    """Return the (2, 3) matrix from pixels of a grid over the region, (width, height), to pixels of the reference.
+
+    A pixel's centre has whole coordinates on both sides; frame: shape of the photo.
+    """
+    x, y, width, height = inspected_box(frame, spec)
+    across, down = width / size[0], height / size[1]
+    return np.array([[across, 0.0, x + (across - 1.0) / 2.0], [0.0, down, y + (down - 1.0) / 2.0]])
+
+
+def cut(plane: NDArray[Pixel], view: RegionView, spec: InputSpec) -> NDArray[Pixel]:
+    """Cut the region of a view out of an (H, W) or (H, W, 3) picture of the frame, at the size of the model's input.
+
+    Shrinking averages over areas (no aliasing) unless the bundle says "linear", which takes a fifth of the time and is
+    for frames less than twice as large; enlarging is bilinear. Beyond the frame its edge is repeated.
+    """
+    size = spec.width, spec.height
+    if view.matrix is None:
+        x, y, width, height = view.box
+        part = plane[y : y + height, x : x + width]
+        if (width, height) == size:
+            return part
+        shrinks = spec.width <= width and spec.height <= height
+        how = cv2.INTER_AREA if shrinks and spec.interpolation == "area" else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(part, size, interpolation=how), plane.dtype)
+    to_frame = joined(view.matrix, region_to(size, spec, plane.shape))
+    height, width = plane.shape[:2]
+    factor = int(min(np.hypot(*to_frame[:, 0]), np.hypot(*to_frame[:, 1])))
+    if factor > 1 and spec.interpolation == "area":  # the rest is less than a factor of two
+        small = width // factor, height // factor
+        plane = np.asarray(cv2.resize(plane, small, interpolation=cv2.INTER_AREA), plane.dtype)
+        shrunk = np.diag((small[0] / width, small[1] / height))
+        to_frame = np.hstack([shrunk @ to_frame[:, :2], (shrunk @ (to_frame[:, 2:] + 0.5)) - 0.5])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    found = cv2.warpAffine(plane, to_frame, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, plane.dtype)
+
+
+def prepare(image: Image, spec: InputSpec, view: RegionView | None = None) -> Image:
     """Crop, resize and reorder (H, W, 3) uint8 BGR into the model's input (1, height, width, 3) uint8 RGB.
 
-    Pixel values are never rescaled here: normalisation is part of the model's graph. Shrinking averages
-    over areas (no aliasing) unless the bundle says "linear", which takes a fifth of the time and is for frames
-    less than twice as large; enlarging is bilinear.
+    view: where the region is, found here when it is not given. What is to be ignored becomes mid grey, so that it has
+    no say. Pixel values are never rescaled here: normalisation is part of the model's graph. Raises what view_of does.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ImageError(f"expected an (H, W, 3) uint8 image, got {image.shape} {image.dtype}")
-    x, y, width, height = inspected_box(image.shape, spec)
-    part = image[y : y + height, x : x + width]
-    if (width, height) != (spec.width, spec.height):
-        shrinks = spec.width <= width and spec.height <= height
-        interpolation = cv2.INTER_AREA if shrinks and spec.interpolation == "area" else cv2.INTER_LINEAR
-        part = np.asarray(cv2.resize(part, (spec.width, spec.height), interpolation=interpolation), dtype=np.uint8)
-    return np.asarray(cv2.cvtColor(part, cv2.COLOR_BGR2RGB), dtype=np.uint8)[np.newaxis]
+    part = cut(image, view_of(image, spec) if view is None else view, spec)
+    tensor = np.asarray(cv2.cvtColor(np.asarray(part, np.uint8), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    if spec.ignore:
+        tensor[ignored((spec.width, spec.height), spec, image.shape[:2])] = IGNORED
+    return tensor[np.newaxis]
+
+
+@lru_cache(maxsize=8)
+def ignored(size: tuple[int, int], spec: InputSpec, frame: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which pixels of a grid over the region, (width, height), are ignored: (height, width), not to be changed.
+
+    frame: shape of the photo.
+    """
+    found = np.zeros((size[1], size[0]), np.uint8)
+    to_reference = region_to(size, spec, frame)
+    for polygon in spec.ignore:
+        at = (np.array(polygon) - to_reference[:, 2]) @ np.linalg.inv(to_reference[:, :2]).T
+        cv2.fillPoly(found, [np.rint(at * 16).astype(np.int32)], 1, shift=4)
+    return found > 0

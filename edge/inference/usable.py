@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.core.types import Image
-from edge.inference.preprocess import ImageError, InputSpec, load_image
+from edge.inference.part import PartNotFoundError
+from edge.inference.preprocess import ImageError, InputSpec, load_image, view_of
 
 SAMPLES = 64  # about so many rows and columns are looked at
 BLACKEST = 16  # no sample brighter than this: the lens is covered or the light is off
@@ -99,4 +100,9 @@ def load_photo(path: Path, spec: InputSpec) -> Image:
     refused = unusable(image)
     if refused is not None:
         raise UnusableError(f"{path}: {refused}")
+    if spec.follow is not None:
+        try:
+            view_of(image, spec)
+        except PartNotFoundError as error:
+            raise UnusableError(f"{path}: {error}") from error
     return image

@@ -18,9 +18,12 @@ from flask import current_app
 from edge.core.types import EdgeError, Image, Prediction, Reason, Verdict, distance, finite, one_line
 from edge.exchange.health import Health
 from edge.exchange.requests import Answer
+from edge.inference.bundle import Bundle
 from edge.inference.decision import Decision, decide
 from edge.inference.heatmap import overlay
-from edge.inference.preprocess import ImageError, ImageTooLargeError, InputSpec, decode_image, inspected_box, prepare
+from edge.inference.part import PartNotFoundError
+from edge.inference.placement import on_frame
+from edge.inference.preprocess import ImageError, ImageTooLargeError, InputSpec, decode_image, prepare, view_of
 from edge.inference.usable import unusable
 from edge.web.station import EngineState, Station
 from edge.web.wording import percent, verdict_words
@@ -59,25 +62,23 @@ class Trials:
             spec = bundle.manifest.input
             image = _decode(data, name, spec)
             decode_ms = (time.perf_counter() - start) * 1e3
-            size = {"image": {"width": image.shape[1], "height": image.shape[0]}}
-            if (refused := unusable(image)) is not None:  # as on the line, where the model does not see it either
-                answer = Answer(
-                    math.nan, math.nan, bundle.manifest.limits, np.zeros((0, 0), np.float32), 0.0, bundle.title
-                )
-                decision = Decision(Verdict.ERROR, Reason.BAD_FRAME, refused, ())
-                timings = {"decode": decode_ms, "prepare": 0.0, "infer": 0.0, "total": decode_ms}
-                return _facts(answer, decision) | size | {"heatmap": None, "timings_ms": _rounded(timings)}
+            if (refused := unusable(image)) is not None:
+                return _refused(image, bundle, Reason.BAD_FRAME, refused, decode_ms)
             try:
-                tensor, box = prepare(image, spec), inspected_box(image.shape, spec)
+                view = view_of(image, spec)
+                tensor = prepare(image, spec, view)
+            except PartNotFoundError as error:
+                return _refused(image, bundle, Reason.PART_NOT_FOUND, one_line(error), decode_ms)
             except ImageError as error:
                 raise TrialError(400, f"{name}: {one_line(error)}") from error
             prepare_ms = (time.perf_counter() - start) * 1e3 - decode_ms
             answer = self._station.requests.ask(tensor, ANSWER_WITHIN_S)
             if answer.bundle != bundle.title:
                 raise TrialError(503, f"the engine has changed to bundle {answer.bundle}; send the image again")
+            answer = replace(answer, anomaly_map=on_frame(answer.anomaly_map, view, spec, image.shape))
             timings = {"decode": decode_ms, "prepare": prepare_ms, "infer": answer.infer_ms}
-            facts = _judge(answer, box) | size
-            facts["heatmap"] = _heatmap_url(image, answer, box, Verdict(facts["verdict"])) if heatmap else None
+            facts = _judge(answer, view.box) | _size(image)
+            facts["heatmap"] = _heatmap_url(image, answer, view.box, Verdict(facts["verdict"])) if heatmap else None
         timings["total"] = (time.perf_counter() - start) * 1e3
         return facts | {"timings_ms": _rounded(timings)}
 
@@ -115,6 +116,18 @@ def _decode(data: bytes, name: str, spec: InputSpec) -> Image:
         return decode_image(data, name, spec.bits)
     except ImageError as error:
         raise TrialError(413 if isinstance(error, ImageTooLargeError) else 415, one_line(error)) from error
+
+
+def _size(image: Image) -> dict[str, Any]:
+    return {"image": {"width": image.shape[1], "height": image.shape[0]}}
+
+
+def _refused(image: Image, bundle: Bundle, reason: Reason, why: str, decode_ms: float) -> dict[str, Any]:
+    """Return what is said of an upload that is refused as on the line, where the model does not see it either."""
+    answer = Answer(math.nan, math.nan, bundle.manifest.limits, np.zeros((0, 0), np.float32), 0.0, bundle.title)
+    timings = {"decode": decode_ms, "prepare": 0.0, "infer": 0.0, "total": decode_ms}
+    facts = _facts(answer, Decision(Verdict.ERROR, reason, why, ())) | _size(image)
+    return facts | {"heatmap": None, "timings_ms": _rounded(timings)}
 
 
 def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ ERRORS: dict[Reason, tuple[str, str]] = {
         "Reject the part. If it repeats, check the camera's network and call maintenance.",
     ),
     Reason.BAD_FRAME: ("The picture is not fit to judge.", "Reject the part. Check light, focus and lens."),
+    Reason.PART_NOT_FOUND: ("The part was not found in the picture.", "Reject the part. Check how parts are placed."),
     Reason.INFERENCE_FAILED: ("The model gave no usable answer.", "Reject the part. If it repeats, call maintenance."),
     Reason.LATE: ("The verdict came too late for the line.", "Reject the part. If it repeats, call maintenance."),
     Reason.SELF_TEST_FAILED: ("The station failed its self-test.", "Reject the part. Call maintenance."),

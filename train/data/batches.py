@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from edge.core.types import Image
-from edge.inference.preprocess import InputSpec, inspected_box, prepare
+from edge.inference.preprocess import InputSpec, cut, ignored, prepare, view_of
 from edge.inference.usable import load_photo
 from train.config import TrainConfig
 from train.data.anomalies import MARKED, add_anomaly, transplant
@@ -43,15 +42,16 @@ class Photos:
     def _load(self, sample: Sample) -> tuple[Image, Mask]:
         """(H, W, 3) uint8 RGB as the device prepares it, and the (H, W) share of each pixel that is marked."""
         frame = load_photo(sample.path, self._spec)
+        view = view_of(frame, self._spec)
         size = self._spec.width, self._spec.height
         mask = np.zeros(size[::-1], np.float32)
         if sample.mask is not None:
-            x, y, width, height = inspected_box(frame.shape, self._spec)
-            whole = load_mask(sample.mask, (frame.shape[0], frame.shape[1]))[y : y + height, x : x + width]
-            shrinks = size[0] <= width and size[1] <= height
-            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            mask = np.asarray(cv2.resize(whole.astype(np.float32), size, interpolation=how), dtype=np.float32)
-        return np.ascontiguousarray(prepare(frame, self._spec)[0]), mask
+            whole = load_mask(sample.mask, (frame.shape[0], frame.shape[1])).astype(np.float32)
+            spec = self._spec.model_copy(update={"interpolation": "area"})  # a small defect is not to vanish
+            mask = np.array(cut(whole, view, spec), np.float32)
+            if spec.ignore:
+                mask[ignored(size, self._spec, frame.shape[:2])] = 0.0
+        return np.ascontiguousarray(prepare(frame, self._spec, view)[0]), mask
 
 
 class Draws(TorchDataset[Example]):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -120,9 +120,10 @@ def spec_of(size: tuple[float, float], recipe: TrainConfig) -> InputSpec:
     height, width = size
     bits = FULL if recipe.bits is None else recipe.bits
     multiple = MULTIPLE * max(1, recipe.scales)
+    place: dict[str, Any] = {"crop": recipe.region, "follow": recipe.followed, "ignore": recipe.ignore, "bits": bits}
     if recipe.native:
         width, height = (_whole(side, multiple) for side in (width, height))
-        return InputSpec(crop=recipe.region, width=width, height=height, interpolation="linear", bits=bits)
+        return InputSpec(width=width, height=height, interpolation="linear", **place)
     own = (height * width) ** 0.5
     usual = min(max(SHARE_OF_TWO * own, 320.0), MAX_TWO) if recipe.scales == 2 else min(max(0.4 * own, 320.0), 640.0)
     scale = (recipe.side or min(usual, MOST_LARGER * own)) / own
@@ -130,7 +131,7 @@ def spec_of(size: tuple[float, float], recipe: TrainConfig) -> InputSpec:
     how: Literal["area", "linear"] = "linear" if scale > 0.5 else "area"
     width, height = width * scale, height * scale
     width, height = (max(4, round(side / multiple)) * multiple for side in (width, height))
-    return InputSpec(crop=recipe.region, width=width, height=height, interpolation=how, bits=bits)
+    return InputSpec(width=width, height=height, interpolation=how, **place)
 
 
 def _whole(pixels: float, multiple: int) -> int:

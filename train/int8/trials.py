@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from edge.core.types import Image
 from edge.inference.detector import Detector
-from edge.inference.preprocess import InputSpec, inspected_box, prepare
+from edge.inference.preprocess import InputSpec, prepare, view_of
 from edge.inference.usable import load_photo
 from train.data.dataset import GOOD
 from train.int8.ranges import Observer
@@ -109,7 +109,7 @@ def held_out(report: FitReport) -> HeldOut:
 
 def marked(image: Image, spec: InputSpec, share: float, rng: np.random.Generator) -> Image:
     """Return the image with a square of a tenth of its inspected side, somewhere, moved by a share of the greys."""
-    x, y, width, height = inspected_box(image.shape, spec)
+    x, y, width, height = view_of(image, spec).box
     side = min(max(8, min(width, height) // 10), width, height)
     left, top = x + int(rng.integers(max(1, width - side))), y + int(rng.integers(max(1, height - side)))
     found = image.copy()

@@ -15,7 +15,6 @@ from edge.core.types import Limits
 from edge.inference.bundle import Calibration
 from edge.inference.cpu import cpu_tier
 from edge.inference.detector import Detector, probability
-from edge.inference.preprocess import inspected_box
 from edge.inference.usable import UnusableError, load_photo
 from train.data.check import mask_problems
 from train.data.dataset import GOOD, Dataset, Sample
@@ -128,8 +127,8 @@ def answers(detector: Detector, samples: Sequence[Sample], parts: Sequence[str],
     results = []
     for sample, part in zip(progress(samples, f"test images, {name}"), parts, strict=True):
         image = load_photo(sample.path, detector.spec)
-        box = inspected_box(image.shape, detector.spec)
         found = detector.predict(image)
+        box = found.box or (0, 0, image.shape[1], image.shape[0])
         if not (math.isfinite(found.score) and np.isfinite(found.anomaly_map).all()):
             raise MeasureError(
                 f"{sample.path}: the {name} model answers {found.score}, or a map that is not finite; "

@@ -15,7 +15,6 @@ from edge.core.types import Limits, Verdict
 from edge.inference.decision import decide
 from edge.inference.detector import Detector
 from edge.inference.heatmap import overlay
-from edge.inference.preprocess import inspected_box
 from edge.inference.usable import load_photo
 from train.data.dataset import GOOD, Sample, load_mask
 from train.measure.results import hottest_on
@@ -82,8 +81,8 @@ def contact_sheet(detector: Detector, parts: Sequence[tuple[Sample, Entry]], lim
 def _judged(detector: Detector, sample: Sample, image: Entry, limits: Limits) -> tuple[Pixels, Pixels, str]:
     """Return the photo, the photo with its heatmap, and the words that belong to them."""
     frame = load_photo(sample.path, detector.spec)
-    box = inspected_box(frame.shape, detector.spec)
     prediction = detector.predict(frame)
+    box = prediction.box or (0, 0, frame.shape[1], frame.shape[0])
     decision = decide(prediction, limits, box)
     words = f"{decision.verdict}, distance {limits.distance(image['score']):.2f}: {decision.words}"
     mask = None if sample.mask is None else load_mask(sample.mask, (frame.shape[0], frame.shape[1]))

@@ -22,7 +22,7 @@ from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.dataset import read_dataset
 from train.data.input_spec import own_size, spec_of, with_bits, with_scales, without_blank
-from train.data.region import with_region
+from train.data.region import with_region, without_lost
 from train.data.split import Split, split
 from train.int8.build import write_untrained
 from train.int8.latency import Target, measure_latency, read_target
@@ -91,6 +91,7 @@ def budget(data: Path, config: TrainConfig, limit_ms: float, target: str | None,
     config = with_bits(dataset.train_good, config)
     dataset = without_blank(dataset, config)
     config, _ = with_region(dataset, config)
+    dataset = without_lost(dataset, config)
     roles = split(dataset, config)
     config = with_scales(config, own_size(roles.fit, config), roles.has_heads(config))
     tier, tried = _search(

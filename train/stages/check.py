@@ -13,7 +13,8 @@ from train.config import TrainConfig
 from train.data.check import check_dataset, report_json, report_table
 from train.data.dataset import MIN_GOOD, DataError, read_dataset
 from train.data.input_spec import without_blank
-from train.data.region import propose, region_picture, write_picture
+from train.data.region import propose
+from train.data.region.picture import region_picture, write_picture
 
 
 def main(argv: list[str]) -> None:
@@ -45,7 +46,8 @@ def main(argv: list[str]) -> None:
     if not options.region:
         return
     goods = without_blank(read_dataset(options.data), TrainConfig(bits=report.bits))
-    proposal = propose(goods, report.bits)
+    proposal = propose(goods, TrainConfig(bits=report.bits))
     print(f"region: {proposal.words}")
     if options.picture is not None:
-        write_picture(region_picture(goods.train_good[0].path, proposal.crop, report.bits), options.picture)
+        photo = proposal.photo or goods.train_good[0].path
+        write_picture(region_picture(photo, proposal.crop, report.bits), options.picture)

@@ -20,7 +20,8 @@ from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos, validation_examples
 from train.data.dataset import Dataset, Sample, dataset_sha256, read_dataset
 from train.data.input_spec import input_spec, own_size, spec_of, with_bits, with_scales, without_blank
-from train.data.region import region_picture, with_region, write_picture
+from train.data.region import reference_photo, with_region, without_lost
+from train.data.region.picture import region_picture, write_picture
 from train.data.split import Split, split
 from train.int8.latency import predicted_ms
 from train.network.backbones import STRIDES, Backbone
@@ -59,6 +60,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     recipe = with_bits(dataset.train_good, recipe)
     dataset = without_blank(dataset, recipe)
     recipe, region_words = with_region(dataset, recipe)
+    dataset = without_lost(dataset, recipe)
     roles = split(dataset, recipe)
     recipe = _in_time(recipe, roles)
     spec = input_spec(list(roles.fit), recipe)
@@ -82,7 +84,9 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         facts = {"epochs": learned.history.epochs, "kept_epoch": learned.history.kept, "fusion": fusion}
         work.write_report(HEADS, facts)
     save_network(work, state)
-    write_picture(region_picture(roles.fit[0].path, recipe.region, recipe.bits), work.file(REGION_PICTURE))
+    write_picture(
+        region_picture(reference_photo(dataset, recipe), recipe.region, recipe.bits), work.file(REGION_PICTURE)
+    )
     work.write_report(REGION, {"crop": spec.crop and spec.crop.model_dump(), "words": region_words})
     work.file(CHECKPOINT).unlink(missing_ok=True)
     report = FitReport(

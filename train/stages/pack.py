@@ -17,7 +17,8 @@ from edge.core.cli import OneLineParser
 from edge.core.types import Image
 from edge.inference.bundle import FP32_ONNX, INT8_IR, MODELS, Bundle, Threshold, open_bundle, write_bundle
 from edge.inference.detector import RUNTIMES, Detector, check_references
-from edge.inference.preprocess import inspected_box, load_image
+from edge.inference.part import PartNotFoundError
+from edge.inference.preprocess import load_image, view_of
 from edge.inference.release.archive import archive_path, write_archive
 from edge.inference.usable import load_photo
 from train.data.unseen import image_sha256
@@ -159,10 +160,15 @@ def _write_references(work: Run, report: FitReport, calibration: dict[str, Any],
 
 def _found(image: Image, report: FitReport, detector: Detector, threshold: float) -> Image:
     """Return a good image with the faintest mark that the model calls NG; the strongest where it calls none NG."""
+    found = image
     for share, hard in MARKS:
         marked = _marked(image, report, share, hard)
-        if detector.predict(marked).score >= threshold:
-            break
+        try:
+            if detector.predict(marked).score >= threshold:
+                break
+        except PartNotFoundError:  # so large a mark hides the part: keep the one before
+            return found
+        found = marked
     return marked
 
 
@@ -171,7 +177,7 @@ def _marked(image: Image, report: FitReport, share: int, hard: bool) -> Image:
 
     hard: each value becomes 0 or 255, whichever is farther; mid grey inverted is mid grey.
     """
-    x, y, width, height = inspected_box(image.shape, report.input)
+    x, y, width, height = view_of(image, report.input).box
     side = min(max(8, min(width, height) // share), width, height)
     left, top = x + (width - side) // 2, y + (height - side) // 2
     marked = image.copy()

@@ -169,6 +169,7 @@ def test_a_reason_keeps_the_number_that_the_programs_of_plcs_know() -> None:
         "self_test_failed": 6,
         "engine_died": 7,
         "stale_frame": 8,
+        "part_not_found": 9,
     }
 
 

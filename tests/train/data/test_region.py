@@ -14,7 +14,8 @@ from tests.train.data.pictures import write
 from train.config import TrainConfig
 from train.data.dataset import DataError, read_dataset
 from train.data.input_spec import input_spec
-from train.data.region import Proposal, propose, region_picture, with_region, write_picture
+from train.data.region import Proposal, propose, with_region, without_lost
+from train.data.region.picture import region_picture, write_picture
 from train.stages.check import main
 
 WIDTH, HEIGHT = 240, 160
@@ -40,7 +41,7 @@ def goods(root: Path, draw: Callable[[Rng, int], Image], number: int = 8) -> Pat
 
 
 def proposed(root: Path) -> Proposal:
-    return propose(read_dataset(root), None)
+    return propose(read_dataset(root), TrainConfig())
 
 
 def middle(rng: Rng, _: int) -> Image:
@@ -164,3 +165,60 @@ def test_check_proposes_the_region_and_draws_it(tmp_path: Path, capsys: pytest.C
     assert cv2.imread(str(tmp_path / "region.png")).shape == (HEIGHT, WIDTH, 3)
     with pytest.raises(DataError, match=r"region.txt: no kind of picture that is written; name a .jpg or .png"):
         write_picture(scene(np.random.default_rng(0), 120, 80), tmp_path / "region.txt")
+
+
+def turned(rng: Rng, index: int) -> Image:
+    """A board that lies anywhere and is turned a little; the first and the second lie straight."""
+    whole = scene(rng, WIDTH / 2, HEIGHT / 2)
+    angle = 0.0 if index < 2 else rng.uniform(-25, 25)
+    matrix = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), angle, 1.0)
+    matrix[:, 2] += rng.uniform((-60, -30), (60, 30))
+    return np.asarray(cv2.warpAffine(whole, matrix, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def test_a_region_follows_parts_that_move_and_turn(tmp_path: Path) -> None:
+    found = proposed(goods(tmp_path, turned))
+    assert found.follow is not None
+    assert found.follow.turn
+    assert found.crop is not None
+    assert found.crop.width < 90
+    assert "it moves with the part" in found.words
+
+
+def test_a_region_stays_where_following_is_off_or_parts_stay(tmp_path: Path) -> None:
+    dataset = read_dataset(goods(tmp_path / "moving", turned))
+    recipe, _ = with_region(dataset, TrainConfig.model_validate({"follow": "off"}))
+    assert recipe.followed is None
+    assert proposed(goods(tmp_path / "still", middle)).follow is None
+
+
+def test_following_is_refused_where_a_good_part_is_not_found(tmp_path: Path) -> None:
+    dataset = read_dataset(goods(tmp_path, absent))
+    with pytest.raises(DataError, match=r"follow: the parts cannot be followed: nothing that could be .* in 05.bmp"):
+        with_region(dataset, TrainConfig(follow="on"))
+
+
+def test_polygons_of_a_part_that_is_followed_need_the_photo_they_were_drawn_on(tmp_path: Path) -> None:
+    dataset = read_dataset(goods(tmp_path, turned))
+    recipe = TrainConfig(follow="on", ignore=(((90, 60), (100, 60), (100, 70)),))
+    with pytest.raises(DataError, match=r'in pixels of one photo; name it, e.g. reference = "00.bmp"'):
+        with_region(dataset, recipe)
+    with pytest.raises(DataError, match=r"reference: no good photo is named 77.bmp"):
+        with_region(dataset, recipe.model_copy(update={"reference": "77.bmp"}))
+    decided, words = with_region(dataset, recipe.model_copy(update={"reference": "01.bmp"}))
+    spec = input_spec(dataset.train_good, decided)
+    assert "in 01.bmp is inspected" in words
+    assert (spec.follow, spec.ignore) == (decided.followed, recipe.ignore)
+    assert spec.follow is not None
+
+
+def test_a_labelled_defect_whose_part_is_not_found_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    goods(tmp_path, turned)
+    write(tmp_path / "train/gone/00.bmp", scene(np.random.default_rng(1), -500, 80))
+    write(tmp_path / "train/gone/01.bmp", turned(np.random.default_rng(2), 2))
+    dataset = read_dataset(tmp_path)
+    recipe, _ = with_region(dataset, TrainConfig())
+    assert [sample.path.name for sample in without_lost(dataset, recipe).train_defects] == ["01.bmp"]
+    assert "00.bmp: no part is found" in capsys.readouterr().out
