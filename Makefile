@@ -15,7 +15,7 @@ NAME ?= $(if $(DATA),$(notdir $(DATA:%/=%)),synthetic)
 SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test train benchmark chaos soak fuzz check lock clean
+.PHONY: help setup demo test train benchmark chaos soak fuzz check lock package clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,9 @@ lock: ## regenerate both lock files (needs uv)
 	    -o requirements/base.lock
 	@uv pip compile --quiet pyproject.toml --extra train --group test --group check -c requirements/base.lock \
 	    --universal --python-version 3.11 --generate-hashes -o requirements/dev.lock
+
+package: $(DEV) ## dist/linewatch-*.tar: all that installs a station without a network
+	@firmware_scripts/package.sh
 
 clean: ## remove caches and results; keeps .venv, data, runs and bundles
 	@rm -rf build dist benchmark evidence *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

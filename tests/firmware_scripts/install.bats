@@ -203,3 +203,22 @@ END
     [ -f "$ROOT/etc/linewatch/station.toml" ]
     [ -f "$ROOT/var/lib/linewatch/models/tiny/manifest.json" ]
 }
+
+@test "two archives of one commit are the same, and hold what they list" {
+    git -C "$REPO" rev-parse HEAD >/dev/null 2>&1 || skip "not a git checkout"
+    local package=$REPO/firmware_scripts/package.sh name
+    for name in first second; do
+        "$package" --out "$BATS_TEST_TMPDIR/$name" --wheels "$WHEELS" --python "$PYTHON" >/dev/null 2>&1
+    done
+    cmp "$BATS_TEST_TMPDIR"/first/*.tar "$BATS_TEST_TMPDIR"/second/*.tar
+    tar xf "$BATS_TEST_TMPDIR"/first/*.tar -C "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR"/linewatch-*
+    sha256sum -c --quiet SHA256SUMS
+    for name in $(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements/base.lock | sort -u); do
+        grep -q "pkg:pypi/$name@" sbom.json || ! ls wheels/"${name//-/_}"-* 2>/dev/null
+    done
+    [ "$(grep -c '"licenses"' sbom.json)" -eq "$(grep -c '"purl"' sbom.json)" ]
+    [ -f licences/onnxruntime/LICENSE ]
+    run firmware_scripts/install.sh --wheel linewatch-*.whl --wheels wheels --root "$BATS_TEST_TMPDIR/root" --dry-run
+    [ "$status" -eq 0 ]
+}

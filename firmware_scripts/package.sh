@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Build the archive that installs a station without a network. Two builds of one commit have one hash.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly here
+# shellcheck source=firmware_scripts/steps.sh
+source "$here/firmware_scripts/steps.sh"
+out=dist wheels="" python=$here/.venv/bin/python
+
+usage() {
+    cat <<'END'
+Usage: package.sh [--out DIR] [--wheels DIR] [--python FILE] [--dry-run]
+
+  --out DIR      where linewatch-VERSION-COMMIT.tar is written; default: dist
+  --wheels DIR   take the dependencies from DIR, without a network (filled by: pip download)
+  --python FILE  a Python with pip and setuptools; default: that of .venv
+
+On the station: tar xf linewatch-*.tar, cd into it, sha256sum -c --quiet SHA256SUMS, and
+sudo firmware_scripts/install.sh --wheel linewatch-*.whl --wheels wheels
+END
+}
+
+parse_arguments() {
+    while (($#)); do
+        case $1 in
+            --help | -h) usage && exit 0 ;;
+            --dry-run) dry_run=true && shift && continue ;;
+            --out | --wheels | --python) ;;
+            *) fail 2 "unknown option $1; see package.sh --help" ;;
+        esac
+        [[ -n ${2-} ]] || fail 2 "$1 needs a value; see package.sh --help"
+        printf -v "${1#--}" %s "$2"
+        shift 2
+    done
+}
+
+check_arguments() {
+    [[ -x $python ]] || fail 2 "$python is no Python; run make test first, or give one with --python"
+    [[ -z $wheels || -d $wheels ]] || fail 2 "$wheels is not a folder of wheels"
+    [[ -z $wheels ]] || wheels=$(realpath -- "$wheels")
+    out=$(realpath -m -- "$out")
+    commit=$(git -C "$here" rev-parse --short=12 HEAD) || fail 1 "$here is no git checkout; the commit names the archive"
+    SOURCE_DATE_EPOCH=$(git -C "$here" log -1 --format=%ct)
+    export SOURCE_DATE_EPOCH
+    umask 022
+}
+
+# Only what is committed goes in, so that the commit tells what is in it.
+collect() { # collect FOLDER
+    local pip=("$python" -m pip --quiet --disable-pip-version-check --no-input)
+    git -C "$here" archive HEAD firmware_scripts systemd requirements/base.lock models/default LICENSE README.md |
+        tar -x -C "$1"
+    mkdir "$1/.source"
+    git -C "$here" archive HEAD pyproject.toml README.md LICENSE edge train | tar -x -C "$1/.source"
+    "${pip[@]}" wheel --no-deps --no-build-isolation -w "$1" "$1/.source"
+    rm -rf "$1/.source"
+    local source=()
+    [[ -z $wheels ]] || source=(--no-index --find-links "$wheels")
+    "${pip[@]}" download "${source[@]}" --require-hashes --only-binary :all: -r "$1/requirements/base.lock" \
+        -d "$1/wheels"
+    "$python" "$here/firmware_scripts/sbom.py" "$1"
+    (cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) >"$1.sums"
+    mv "$1.sums" "$1/SHA256SUMS"
+}
+
+pack() { # pack FOLDER
+    local folder=$1 name
+    name=$(basename -- "$folder")
+    tar --create --file "$out/.$name.tar" --sort=name --format=ustar --mtime="@$SOURCE_DATE_EPOCH" \
+        --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -C "$(dirname -- "$folder")" "$name"
+    mv "$out/.$name.tar" "$out/$name.tar"
+    echo "$out/$name.tar"
+}
+
+main() {
+    parse_arguments "$@"
+    check_arguments
+    local version name
+    version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$here/pyproject.toml")
+    name=linewatch-$version-$commit
+    if $dry_run; then
+        echo "would write: $out/$name.tar"
+        return
+    fi
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    mkdir -p "$out" "$work/$name"
+    collect "$work/$name"
+    pack "$work/$name"
+}
+
+main "$@"
