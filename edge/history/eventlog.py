@@ -246,6 +246,17 @@ class EventLog:
                 found += self._rows(first, last, verdict, chosen.reason, limit - len(found), newest=True)
         return found
 
+    def next_after(
+        self, inspection_id: int, verdict: Verdict | None = None, chosen: Selection = EVERYTHING
+    ) -> Inspection | None:
+        """Return the first row with a higher id that verdict and chosen let through; None when there is none."""
+        with self._db.errors():
+            for first, last in self._spans(chosen):
+                found = self._rows(max(first, inspection_id + 1), last, verdict, chosen.reason, 1)
+                if found:
+                    return found[0]
+        return None
+
     def _spans(self, chosen: Selection) -> list[Span]:
         return spans(self._db, self.last_id(), chosen.start, chosen.end)
 

@@ -1,13 +1,15 @@
 // The last inspections. The list stands still under a finger: it follows by itself only while nobody touches the page.
 import { byId, choice, root, setText } from "./dom.js";
 import { line } from "./inspections.js";
+import { filterOf, keepPlace, showPlace, takePlace } from "./place.js";
 
 const PAGE = 24;
 const FOLLOW_EVERY_MS = 2000;
 const HANDS_OFF_MS = 10000;
 const COMPLETE_AFTER_MS = 1000;
 const rows = byId("rows");
-let verdict = "";
+let place = takePlace(); // to which a person comes back from a part
+let verdict = place?.verdict ?? "";
 let newest = null; // highest id of the history when the list was read; null: not read yet
 let nextBefore = null;
 let paged = false;
@@ -47,7 +49,7 @@ async function reload() {
   try {
     const [page, status] = await Promise.all([read(null), newestId()]);
     if (wanted !== verdict) return;
-    rows.replaceChildren(...page.inspections.map((row) => line(row)));
+    rows.replaceChildren(...lines(page));
     completeLater(page.inspections);
     newest = status;
     paged = false;
@@ -59,8 +61,25 @@ async function reload() {
     reading = false;
     readAt = performance.now();
     if (wanted !== verdict) reload();
+    else if (place && rows.children.length) comeBack();
   }
 }
+
+// The list as it was when a part was opened from it: as many rows, at the same place.
+async function comeBack() {
+  const was = place;
+  place = null;
+  touchedAt = performance.now();
+  while (nextBefore !== null && rows.children.length < was.count) {
+    const before = rows.children.length;
+    await more();
+    if (rows.children.length === before) return;
+  }
+  showPlace(rows, was);
+}
+
+const filter = () => filterOf(new URLSearchParams({ verdict }));
+const lines = (page) => page.inspections.map((row) => line(row, false, filter()));
 
 async function newestId() {
   const page = await (await fetch(`${root}/api/inspections?limit=1`)).json();
@@ -72,7 +91,7 @@ async function more() {
   reading = true;
   try {
     const page = await read(nextBefore);
-    rows.append(...page.inspections.map((row) => line(row)));
+    rows.append(...lines(page));
     paged = true;
     ended(page);
   } catch {
@@ -95,7 +114,7 @@ function completeLater(found) {
     const item = rows.children[index];
     setTimeout(async () => {
       const response = await fetch(`${root}/api/inspections/${row.id}`).catch(() => null);
-      if (response?.ok && item.isConnected) item.replaceWith(line(await response.json()));
+      if (response?.ok && item.isConnected) item.replaceWith(line(await response.json(), false, filter()));
     }, COMPLETE_AFTER_MS);
   }
 }
@@ -104,5 +123,7 @@ choice([...byId("filter").children], (button) => {
   verdict = button.dataset.verdict;
   reload();
 });
+for (const button of byId("filter").children) button.setAttribute("aria-pressed", String(button.dataset.verdict === verdict));
+keepPlace(rows, () => ({ verdict, count: rows.children.length }));
 byId("newer").addEventListener("click", reload);
 byId("more").addEventListener("click", more);

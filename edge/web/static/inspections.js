@@ -1,7 +1,8 @@
-// Inspections: one line of a list, and the page of a single inspection.
-import { badge, byId, choice, clock, distanceText, element, root, scoreBar } from "./dom.js";
+// Inspections: one line of a list.
+import { badge, clock, distanceText, element, root, scoreBar } from "./dom.js";
 
-export function line(row, withDate = false) {
+// filter: the query of the list, so that older and newer parts are those of the list.
+export function line(row, withDate = false, filter = "") {
   const picture = row.pictures.thumb
     ? element("img", { src: row.pictures.thumb, alt: "", loading: "lazy", width: 124, height: 92 })
     : element("span", {}, "no picture");
@@ -10,7 +11,7 @@ export function line(row, withDate = false) {
   const small = !judged ? row.detail : row.probability_text === "–" ? row.words.what : `defect ${row.probability_text}`;
   const link = element(
     "a",
-    { class: "row", "data-kind": row.words.kind, href: `${root}/inspections/${row.id}` },
+    { class: "row", "data-kind": row.words.kind, href: `${root}/inspections/${row.id}${filter}` },
     element("span", { class: "thumb" }, picture),
     element(
       "div",
@@ -22,9 +23,3 @@ export function line(row, withDate = false) {
   );
   return element("li", {}, link);
 }
-
-// Only the page of a single inspection has these: heatmap or plain picture, and its time in the reader's time zone.
-choice([...document.querySelectorAll("[data-picture]")], (button) => {
-  byId("picture").src = button.dataset.picture;
-});
-for (const node of document.querySelectorAll("time[data-date]")) node.textContent = clock(node.dateTime, true);

@@ -1,11 +1,31 @@
 // The live picture. It is loaded before the status that it belongs to is shown, so that both change in one step.
-import { byId, choice, clock, exchange, loaded, root, setText } from "./dom.js";
+import { byId, choice, clock, element, exchange, loaded, setText } from "./dom.js";
+import { lookButton, openLook } from "./look.js";
 
 const PICTURE_WITHIN_MS = 700;
 const frame = byId("live-picture");
 const legend = document.querySelector("#live .legend");
 let raw = false;
 let shown = { address: "", image: byId("live-image") };
+
+const open = lookButton(frame, "Show the live picture in full", () => look());
+let looked = null; // the status of the picture on show, and the copy of it that is looked at
+let copy = "";
+
+// The part that was tapped stays, while the line goes on behind it.
+async function look() {
+  const { latest } = looked ?? {};
+  const pictures = latest?.pictures ?? {};
+  const { naturalWidth: width, naturalHeight: height } = shown.image;
+  const canvas = element("canvas", { width, height });
+  canvas.getContext("2d").drawImage(shown.image, 0, 0);
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
+  if (!blob) return;
+  URL.revokeObjectURL(copy);
+  copy = URL.createObjectURL(blob);
+  const title = latest ? `Part ${latest.id} ${latest.words.headline}` : "What the camera sees";
+  openLook({ title, heat: raw ? pictures.heat ?? copy : copy, plain: raw ? copy : pictures.frame, part: pictures.thumb ? latest.id : null });
+}
 
 export const pictureQuery = () => (raw ? "?raw=1" : "");
 
@@ -30,9 +50,11 @@ export function showLive(status, found) {
   if (found) {
     exchange(shown.image, found.image);
     shown = found;
+    looked = status;
     shown.image.alt = raw ? "Live picture of the part" : "Live picture of the part with its heatmap";
   }
   shown.image.hidden = shown.address === "" || (status !== null && !found);
+  open.hidden = shown.image.hidden;
   frame.classList.toggle("old", status === null || !status.picture?.now);
   setText(byId("live-note"), note(status, found));
   byId("live-note").hidden = byId("live-note").textContent === "";

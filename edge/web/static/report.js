@@ -2,6 +2,7 @@
 import { byId, choice, clock, number, root, setText } from "./dom.js";
 import { drawBars, drawCourse, drawLatency } from "./charts.js";
 import { line } from "./inspections.js";
+import { filterOf, keepPlace, showPlace, takePlace } from "./place.js";
 
 const PAGE = 24;
 const HOUR_MS = 3600 * 1000;
@@ -50,7 +51,7 @@ async function show() {
     shown = report;
     inEffect = query;
     showReport(report);
-    rows.replaceChildren(...list.inspections.map((row) => line(row, true)));
+    rows.replaceChildren(...lines(list));
     ended(list);
     setText(byId("rows-what"), [byId("verdict").value, byId("reason").value.replaceAll("_", " ")].filter(Boolean).join(", "));
   } catch (error) {
@@ -85,23 +86,38 @@ function draw() {
   drawLatency(byId("chart-latency"), shown);
 }
 
+function lines(list) {
+  const filter = filterOf(inEffect);
+  return list.inspections.map((row) => line(row, true, filter));
+}
+
+// The list as it was when a part was opened from it: as many rows, at the same place.
+async function comeBack(place) {
+  await show();
+  while (nextBefore !== null && rows.children.length < place.count) if (!(await loadMore())) return;
+  showPlace(rows, place);
+}
+
 function ended(list) {
   nextBefore = list.next_before;
   byId("more").hidden = nextBefore === null;
   byId("rows-empty").hidden = rows.children.length > 0;
 }
 
-byId("more").addEventListener("click", async () => {
+async function loadMore() {
   try {
     const mine = asked;
     const list = await read("inspections", withLimit(inEffect, nextBefore));
-    if (mine !== asked) return;
-    rows.append(...list.inspections.map((row) => line(row, true)));
+    if (mine !== asked) return false;
+    rows.append(...lines(list));
     ended(list);
+    return true;
   } catch {
-    // No connection: the button stays.
+    return false; // no connection: the button stays
   }
-});
+}
+
+byId("more").addEventListener("click", loadMore);
 byId("query").addEventListener("submit", (event) => {
   event.preventDefault();
   show();
@@ -126,4 +142,7 @@ if (given.every((date) => !Number.isNaN(date.getTime()))) {
   setSpan(8);
 }
 new ResizeObserver(draw).observe(byId("chart-bars"));
-show();
+const place = takePlace();
+keepPlace(rows, () => ({ count: rows.children.length }));
+if (place) comeBack(place);
+else show();

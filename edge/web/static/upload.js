@@ -1,5 +1,6 @@
 // Try an image: choose, photograph or drop one, see the heatmap and the defect probability. Nothing goes to the line.
 import { badge, byId, choice, element, number, root, setScore, setText, token } from "./dom.js";
+import { lookButton, openLook } from "./look.js";
 
 const drop = byId("drop");
 const result = byId("result");
@@ -69,6 +70,7 @@ for (const input of [byId("file"), byId("photo")]) {
 choice([byId("result-heat"), byId("result-raw")], (button) => {
   image.src = button.id === "result-raw" ? plainUrl : heatUrl;
 });
+lookButton(image.parentElement, "Show the picture in full", () => openLook({ title: byId("result-badge").textContent.trim(), heat: heatUrl, plain: plainUrl }));
 for (const event of ["dragenter", "dragover"]) {
   drop.addEventListener(event, (change) => {
     change.preventDefault();

@@ -12,12 +12,14 @@ from edge.core.types import Inspection, Verdict
 from edge.history.csv_export import as_csv
 from edge.history.rows import Selection
 from edge.web.guard import Turn
+from edge.web.review.likeness import good_references, running_bundle
 from edge.web.station import Station, current_station
 from edge.web.views.api import MAX_ID
 from edge.web.views.parameters import selection, verdict
 
 blueprint = Blueprint("downloads", __name__)
 CSV_TYPE = "text/csv; charset=utf-8"
+MAX_REFERENCE = 9999
 KEPT_S = 24 * 3600  # a stored picture never changes
 
 
@@ -47,6 +49,17 @@ def stored(inspection_id: int, kind: str) -> Response:
     if path is None:
         abort(404, missing)
     return _jpeg(path, f"private, max-age={KEPT_S}, immutable", missing)
+
+
+@blueprint.get(f"/references/<digest>/<int(max={MAX_REFERENCE}):number>")
+def reference(digest: str, number: int) -> Response:
+    """Send a good reference picture of the bundle that judges, by the first 12 digits of its digest and its place."""
+    bundle = running_bundle(current_station())
+    if bundle is None or bundle.digest[:12] != digest or number not in good_references(bundle):
+        abort(404, "the bundle that judges has no such good reference; reload the page")
+    response = send_file(bundle.file(bundle.manifest.references[number].file), conditional=True, etag=True)
+    response.headers["Cache-Control"] = f"private, max-age={KEPT_S}, immutable"
+    return response
 
 
 @blueprint.get("/history.csv")

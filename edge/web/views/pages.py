@@ -9,6 +9,7 @@ from edge.web.facts import FACT_NAMES, inspection_facts, station_facts
 from edge.web.guard import csrf_token
 from edge.web.station import current_station
 from edge.web.views.api import MAX_ID
+from edge.web.views.parameters import chosen_query, selection, verdict
 from edge.web.wording import no_picture
 
 blueprint = Blueprint("pages", __name__)
@@ -45,15 +46,15 @@ def history() -> Response:
 
 @blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>")
 def inspection(inspection_id: int) -> Response:
-    """Show one inspection: pictures, facts, timings, marked areas."""
+    """Show one inspection: pictures, facts, timings, marked areas. Older and newer stay inside the filter."""
     here = current_station()
+    wanted, chosen = verdict(), selection()
     with here.history() as log:
         row = log.get(inspection_id) if log else None
-        older = next(iter(log.recent(1, inspection_id)), None) if log else None
-        last_id = log.last_id() if log else 0
+        older = next(iter(log.recent(1, inspection_id, wanted, chosen)), None) if log else None
+        newer = log.next_after(inspection_id, wanted, chosen) if log else None
     if row is None:
         abort(404, f"there is no inspection {inspection_id} in the history")
-    newer_id = inspection_id + 1 if inspection_id < last_id else None
     facts = inspection_facts(row, here)
     return _page(
         render_template(
@@ -62,8 +63,10 @@ def inspection(inspection_id: int) -> Response:
             stages=STAGES,
             no_picture=no_picture(row, here.config.storage.ok_every),
             older_id=older.id if older else None,
-            newer_id=newer_id,
+            newer_id=newer.id if newer else None,
+            filter=chosen_query(),
             station=here.config.name,
+            token=csrf_token(),
         )
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
+from urllib.parse import urlencode
 
 from flask import abort, request
 
@@ -12,6 +13,7 @@ from edge.core.types import Reason, Verdict
 from edge.history.rows import Selection
 
 Word = TypeVar("Word", bound=StrEnum)
+CHOICE = ("verdict", "reason", "from", "to")
 
 
 def number(name: str, default: int, low: int, high: int) -> int:
@@ -34,6 +36,12 @@ def selection() -> Selection:
     if start is not None and end is not None and start >= end:
         abort(400, f"to: must be later than from, got {shown(request.args['to'])}")
     return Selection(start, end, _word("reason", Reason))
+
+
+def chosen_query() -> str:
+    """Return the request's choice of rows as a query with its question mark; empty where it makes none."""
+    given = {name: request.args[name] for name in CHOICE if name in request.args}
+    return f"?{urlencode(given)}" if given else ""
 
 
 def moment(name: str) -> datetime | None:
