@@ -14,6 +14,7 @@ from edge.exchange.health import Health, OutputHealth
 from edge.exchange.live import LivePicture
 from edge.history.database import HistoryError
 from edge.web.notices import messages, notices
+from edge.web.review.rejects import rejects_facts
 from edge.web.station import PICTURE_KINDS, EngineState, EngineView, Station
 from edge.web.wording import UNKNOWN, Words, duration, inspection_words, percent, station_words
 
@@ -131,12 +132,21 @@ def station_facts(station: Station, raw: bool = False) -> Facts:
         "commands": _commands(engine),
         "latest": inspection_facts(latest, station) if latest else None,
         "history": seen.history,
+        "rejects": _rejects(station) if seen.history else None,
         "history_problem": seen.problem,
         "live": station.latest_picture(raw=False).is_file(),
         "picture": picture_facts(seen, raw),
         "facts": _texts(engine, health),
         "health": health.model_dump(mode="json") if health else None,
     }
+
+
+def _rejects(station: Station) -> Facts | None:
+    """Return the last rejects; None when what people said cannot be read, which must not cost the verdict."""
+    try:
+        return rejects_facts(station)
+    except HistoryError:
+        return None
 
 
 def picture_facts(seen: StationView, raw: bool = False) -> Facts | None:

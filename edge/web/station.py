@@ -23,6 +23,7 @@ from edge.exchange.live import LivePicture, read_live
 from edge.exchange.requests import Requests
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
+from edge.history.reviews import REVIEWS, ReviewStore
 from edge.inference.bundle import Bundle, BundleError, open_bundle
 
 HELD = 16  # live pictures: a second or two of a fast line, until the browser has fetched the one it was told of
@@ -98,6 +99,18 @@ class Station:
             yield log
         finally:
             log.close()
+
+    @contextmanager
+    def reviews(self) -> Iterator[ReviewStore | None]:
+        """Open the answers of people for reading, or give None while there are none; raises HistoryError."""
+        if not (self.config.state_dir / REVIEWS).exists():
+            yield None
+            return
+        store = ReviewStore(self.config.state_dir, read_only=True)
+        try:
+            yield store if store.ready else None
+        finally:
+            store.close()
 
     def bundle(self, health: Health) -> Bundle:
         """Return the bundle that the engine runs, verified once; raises BundleError."""

@@ -5,6 +5,7 @@ import { refreshCommands } from "./commands.js";
 import { follow, poll } from "./follow.js";
 import { refreshHistory } from "./history.js";
 import { onPictureChoice, showLive } from "./live.js";
+import { refreshRejects } from "./rejects.js";
 import "./upload.js";
 
 const LOST = {
@@ -30,6 +31,7 @@ function show(status, picture) {
   setText(byId("station-name"), status.station);
   showLive(status, picture);
   document.body.classList.toggle("stale", !status.engine.alive);
+  refreshRejects(status.rejects);
   refreshHistory(status);
   refreshCharts(status);
 }

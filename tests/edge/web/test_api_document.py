@@ -78,6 +78,10 @@ def answers(station: StandIn, client: FlaskClient) -> dict[str, Any]:
         "POST /api/inspect": post(client, encoded(part_image(), ".png")).get_json(),
         "POST /api/trigger": client.post("/api/trigger").get_json(),
         "POST /api/recipe": client.post("/api/recipe", data={"recipe": "washer"}).get_json(),
+        "POST /api/seen": client.post("/api/seen", data={"part": 1}).get_json(),
+        "GET /api/reviews/queue": client.get("/api/reviews/queue").get_json(),
+        "POST /api/reviews": client.post("/api/reviews", data={"part": 1, "opinion": "bad", "who": "Anna"}).get_json(),
+        "GET /api/reviews": client.get("/api/reviews").get_json(),
         "POST /api/selftest": client.post("/api/selftest").get_json(),
     }
 

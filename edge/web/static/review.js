@@ -1,0 +1,126 @@
+// One part after the other: a tap answers it and shows the next one. What could not be stored stays on the page.
+import { byId, clock, distanceText, element, root, setText } from "./dom.js";
+import { lookButton, openLook } from "./look.js";
+import { clearMask, hideMask, maskStrokes, startMask } from "./mask.js";
+import { askWho, send, who } from "./person.js";
+
+const WHY = { limit: "near the limit", sample: "random sample" };
+const WORDS = { good: "was good", bad: "really bad", unsure: "not sure", none: "no answer" };
+const SHOWN = 12;
+const left = new Set(); // parts that somebody left out on this page
+let parts = [];
+let last = null; // the answer that Undo takes back
+let busy = false;
+let counts = { answered: 0, sampled: 0 };
+
+async function fill() {
+  const response = await fetch(`${root}/api/reviews/queue?limit=${SHOWN + Math.min(38, left.size)}`).catch(() => null);
+  const found = response ? await response.json().catch(() => null) : null;
+  if (!found || found.error) {
+    complain(found?.error ?? "no connection to the station; try again");
+    return;
+  }
+  counts = found;
+  parts = found.parts.filter((part) => !left.has(part.id));
+}
+
+function complain(words) {
+  setText(byId("problem"), words);
+  byId("problem").hidden = !words;
+}
+
+async function next() {
+  if (parts.length === 0) await fill();
+  const part = parts[0];
+  byId("review").hidden = !part;
+  byId("nothing").hidden = Boolean(part) || !byId("problem").hidden;
+  setText(byId("progress"), `${counts.answered} parts answered, ${counts.sampled} of them from the random sample`);
+  hideMask();
+  byId("label").value = "";
+  if (part) show(part);
+}
+
+function show(part) {
+  byId("review-image").src = part.pictures.heat ?? part.pictures.frame;
+  byId("review-image").alt = `Picture of part ${part.id}`;
+  setText(byId("review-part"), `Part ${part.id}: ${part.words.headline}`);
+  setText(byId("review-why"), `${WHY[part.origin]} · distance from good ${distanceText(part.distance)}, limit 1 · ${clock(part.at, true)}`);
+  setText(byId("review-earlier"), part.review ? `${part.review.who} said: ${WORDS[part.review.opinion]}` : "");
+}
+
+async function answer(opinion) {
+  const part = parts[0];
+  if (busy || !part) return;
+  if (!who()) {
+    complain("Type your name first: each answer is kept with it.");
+    byId("who").focus();
+    return;
+  }
+  busy = true;
+  const bad = opinion === "bad";
+  const given = { part: part.id, opinion, origin: part.origin, after: part.known ?? part.review?.number ?? 0 };
+  const stored = await send("reviews", { ...given, label: bad ? byId("label").value : "", mask: bad ? maskStrokes() : [] });
+  busy = false;
+  if (stored.error) {
+    complain(`Part ${part.id}: ${stored.error}`);
+    if (stored.review !== undefined) { // somebody else was faster: their answer is shown, and this one can be given again
+      part.review = stored.review;
+      part.known = stored.review?.number ?? 0;
+      show(part);
+    }
+    return;
+  }
+  complain("");
+  last = { part, before: part.review, number: stored.number };
+  if (!part.review) counts.answered += 1;
+  if (part.origin === "sample") counts.sampled += 1;
+  remember(stored.label);
+  setText(byId("undo-words"), `Part ${part.id}: ${WORDS[opinion]}.`);
+  byId("undo").hidden = false;
+  parts.shift();
+  await next();
+}
+
+async function undo() {
+  if (busy || !last) return;
+  busy = true;
+  const { part, before, number } = last;
+  const taken = await send("reviews", { part: part.id, opinion: before?.opinion ?? "none", origin: before?.origin ?? part.origin, label: before?.label ?? "", after: number });
+  busy = false;
+  if (taken.error) {
+    complain(`Part ${part.id}: ${taken.error}`);
+    return;
+  }
+  last = null;
+  complain("");
+  part.known = taken.number;
+  counts.answered -= before ? 0 : 1;
+  if (part.origin === "sample") counts.sampled -= 1;
+  setText(byId("undo-words"), `Part ${part.id}: the answer is taken back.`);
+  byId("undo").hidden = true;
+  parts.unshift(part);
+  await next();
+}
+
+function remember(label) {
+  const known = [...byId("labels").children].map((option) => option.value);
+  if (label && !known.includes(label)) byId("labels").append(element("option", { value: label }));
+}
+
+for (const button of document.querySelectorAll("[data-opinion]")) button.addEventListener("click", () => answer(button.dataset.opinion));
+byId("skip").addEventListener("click", () => {
+  left.add(parts.shift().id);
+  next();
+});
+byId("undo").addEventListener("click", undo);
+byId("draw").addEventListener("click", () => {
+  if (byId("mask").hidden) startMask(byId("review-image"));
+  else hideMask();
+});
+byId("wipe").addEventListener("click", clearMask);
+lookButton(byId("review-image").parentElement, "Show the picture in full", () => {
+  const { id, words, pictures } = parts[0];
+  openLook({ title: `Part ${id} ${words.headline}`, heat: pictures.heat, plain: pictures.frame, part: id });
+});
+askWho(byId("who"));
+next();
