@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge.core.types import Verdict, distance
 from edge.history.database import Database
@@ -75,6 +76,5 @@ class Scores:
 _SELECT = "SELECT inspections.id, verdict, score, threshold, typical, bundle, hash FROM inspections"
 
 
-def _scored(row: object) -> Scored:
-    part, verdict, score, threshold, typical, bundle, _ = row  # type: ignore[misc]  # a row of _SELECT
-    return Scored(part, Verdict(verdict), score, threshold, typical, bundle)
+def _scored(row: Any) -> Scored:
+    return Scored(row["id"], Verdict(row["verdict"]), row["score"], row["threshold"], row["typical"], row["bundle"])

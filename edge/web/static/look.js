@@ -112,41 +112,45 @@ function up(event) {
   rest();
 }
 
-for (const view of dialog.querySelectorAll(".look-view")) {
-  view.addEventListener("pointerdown", down);
-  view.addEventListener("pointermove", drag);
-  for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) view.addEventListener(end, up);
-  view.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    zoom(Math.exp(-event.deltaY / 400), view, { x: event.clientX, y: event.clientY });
-  }, { passive: false });
-  view.addEventListener("contextmenu", (event) => event.preventDefault()); // a long press is a hold here
+function bind() {
+  for (const view of dialog.querySelectorAll(".look-view")) {
+    view.addEventListener("pointerdown", down);
+    view.addEventListener("pointermove", drag);
+    for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) view.addEventListener(end, up);
+    view.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      zoom(Math.exp(-event.deltaY / 400), view, { x: event.clientX, y: event.clientY });
+    }, { passive: false });
+    view.addEventListener("contextmenu", (event) => event.preventDefault()); // a long press is a hold here
+  }
+  byId("look-in").addEventListener("click", () => zoom(STEP, picture.parentElement));
+  byId("look-out").addEventListener("click", () => zoom(1 / STEP, picture.parentElement));
+  byId("look-whole").addEventListener("click", () => zoom(1 / CLOSEST, picture.parentElement));
+  byId("look-close").addEventListener("click", () => dialog.close());
+  byId("look-plain").addEventListener("click", (event) => {
+    const pressed = event.currentTarget.getAttribute("aria-pressed") === "true";
+    event.currentTarget.setAttribute("aria-pressed", String(!pressed));
+    paint();
+  });
+  for (const name of ["older", "newer"]) byId(`look-${name}`).addEventListener("click", () => shown[name]());
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "+" || event.key === "=") zoom(STEP, picture.parentElement);
+    else if (event.key === "-") zoom(1 / STEP, picture.parentElement);
+    else if (event.key === "0") zoom(1 / CLOSEST, picture.parentElement);
+  });
+  dialog.addEventListener("close", () => {
+    fingers.clear();
+    rest();
+    shown?.closed?.();
+  });
 }
-byId("look-in").addEventListener("click", () => zoom(STEP, picture.parentElement));
-byId("look-out").addEventListener("click", () => zoom(1 / STEP, picture.parentElement));
-byId("look-whole").addEventListener("click", () => zoom(1 / CLOSEST, picture.parentElement));
-byId("look-close").addEventListener("click", () => dialog.close());
-byId("look-plain").addEventListener("click", (event) => {
-  const pressed = event.currentTarget.getAttribute("aria-pressed") === "true";
-  event.currentTarget.setAttribute("aria-pressed", String(!pressed));
-  paint();
-});
-for (const name of ["older", "newer"]) byId(`look-${name}`).addEventListener("click", () => shown[name]());
-dialog.addEventListener("keydown", (event) => {
-  if (event.key === "+" || event.key === "=") zoom(STEP, picture.parentElement);
-  else if (event.key === "-") zoom(1 / STEP, picture.parentElement);
-  else if (event.key === "0") zoom(1 / CLOSEST, picture.parentElement);
-});
-dialog.addEventListener("close", () => {
-  fingers.clear();
-  rest();
-  shown?.closed?.();
-});
+
+if (dialog) bind(); // a page without it, like that of the wall, shows nothing in full
 
 // Lays a button over a picture that opens it. The button is one for keys and screen readers, too.
 export function lookButton(frame, words, open) {
   const button = element("button", { type: "button", class: "look-open", "aria-label": words });
   button.addEventListener("click", open);
-  frame.append(button);
+  if (dialog) frame.append(button);
   return button;
 }
