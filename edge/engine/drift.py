@@ -114,6 +114,7 @@ class _Stored(BaseModel):
     history: str  # the event log's name
     after_id: int  # the round counts the parts after this one
     alarm: Alarm | None = None
+    threshold: float | None = None  # that somebody set, by which the parts of the round were judged
 
 
 class DriftWatch:
@@ -125,7 +126,7 @@ class DriftWatch:
         self.digest = bundle.digest
         self._events = events
         self._folder = folder
-        self._test = DriftTest(manifest.holdout_scores, manifest.threshold.value, bundle.digest)
+        self._holdout = manifest.holdout_scores
         self._alpha = manifest.threshold.alpha
         self._goods = len(manifest.holdout_scores)
         self._path = folder / f"drift-{bundle.digest[:12]}.json"
@@ -134,6 +135,8 @@ class DriftWatch:
         self._state = self._load() or _Stored(history=head.history, after_id=head.last_id)
         if self._state.history != head.history or self._state.after_id > head.last_id:
             self._state = _Stored(history=head.history, after_id=head.last_id)
+        self._threshold = self._state.threshold or manifest.threshold.value
+        self._test = DriftTest(self._holdout, self._threshold, self.digest)
         if self._test.possible and self._state.alarm is None:
             for part_id, at, score in events.ok_scores(self._state.after_id, bundle.digest):
                 if self._state.alarm is None:
@@ -141,6 +144,8 @@ class DriftWatch:
 
     def add(self, inspection: Inspection) -> None:
         """Count a stored part; raises OSError when the state cannot be kept, and tries again with the next one."""
+        if inspection.threshold not in (None, self._threshold):
+            self._follow(inspection)
         if not self._test.possible:
             return
         if self._state.alarm is None and inspection.verdict is Verdict.OK and inspection.score is not None:
@@ -148,6 +153,13 @@ class DriftWatch:
         if self._written != self._state:
             write_atomically(self._path, self._state.model_dump_json().encode())
             self._written = self._state
+
+    def _follow(self, inspection: Inspection) -> None:
+        """Begin a round with the parts that another threshold lets pass: the held-out ones are those below it, too."""
+        self._threshold = inspection.threshold or self._threshold
+        self._test = DriftTest(self._holdout, self._threshold, self.digest)
+        changes = {"after_id": inspection.id - 1, "threshold": self._threshold}
+        self._state = self._state.model_copy(update=changes)
 
     def of(self, bundle: Bundle) -> DriftWatch:
         """Return this watch, or the one of another bundle; raises HistoryError, and OSError."""

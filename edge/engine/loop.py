@@ -108,6 +108,8 @@ class Loop:
             self._station.recipes.select(command.recipe or "")
         elif command.verb is Verb.SELF_TEST:
             self._station.recipes.retest()
+        elif command.verb is Verb.SET_LIMIT and command.limit is not None:
+            self._station.recipes.set_limit(command.limit)
 
     def _follow_plc(self, modbus: ModbusServer) -> None:
         """Select the recipe that the PLC names by its number; one that cannot be selected changes nothing."""

@@ -1,16 +1,25 @@
-"""Which bundle each recipe stands for: pinned by its digest when the engine starts, remembered over restarts."""
+"""Which bundle each recipe stands for, and by which limit it judges: pinned by digest, remembered over restarts."""
 
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from edge.config.station import StationConfig
 from edge.core.files import write_atomically
+from edge.core.types import Limits
 from edge.engine import EngineError
+from edge.exchange.requests import LimitWish
+from edge.history.eventlog import EventLog
+from edge.history.limits import LimitLog, limit_in_force
 from edge.inference.bundle import Bundle, BundleError, Sha256, read_digest
+from edge.inference.detector import ReferenceCheck
 from edge.inference.release.versions import admitted
 
 ACTIVATED = "bundles.json"  # in state_dir: the bundle of each recipe that judged last
@@ -88,3 +97,54 @@ def _read(path: Path) -> dict[str, LastJudge]:
         why = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
         log.error("%s: cannot be read (%s), so a change of bundle before this start is not seen", path, why)
         return {}
+
+
+@dataclass(frozen=True, slots=True)
+class SetLimit:
+    """The limits of a bundle with a threshold that somebody set, and who did."""
+
+    limits: Limits
+    words: str
+
+
+def set_limit(
+    state_dir: Path, bundle: Bundle, checks: Sequence[ReferenceCheck], wish: LimitWish | None = None
+) -> SetLimit | None:
+    """Return the limits that somebody set for a bundle, or wishes now; None where its own judge.
+
+    The references must still be judged as the bundle judges them. Raises EngineError where they are not, and
+    HistoryError where the file of limits cannot be trusted: nobody knows then by which limit to judge.
+    """
+    if wish is not None:
+        value, words = wish.after, f"{wish.who}: {wish.reason}"
+    else:
+        change = limit_in_force(state_dir, bundle.digest)
+        value = change.after if change is not None else None
+        words = f"{change.who}, {change.at:%Y-%m-%d %H:%M} UTC: {change.reason}" if change is not None else ""
+    if value is None:
+        return None
+    own = bundle.manifest.limits
+    _prove(value, own, bundle, checks)
+    return SetLimit(Limits(value, own.marking, own.typical), words)
+
+
+def _prove(value: float, own: Limits, bundle: Bundle, checks: Sequence[ReferenceCheck]) -> None:
+    if not (math.isfinite(value) and value > own.typical):
+        raise EngineError(f"limit {value:g}: a typical good part scores {own.typical:g}; the limit must be above that")
+    for check in checks:
+        bad = check.expected >= own.threshold
+        if any((score >= value) != bad for score in (check.expected, check.score)):
+            kind = "a bad part, which would pass" if bad else "a good part, which would be rejected"
+            raise EngineError(
+                f"limit {value:g}: {bundle.path.name}/{check.file} scores {check.score:g} and is {kind}; the self-test "
+                "must hold at the new limit, so choose another one"
+            )
+
+
+def store_limit(config: StationConfig, bundle: Bundle, wish: LimitWish) -> None:
+    """Store the change of a limit durably, with the end of the history as it is now; raises HistoryError."""
+    with closing(EventLog(config.events_db, read_only=True)) as events:
+        head = events.head()
+    with closing(LimitLog(config.state_dir)) as limits:
+        values, end = (wish.before, wish.after), (head.last_id, head.last_hash)
+        limits.append(wish.who, wish.reason, bundle.digest, values, end)

@@ -20,8 +20,9 @@ from edge.core.types import FULL, EdgeError, Image, Limits, Prediction
 from edge.core.worker import Worker
 from edge.engine import EngineError
 from edge.engine.judge import attempt, words
-from edge.engine.pins import Pins
+from edge.engine.pins import Pins, SetLimit, set_limit, store_limit
 from edge.exchange.health import SelfTest
+from edge.exchange.requests import LimitWish
 from edge.inference.bundle import Bundle, open_bundle
 from edge.inference.detector import Detector, ReferenceCheck, check_references
 from edge.inference.runtimes import Settings
@@ -44,6 +45,7 @@ class Recipe:
     detector: Detector
     check: FrameCheck
     signed_by: str | None = None  # the key that vouches for the bundle
+    changed: SetLimit | None = None  # the limits that somebody set; None: the bundle's own judge
 
     @property
     def title(self) -> str:
@@ -53,7 +55,12 @@ class Recipe:
     @property
     def limits(self) -> Limits:
         """The values that its predictions are compared with."""
-        return self.bundle.manifest.limits
+        return self.bundle.manifest.limits if self.changed is None else self.changed.limits
+
+    @property
+    def own_limit(self) -> str | None:
+        """Who set the threshold and why; None where the bundle's own judges."""
+        return None if self.changed is None else self.changed.words
 
     def predict_prepared(self, tensor: Image) -> Prediction:
         """Judge a tensor that `prepare` made, (1, height, width, 3) uint8 RGB; raises EdgeError, whatever fails."""
@@ -63,9 +70,14 @@ class Recipe:
         return prediction
 
 
-def load_recipe(config: StationConfig, name: str, pins: Pins, rounds: int = START_ROUNDS) -> Recipe:
-    """Open, verify and self-test the bundle of a recipe; raises EdgeError saying what is wrong with it."""
-    recipe = attempt(lambda: _tested(config, name, pins, rounds))  # a model can fail in any way
+def load_recipe(
+    config: StationConfig, name: str, pins: Pins, rounds: int = START_ROUNDS, wish: LimitWish | None = None
+) -> Recipe:
+    """Open, verify and self-test the bundle of a recipe; raises EdgeError saying what is wrong with it.
+
+    wish: another threshold than the one in force, which must pass the self-test, too.
+    """
+    recipe = attempt(lambda: _tested(config, name, pins, rounds, wish))  # a model can fail in any way
     if isinstance(recipe, Recipe):
         return recipe
     if isinstance(recipe, EdgeError):
@@ -73,7 +85,7 @@ def load_recipe(config: StationConfig, name: str, pins: Pins, rounds: int = STAR
     raise EngineError(f"{config.bundles[name]}: the self-test failed ({words(recipe)}); pack the bundle again")
 
 
-def _tested(config: StationConfig, name: str, pins: Pins, rounds: int) -> Recipe:
+def _tested(config: StationConfig, name: str, pins: Pins, rounds: int, wish: LimitWish | None) -> Recipe:
     folder = Path(os.path.realpath(config.bundles[name]))  # a link that is set anew meanwhile mixes no two bundles
     bundle = open_bundle(folder)
     signed_by = pins.admit(name, bundle)
@@ -81,10 +93,11 @@ def _tested(config: StationConfig, name: str, pins: Pins, rounds: int) -> Recipe
     settings = config.inspection
     detector = Detector.from_bundle(bundle, settings.runtime, settings=Settings(settings.threads))
     check = FrameCheck(read_baseline(config.baseline(name)), config.quality)
-    check_references(detector, bundle)  # the first inferences are slower than any later one
+    checks = check_references(detector, bundle)  # the first inferences are slower than any later one
     _refuse_slow(bundle, detector, settings.deadline_ms, rounds)
     pins.admit(name, open_bundle(folder))  # what was loaded is what was verified
-    return Recipe(name, bundle, detector, check, signed_by)
+    changed = set_limit(config.state_dir, bundle, checks, wish)
+    return Recipe(name, bundle, detector, check, signed_by, changed)
 
 
 def proven(config: StationConfig, bundle: Bundle) -> str:
@@ -165,6 +178,8 @@ class Recipes:
         self._config = config
         self._pins = Pins(config)
         self.active = load_recipe(config, self._chosen(), self._pins)
+        if self.active.own_limit is not None:
+            log.warning("limit %g is not the bundle's: %s", self.active.limits.threshold, self.active.own_limit)
         self._pins.activated(self.active.name, self.active.bundle)
         self.pending: str | None = None  # the latest selection, until it judges or is refused
         self.fault: str | None = None  # why the last switch was refused
@@ -172,6 +187,8 @@ class Recipes:
         self.refusal: str | None = None  # the self-test's words: every part is ERROR while it is set
         self.self_test = SelfTest(at=datetime.now(UTC), passed=True)
         self._testing = False  # the active one is asked to prove itself again
+        self.limit_fault: str | None = None  # why the last change of the threshold was refused
+        self._limiting = False  # the active one is asked to judge by another threshold
         self._verifying = ""  # the one in the thread: a later selection waits for it, and then replaces it
         self._worker: Worker | None = None
         self._outcome: queue.SimpleQueue[Recipe | EdgeError] = queue.SimpleQueue()
@@ -199,10 +216,27 @@ class Recipes:
         """Begin to verify a recipe; it takes over when settle() finds it good. Raises EngineError."""
         if name not in self._config.bundles:
             raise EngineError(f"no recipe {name!r}; station.toml has {', '.join(self._config.bundles)}")
+        self._refuse_pending()
+        self.fault, self.unknown, self._testing, self._limiting = None, False, False, False
+        self._begin(name)
+
+    def _refuse_pending(self) -> None:
         if self.pending is not None:
             raise EngineError(f"recipe {self.pending!r} is being verified; ask again when it is done")
-        self.fault, self.unknown, self._testing = None, False, False
-        self._begin(name)
+
+    def set_limit(self, wish: LimitWish) -> None:
+        """Begin to prove another threshold for the bundle in use; it judges when settle() finds it good.
+
+        Raises EngineError when the wish is about something that is not so any more.
+        """
+        self._refuse_pending()
+        now = self.active.limits.threshold
+        if wish.bundle_digest != self.active.bundle.digest:
+            raise EngineError("another bundle judges by now; look at its limit and decide again")
+        if wish.before != now:
+            raise EngineError(f"the limit is {now:g} by now, somebody else changed it; look at it and decide again")
+        self.limit_fault, self._testing, self._limiting = None, False, True
+        self._begin(self.active.name, wish)
 
     def follow(self, number: int) -> None:
         """Take the number that a PLC wrote: the latest selection wins, and an unknown number changes nothing.
@@ -226,12 +260,13 @@ class Recipes:
     @property
     def switching(self) -> str | None:
         """The recipe that is to judge next; None when there is no other."""
-        return None if self._testing and self.pending == self.active.name else self.pending
+        proving = self._testing or self._limiting
+        return None if proving and self.pending == self.active.name else self.pending
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, name: str, wish: LimitWish | None = None) -> None:
         self.pending = self._verifying = name
         judging = self.active.name
-        self._worker = Worker(THREAD, lambda: self._outcome.put(self._verified(name, judging)))
+        self._worker = Worker(THREAD, lambda: self._outcome.put(self._verified(name, judging, wish)))
         self._worker.start()
 
     def retest(self) -> None:
@@ -239,11 +274,15 @@ class Recipes:
         self.select(self.active.name)
         self._testing = True
 
-    def _verified(self, name: str, judging: str) -> Recipe | EdgeError:
+    def _verified(self, name: str, judging: str, wish: LimitWish | None) -> Recipe | EdgeError:
         """Verify a candidate, in the thread. The choice is stored here: the main loop never waits for the disk."""
         try:
             self._choose(judging)  # an earlier candidate may have been stored, and then replaced by this one
-            recipe = load_recipe(self._config, name, self._pins, BESIDE_ROUNDS)
+            recipe = load_recipe(self._config, name, self._pins, BESIDE_ROUNDS, wish)
+            if wish is not None and self.pending != name:
+                return EngineError("another recipe was selected meanwhile; the limit stays as it is")
+            if wish is not None:
+                store_limit(self._config, recipe.bundle, wish)
             if self.pending == name:
                 self._choose(name)
                 self._pins.activated(name, recipe.bundle)
@@ -271,20 +310,23 @@ class Recipes:
             return False
         latest, self.pending, self._worker = self.pending, None, None
         superseded = latest != self._verifying
-        if superseded and not self._testing:
+        if superseded and not (self._testing or self._limiting):
             log.info("recipe %s is not taken, %s was selected after it", self._verifying, latest)
         elif isinstance(outcome, Recipe):
             self._take(outcome)
         else:
             self._keep(self._verifying, str(outcome))
         if superseded:
-            self._testing = False
+            self._testing = self._limiting = False
             self._begin(latest)
         return True
 
     def _take(self, recipe: Recipe) -> None:
         """Judge with this recipe; the old detector goes with the last reference to it."""
         log.info("recipe %s: %s judges now, digest %s", recipe.name, recipe.bundle.title, recipe.bundle.digest)
+        if self._limiting:
+            changed = recipe.own_limit or "back to the bundle's own"
+            log.warning("limit %g instead of %g: %s", recipe.limits.threshold, self.active.limits.threshold, changed)
         self.active, self.refusal = recipe, None
         self.self_test = SelfTest(at=datetime.now(UTC), passed=True, detail=recipe.bundle.title)
 
@@ -294,6 +336,9 @@ class Recipes:
             log.error("self-test failed: %s", why)
             self.refusal = why
             self.self_test = SelfTest(at=datetime.now(UTC), passed=False, detail=why)
+        elif self._limiting:
+            log.error("the limit stays at %g: %s", self.active.limits.threshold, why)
+            self.limit_fault = why
         else:
             log.error("recipe %s refused, %s goes on: %s", name, self.active.name, why)
             self.fault = f"{name}: {why}"

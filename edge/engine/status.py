@@ -140,6 +140,8 @@ class StatusWriter:
             "recipe": recipes.active.name,
             "recipe_pending": recipes.pending,
             "recipe_fault": recipes.fault,
+            "own_limit": recipes.active.own_limit,
+            "limit_fault": recipes.limit_fault,
             "recipes": list(recipes.bundles),
             "bundle_change": recipes.bundle_change,
             "signed_by": recipes.active.signed_by,

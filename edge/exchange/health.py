@@ -104,6 +104,8 @@ class Health(BaseModel):
     recipe: str | None = None  # the recipe in use
     recipe_pending: str | None = None  # the one that is being verified, while `recipe` goes on judging
     recipe_fault: str | None = None  # why the last switch was refused
+    own_limit: str | None = None  # who set the threshold that judges, when and why; None: the bundle's own judges
+    limit_fault: str | None = None  # why the last change of the threshold was refused
     bundle_change: str | None = None  # the last bundle that took another one's place under the same recipe
     signed_by: str | None = None  # the key that vouches for the bundle in use
     unsigned: bool = False  # nobody vouches for it, and station.toml takes such bundles

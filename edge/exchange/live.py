@@ -34,6 +34,14 @@ def named(jpeg: bytes, part: int | None) -> bytes:
     return jpeg[:at] + COMMENT + (len(text) + 2).to_bytes(2, "big") + text + jpeg[at:]
 
 
+def unnamed(jpeg: bytes) -> bytes:
+    """Return a JPEG without the comment of named(), so that the same picture of two parts has the same bytes."""
+    at = _after_first_segment(jpeg)
+    if jpeg[at : at + 2] != COMMENT:
+        return jpeg
+    return jpeg[:at] + jpeg[at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big") :]
+
+
 def write_live(run_dir: Path, heat: bytes, frame: bytes) -> None:
     """Replace both live pictures by JPEGs of named(): with heatmap and outline, and untouched. Raises OSError."""
     write_atomically(run_dir / LATEST_RAW, frame, durable=False)

@@ -72,6 +72,18 @@ class Verb(StrEnum):
 
     SWITCH_RECIPE = "switch_recipe"
     SELF_TEST = "self_test"
+    SET_LIMIT = "set_limit"
+
+
+class LimitWish(BaseModel):
+    """The wish to judge by another threshold, in units of the score. The engine decides whether it is one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    before: float  # that the person saw: another one means that somebody else was faster
+    after: float | None  # None: the bundle's own
+    bundle_digest: str = Field(max_length=64)
+    who: str = Field(min_length=1, max_length=80)
+    reason: str = Field(min_length=1, max_length=300)
 
 
 class Command(BaseModel):
@@ -80,6 +92,7 @@ class Command(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     verb: Verb
     recipe: str | None = Field(default=None, max_length=64)
+    limit: LimitWish | None = None
 
 
 class _Size(BaseModel):
@@ -120,6 +133,10 @@ class Requests:
     def self_test(self, timeout_s: float = COMMAND_WITHIN_S) -> None:
         """Ask for a self-test; returns when it begins, its result is Health.self_test."""
         self._command(Command(verb=Verb.SELF_TEST), timeout_s)
+
+    def set_limit(self, wish: LimitWish, timeout_s: float = COMMAND_WITHIN_S) -> None:
+        """Ask for another threshold; returns when the engine begins to prove it (Health.threshold, limit_fault)."""
+        self._command(Command(verb=Verb.SET_LIMIT, limit=wish), timeout_s)
 
     def _command(self, command: Command, timeout_s: float) -> None:
         facts, _ = self._converse(command.model_dump_json().encode(), b"", timeout_s)

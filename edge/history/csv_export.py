@@ -35,12 +35,12 @@ def as_csv(rows: Iterable[Inspection], line_end: str = "\r\n") -> Iterator[str]:
 def _line(row: Inspection) -> list[object]:
     at = row.at.isoformat(timespec="milliseconds")
     return [
-        row.id, at, _text_cell(row.trigger_id), row.verdict.value, row.reason.value, row.score, row.threshold,
-        row.defect_probability, len(row.regions), row.timings.total_ms, _text_cell(row.bundle), row.bundle_digest,
-        _text_cell(row.detail),
+        row.id, at, text_cell(row.trigger_id), row.verdict.value, row.reason.value, row.score, row.threshold,
+        row.defect_probability, len(row.regions), row.timings.total_ms, text_cell(row.bundle), row.bundle_digest,
+        text_cell(row.detail),
     ]  # fmt: skip
 
 
-def _text_cell(text: str) -> str:
+def text_cell(text: str) -> str:
     """Return the text with an apostrophe in front when a spreadsheet would take it for a formula and compute it."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

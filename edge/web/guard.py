@@ -17,7 +17,10 @@ from edge.web.connections import RETRY_AFTER_S
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 TOKEN_HEADER = "X-CSRF-Token"  # noqa: S105  # a header's name
 TOKEN_FIELD = "csrf_token"  # noqa: S105
-SLOW = frozenset({"api.shift_report", "downloads.history", "commands.recipe", "commands.selftest", "commands.trigger"})
+SLOW = frozenset({
+    "api.shift_report", "downloads.history", "commands.recipe", "commands.selftest", "commands.trigger", "limit.apply",
+    "limit.limit", "reviews.queue", "downloads.reviewed",
+})  # fmt: skip
 SLOW_AT_ONCE = 3
 POLICY = "; ".join(
     (

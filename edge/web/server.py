@@ -29,7 +29,7 @@ from edge.web.access.gate import Access
 from edge.web.connections import MAX_BODY_BYTES, Server
 from edge.web.station import Station
 from edge.web.trial import Trials
-from edge.web.views import api, commands, downloads, errors, monitoring, overview, pages, people, reviews
+from edge.web.views import api, commands, downloads, errors, limit, monitoring, overview, pages, people, reviews
 from edge.web.views.overview import Hall
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _station_app(station: Station, key: bytes, host: str, slow: threading.Bounde
     gate.install(app, access, station.config.name)
     guard.few_at_once(app, slow)
     errors.install(app)
-    for module in (pages, api, commands, monitoring, downloads, people, reviews):
+    for module in (pages, api, commands, monitoring, downloads, people, reviews, limit):
         app.register_blueprint(module.blueprint)
     return app
 

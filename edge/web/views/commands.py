@@ -31,19 +31,19 @@ Answer = Response | tuple[Response, int]
 def trigger() -> Answer:
     """Inspect the part in view, as a part of the line: it gets a row, and the outputs are set."""
     station = current_station()
-    before = _ready(station)
+    before = ready(station)
     if not before.software_trigger:
         remedy = "set trigger.page_button = true, or trigger.type to software"
-        return _refused(409, f"this station takes no trigger from the page ({before.trigger}); {remedy}")
+        return refused(409, f"this station takes no trigger from the page ({before.trigger}); {remedy}")
     record("trigger")
     try:
         answer = ask_trigger(station.config.run_dir, VERDICT_WITHIN_S)
     except OverrunError as error:
-        return _refused(409, one_line(error), overrun=True)
+        return refused(409, one_line(error), overrun=True)
     except ExchangeError as error:
-        return _refused(503, one_line(error))
+        return refused(503, one_line(error))
     if answer.verdict is None or answer.reason is None:
-        return _refused(503, "the engine gave no verdict for this trigger; see the status page")
+        return refused(503, "the engine gave no verdict for this trigger; see the status page")
     words = verdict_words(answer.verdict, answer.reason).facts()
     return jsonify(id=answer.id, verdict=answer.verdict.value, reason=answer.reason.value, words=words)
 
@@ -53,23 +53,23 @@ def recipe() -> Answer:
     """Judge by another bundle from the next part on. JSON or form field `recipe`: one of Health.recipes."""
     station = current_station()
     name = _recipe_name()
-    before = _ready(station)
+    before = ready(station)
     if name not in before.recipes:
         known = ", ".join(before.recipes) or "none, add [recipes] to station.toml"
-        return _refused(400, f"recipe: {name!r} is not one of this station's recipes ({known})")
+        return refused(400, f"recipe: {name!r} is not one of this station's recipes ({known})")
     if name == before.recipe:
         return jsonify(recipe=name, bundle=before.bundle, text=f"“{name}” is already in use; nothing was changed.")
     record("recipe", before.recipe or "", name)
-    return _carry_out(station, lambda: station.requests.switch_recipe(name), lambda now: _switched(before, now, name))
+    return carry_out(station, lambda: station.requests.switch_recipe(name), lambda now: _switched(before, now, name))
 
 
 @blueprint.post("/selftest")
 def selftest() -> Answer:
     """Run the bundle's references again and answer whether they still reproduce their scores in time."""
     station = current_station()
-    before = _ready(station)
+    before = ready(station)
     record("self-test")
-    return _carry_out(station, station.requests.self_test, lambda now: _tested(before, now))
+    return carry_out(station, station.requests.self_test, lambda now: _tested(before, now))
 
 
 def _recipe_name() -> str:
@@ -82,7 +82,7 @@ def _recipe_name() -> str:
     return name
 
 
-def _ready(station: Station) -> Health:
+def ready(station: Station) -> Health:
     """Return the engine's state; aborts with 503 unless the engine can obey a command."""
     engine = station.engine()
     if engine.health is None or not engine.alive:
@@ -92,21 +92,21 @@ def _ready(station: Station) -> Health:
     return engine.health
 
 
-def _carry_out(station: Station, ask: Callable[[], None], outcome: Callable[[Health], Answer | None]) -> Answer:
+def carry_out(station: Station, ask: Callable[[], None], outcome: Callable[[Health], Answer | None]) -> Answer:
     """Hand the command over, then watch health.json until it tells what became of it."""
     try:
         ask()
     except ExchangeError as error:
-        return _refused(409, one_line(error))
+        return refused(409, one_line(error))
     give_up = time.monotonic() + OUTCOME_WITHIN_S
     while time.monotonic() < give_up:
         engine = station.engine()
         if engine.health is None or not engine.alive:
-            return _refused(503, "the engine stopped while it carried out the command; see the status page")
+            return refused(503, "the engine stopped while it carried out the command; see the status page")
         if (found := outcome(engine.health)) is not None:
             return found
         time.sleep(LOOK_EVERY_S)
-    return _refused(504, f"the engine took the command, but gave no result within {OUTCOME_WITHIN_S:g} s")
+    return refused(504, f"the engine took the command, but gave no result within {OUTCOME_WITHIN_S:g} s")
 
 
 def _switched(before: Health, now: Health, name: str) -> Answer | None:
@@ -114,7 +114,7 @@ def _switched(before: Health, now: Health, name: str) -> Answer | None:
         text = f"“{name}” is in use: {now.bundle} judges from now on."
         return jsonify(recipe=name, bundle=now.bundle, text=text)
     if now.recipe_pending is None and now.recipe_fault:
-        return _refused(409, f"{now.recipe_fault}; “{before.recipe}” stays in use", recipe=now.recipe)
+        return refused(409, f"{now.recipe_fault}; “{before.recipe}” stays in use", recipe=now.recipe)
     return None
 
 
@@ -127,5 +127,5 @@ def _tested(before: Health, now: Health) -> Answer | None:
     return jsonify(passed=test.passed, at=test.at.isoformat(timespec="milliseconds"), detail=test.detail, text=text)
 
 
-def _refused(status: int, text: str, **facts: Any) -> Answer:
+def refused(status: int, text: str, **facts: Any) -> Answer:
     return jsonify(error=text, **facts), status

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 from flask import Blueprint, Response, abort, g, request, send_file
 
@@ -12,11 +13,13 @@ from edge.core.types import Inspection, Verdict
 from edge.history.csv_export import as_csv
 from edge.history.rows import Selection
 from edge.web.guard import Turn
+from edge.web.review.export import zipped
 from edge.web.review.likeness import good_references, running_bundle
 from edge.web.station import Station, current_station
 from edge.web.views.api import MAX_ID
 from edge.web.views.parameters import selection, verdict
 
+Piece = TypeVar("Piece", str, bytes)
 blueprint = Blueprint("downloads", __name__)
 CSV_TYPE = "text/csv; charset=utf-8"
 MAX_REFERENCE = 9999
@@ -78,6 +81,23 @@ def history() -> Response:
     return response
 
 
+@blueprint.get("/reviewed.zip")
+def reviewed() -> Response:
+    """Send the answered parts as a data set in MVTec layout, while it is made; nothing is written on the station."""
+    station = current_station()
+    with station.reviews() as store:
+        found = store.standing() if store else []
+    if not found:
+        abort(404, "no part has an answer yet; answer some on the page Review")
+    turn: Turn = g.turn
+    turn.kept = True
+    response = Response(_until_read(zipped(station, found), turn), content_type="application/zip")
+    response.call_on_close(turn.give)
+    response.headers["Content-Disposition"] = "attachment; filename=linewatch-reviewed.zip"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 def _jpeg(path: Path, cache: str, missing: str) -> Response:
     """Send the file as it is at this moment: the engine may replace or delete it at any time."""
     try:
@@ -88,7 +108,7 @@ def _jpeg(path: Path, cache: str, missing: str) -> Response:
     return response
 
 
-def _until_read(pieces: Iterator[str], turn: Turn) -> Iterator[str]:
+def _until_read(pieces: Iterator[Piece], turn: Turn) -> Iterator[Piece]:
     try:
         yield from pieces
     finally:

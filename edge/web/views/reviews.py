@@ -12,6 +12,7 @@ from flask import Blueprint, Response, abort, jsonify, make_response, render_tem
 from edge.core.types import Inspection, one_line
 from edge.history.database import HistoryError
 from edge.history.reviews import LONGEST_MASK, LONGEST_NAME, Draft, Opinion, Origin, ReviewConflictError, ReviewStore
+from edge.web.access.gate import current_user, record
 from edge.web.guard import csrf_token
 from edge.web.review.masks import MaskError, checked_mask
 from edge.web.review.queue import Queue, review_facts
@@ -39,7 +40,7 @@ def page() -> Response:
 @blueprint.post("/api/seen")
 def see() -> Answer:
     """Note that somebody looked at a reject (`part`), or at all up to one (`up_to`)."""
-    station, given = current_station(), _given()
+    station, given = current_station(), given_fields()
     part, up_to = _number(given, "part", 0), _number(given, "up_to", 0)
     if not part and not up_to:
         abort(400, "part: send the number of the reject, or up_to for all before it")
@@ -47,7 +48,9 @@ def see() -> Answer:
         last = log.last_id() if log else 0
     if max(part, up_to) > last:
         abort(404, f"there is no inspection {max(part, up_to)} in the history")
-    return _stored(station, lambda store: store.see([part] if part else [], _text(given, "who"), up_to), {"ok": True})
+    return _stored(
+        station, lambda store: store.see([part] if part else [], given_text(given, "who"), up_to), {"ok": True}
+    )
 
 
 @blueprint.get("/api/reviews/queue")
@@ -70,18 +73,19 @@ def listed() -> Response:
 @blueprint.post("/api/reviews")
 def answer() -> Answer:
     """Store what a person says of a part; an opinion of `none` takes the answer back."""
-    station, given = current_station(), _given()
+    station, given = current_station(), given_fields()
     row, row_hash = _row(station, _number(given, "part", None))
     draft = Draft(
         part=row.id,
         row_hash=row_hash,
         opinion=Opinion(_word(given, "opinion", [one.value for one in Opinion])),
         origin=_origin(station, given, row.id),
-        who=_who(given),
+        who=given_who(given),
         label=_label(given),
         mask=_mask(given),
     )
     after = _number(given, "after", -1)
+    record("review", "", f"part {draft.part}: {draft.opinion}")
     try:
         return _stored(station, lambda store: store.add(draft, None if after < 0 else after), None)
     except ReviewConflictError as error:
@@ -102,7 +106,7 @@ def _stored(station: Station, write: Any, facts: dict[str, Any] | None) -> Answe
     return never_stored(jsonify(facts if facts is not None else review_facts(written)))
 
 
-def _given() -> dict[str, Any]:
+def given_fields() -> dict[str, Any]:
     """Return the fields of a JSON object or a form; aborts with 400 and 413."""
     if (request.content_length or 0) > MAX_BODY_BYTES:
         abort(413, f"an answer has at most {MAX_BODY_BYTES} bytes; draw a simpler mask")
@@ -129,22 +133,23 @@ def _word(given: dict[str, Any], name: str, words: list[str]) -> str:
     return str(value)
 
 
-def _text(given: dict[str, Any], name: str) -> str:
+def given_text(given: dict[str, Any], name: str, longest: int = LONGEST_NAME) -> str:
     """Return a text as one line; aborts with 400 when it is too long or holds what no file takes."""
     value = given.get(name, "")
     text = " ".join(str(value).split())
-    if not isinstance(value, str) or len(text) > LONGEST_NAME or not text.isprintable():
-        abort(400, f"{name}: must be a text of at most {LONGEST_NAME} characters, got {shown(text)}")
+    if not isinstance(value, str) or len(text) > longest or not text.isprintable():
+        abort(400, f"{name}: must be a text of at most {longest} characters, got {shown(text)}")
     return text
 
 
-def _who(given: dict[str, Any]) -> str:
-    return _text(given, "who") or abort(400, "who: send your name; an answer is kept with it")
+def given_who(given: dict[str, Any]) -> str:
+    """Return who gives an answer: whoever is signed in, else the name that is given; aborts with 400 without one."""
+    return current_user().name or given_text(given, "who") or abort(400, "who: send your name; it is kept with this")
 
 
 def _label(given: dict[str, Any]) -> str:
     """Return the type of defect as a folder of a data set is called; aborts with 400."""
-    label = re.sub(r"[\s-]+", "_", _text(given, "label").lower())
+    label = re.sub(r"[\s-]+", "_", given_text(given, "label").lower())
     if label and (not re.fullmatch(LABEL, label) or label in NO_LABELS):
         abort(400, f"label: must be letters, digits and lines, like scratch or edge_chip, got {shown(label)}")
     return label
