@@ -188,6 +188,7 @@ class Recipes:
         self.self_test = SelfTest(at=datetime.now(UTC), passed=True)
         self._testing = False  # the active one is asked to prove itself again
         self.limit_fault: str | None = None  # why the last change of the threshold was refused
+        self.limits_decided = 0  # wishes for another threshold that were taken or refused
         self._limiting = False  # the active one is asked to judge by another threshold
         self._verifying = ""  # the one in the thread: a later selection waits for it, and then replaces it
         self._worker: Worker | None = None
@@ -310,14 +311,16 @@ class Recipes:
             return False
         latest, self.pending, self._worker = self.pending, None, None
         superseded = latest != self._verifying
+        self.limits_decided += self._limiting
         if superseded and not (self._testing or self._limiting):
             log.info("recipe %s is not taken, %s was selected after it", self._verifying, latest)
         elif isinstance(outcome, Recipe):
             self._take(outcome)
         else:
             self._keep(self._verifying, str(outcome))
+        self._limiting = False
         if superseded:
-            self._testing = self._limiting = False
+            self._testing = False
             self._begin(latest)
         return True
 

@@ -142,6 +142,7 @@ class StatusWriter:
             "recipe_fault": recipes.fault,
             "own_limit": recipes.active.own_limit,
             "limit_fault": recipes.limit_fault,
+            "limits_decided": recipes.limits_decided,
             "recipes": list(recipes.bundles),
             "bundle_change": recipes.bundle_change,
             "signed_by": recipes.active.signed_by,

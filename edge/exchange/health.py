@@ -106,6 +106,7 @@ class Health(BaseModel):
     recipe_fault: str | None = None  # why the last switch was refused
     own_limit: str | None = None  # who set the threshold that judges, when and why; None: the bundle's own judges
     limit_fault: str | None = None  # why the last change of the threshold was refused
+    limits_decided: int = 0  # how many changes were taken or refused since the engine started
     bundle_change: str | None = None  # the last bundle that took another one's place under the same recipe
     signed_by: str | None = None  # the key that vouches for the bundle in use
     unsigned: bool = False  # nobody vouches for it, and station.toml takes such bundles

@@ -27,7 +27,7 @@ def rejects_facts(station: Station) -> dict[str, Any]:
     with station.reviews() as store:
         seen = store.seen() if store else Seen()
     last = sorted(rows, key=lambda row: row.id, reverse=True)[:SHOWN]
-    waiting = unseen(station, seen) if rows else []
+    waiting = not_seen(station, seen) if rows else []
     return {
         "unseen": len(waiting),
         "more": len(waiting) >= MOST_COUNTED,
@@ -36,7 +36,7 @@ def rejects_facts(station: Station) -> dict[str, Any]:
     }
 
 
-def unseen(station: Station, seen: Seen) -> list[int]:
+def not_seen(station: Station, seen: Seen) -> list[int]:
     """Return the newest rejects that nobody has looked at, newest first, MOST_COUNTED at most; raises HistoryError."""
     with closing(Scores(station.config.events_db)) as scores:
         found = scores.rejected_after(seen.up_to, MOST_COUNTED + len(seen.parts))

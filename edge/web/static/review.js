@@ -4,7 +4,7 @@ import { lookButton, openLook } from "./look.js";
 import { clearMask, hideMask, maskStrokes, startMask } from "./mask.js";
 import { askWho, send, who } from "./person.js";
 
-const WHY = { limit: "near the limit", sample: "random sample" };
+const WHY = { chosen: "picked by hand", limit: "near the limit", sample: "random sample" };
 const WORDS = { good: "was good", bad: "really bad", unsure: "not sure", none: "no answer" };
 const SHOWN = 12;
 const left = new Set(); // parts that somebody left out on this page
@@ -22,6 +22,21 @@ async function fill() {
   }
   counts = found;
   parts = found.parts.filter((part) => !left.has(part.id));
+}
+
+// A part that somebody picked comes first, once.
+async function pick() {
+  const id = new URLSearchParams(location.search).get("part");
+  history.replaceState(null, "", location.pathname);
+  if (!id) return;
+  const ask = (path) => fetch(`${root}/api/${path}`).then((response) => response.json()).catch(() => ({ error: "no connection to the station; try again" }));
+  const [part, { reviews }] = await Promise.all([ask(`inspections/${encodeURIComponent(id)}`), ask(`reviews?part=${encodeURIComponent(id)}`)]);
+  if (part.error || !part.pictures.frame) {
+    complain(part.error ?? `Part ${id} has no picture to answer.`);
+    return;
+  }
+  const [review] = reviews ?? [];
+  parts.unshift({ ...part, origin: "chosen", review: review?.opinion === "none" ? null : review ?? null, known: review?.number ?? 0 });
 }
 
 function complain(words) {
@@ -123,4 +138,5 @@ lookButton(byId("review-image").parentElement, "Show the picture in full", () =>
   openLook({ title: `Part ${id} ${words.headline}`, heat: pictures.heat, plain: pictures.frame, part: id });
 });
 askWho(byId("who"));
+await pick();
 next();

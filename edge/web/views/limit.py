@@ -28,7 +28,7 @@ LONGEST_REASON = 300
 
 
 @blueprint.get("/limit")
-def page() -> Response:
+def limit_page() -> Response:
     """Show what the answers say about the limit, filled by static/limit.js."""
     station = current_station()
     return never_stored(make_response(render_template("limit.html", station=station.config.name, token=csrf_token())))
@@ -38,10 +38,10 @@ def page() -> Response:
 def limit() -> Response:
     """Answer with the limit that judges and what the answered parts say; with `at` also of another limit."""
     station = current_station()
+    asked = _number(request.args["at"], "at") if "at" in request.args else None
     health, bundle = _running(station)
     typical = bundle.manifest.typical_score
-    asked = request.args.get("at")
-    at = health.threshold if asked is None else _score(asked, "at", typical, health.threshold)
+    at = health.threshold if asked is None else _within(asked, typical, health.threshold)
     parts = judged_parts(station, health.bundle)
     found = effect(parts, health.threshold, at)
     sampled = [part for part in parts if part.sampled]
@@ -82,18 +82,16 @@ def apply() -> Answer:
     if wish.before == before.threshold == wanted:
         return refused(409, f"the limit is {wanted:g} already; nothing was changed")
     record("limit", f"{wish.before:g}", f"{wanted:g}: {wish.reason}")
-    return carry_out(station, lambda: station.requests.set_limit(wish), lambda now: _applied(before, now, wanted))
+    return carry_out(station, lambda: station.requests.set_limit(wish), lambda now: _applied(before, now))
 
 
-def _applied(before: Health, now: Health, wanted: float) -> Answer | None:
-    if now.recipe_pending is not None:
+def _applied(before: Health, now: Health) -> Answer | None:
+    if now.limits_decided == before.limits_decided:
         return None
     if now.limit_fault:
         return refused(409, f"{now.limit_fault}; the limit stays at {before.threshold:g}")
-    if now.threshold == wanted:
-        text = f"The limit is {wanted:.4g} from now on, it was {before.threshold:.4g}."
-        return jsonify(threshold=now.threshold, before=before.threshold, own_limit=now.own_limit, text=text)
-    return None
+    text = f"The limit is {now.threshold:.4g} from now on, it was {before.threshold:.4g}."
+    return jsonify(threshold=now.threshold, before=before.threshold, own_limit=now.own_limit, text=text)
 
 
 def _running(station: Station) -> tuple[Health, Bundle]:
@@ -104,12 +102,11 @@ def _running(station: Station) -> tuple[Health, Bundle]:
     return health, station.bundle(health)
 
 
-def _score(text: str, name: str, typical: float, threshold: float) -> float:
-    """Return a limit from the address; aborts with 400 when it is none that any part could be judged by."""
-    value = _number(text, name)
+def _within(value: float, typical: float, threshold: float) -> float:
+    """Return a limit that parts could be judged by; aborts with 400 for any other one."""
     most = typical + 100.0 * (threshold - typical)
     if not typical < value <= most:
-        abort(400, f"{name}: must be above {typical:g}, the score of a typical good part, and at most {most:g}")
+        abort(400, f"at: must be above {typical:g}, the score of a typical good part, and at most {most:g}")
     return value
 
 

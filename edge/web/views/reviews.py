@@ -31,7 +31,7 @@ Answer = Response | tuple[Response, int]
 
 
 @blueprint.get("/review")
-def page() -> Response:
+def review_page() -> Response:
     """Show one part after the other to be answered, filled by static/review.js."""
     station = current_station()
     return never_stored(make_response(render_template("review.html", station=station.config.name, token=csrf_token())))
@@ -62,10 +62,14 @@ def queue() -> Response:
 
 @blueprint.get("/api/reviews")
 def listed() -> Response:
-    """Answer with the answers that count, the last ones first."""
+    """Answer with the answers that count, the last ones first; with `part` the last one on that part, or none."""
     limit = number("limit", 50, 1, 500)
+    part = number("part", 0, 1, MAX_ID) if "part" in request.args else None
     with current_station().reviews() as store:
-        found = store.standing() if store else []
+        if part is None:
+            found = store.standing() if store else []
+        else:
+            found = [review] if store and (review := store.last(part)) else []
     rows = [review_facts(review) for review in reversed(found[-limit:])]
     return never_stored(jsonify(reviews=rows, total=len(found)))
 

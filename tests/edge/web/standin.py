@@ -299,6 +299,9 @@ class StandIn:
         """Carry a command out as the engine does, as far as health.json tells it."""
         if command.verb is Verb.SELF_TEST:
             self.says["self_test"] = SelfTest(at=datetime.now(UTC), passed=True, detail="1 of 1 references reproduced")
+        elif command.limit is not None:
+            self.says["own_limit"] = f"{command.limit.who}: {command.limit.reason}"
+            self.says["limits_decided"] = self.says.get("limits_decided", 0) + 1
         elif command.recipe == "broken":
             self.says["recipe_fault"] = "bundles/broken: model.bin does not match its sha256"
         else:

@@ -70,6 +70,8 @@ def answers(station: StandIn, client: FlaskClient) -> dict[str, Any]:
     station.says = all_commands()
     station.start()
     page = client.get("/api/inspections").get_json()
+    limit = client.get("/api/limit").get_json()
+    wish = {"before": 50, "after": 52, "who": "Anna", "reason": "rust"}
     return {
         "GET /api/status": client.get("/api/status").get_json(),
         "GET /api/inspections": page | page["inspections"][0] | page["inspections"][0]["regions"][0],
@@ -83,6 +85,8 @@ def answers(station: StandIn, client: FlaskClient) -> dict[str, Any]:
         "POST /api/reviews": client.post("/api/reviews", data={"part": 1, "opinion": "bad", "who": "Anna"}).get_json(),
         "GET /api/reviews": client.get("/api/reviews").get_json(),
         "POST /api/selftest": client.post("/api/selftest").get_json(),
+        "GET /api/limit": limit | limit["effect"] | limit["guarantee"] | limit["curve"],
+        "POST /api/limit": client.post("/api/limit", data=wish).get_json(),
     }
 
 
@@ -144,4 +148,10 @@ def test_every_curl_line_works_as_it_stands(station: StandIn, tmp_path: Path) ->
         secrets = people_of(station)
         for line in (one for one in CURL if "$" in one):
             run_as_it_stands(line, station.config.page.port, folder, **secrets)
-    assert {path.name for path in folder.iterdir()} == {"part.png", "history.csv", "live.jpg", "heat.jpg"}
+    assert {path.name for path in folder.iterdir()} == {
+        "part.png",
+        "history.csv",
+        "live.jpg",
+        "heat.jpg",
+        "reviewed.zip",
+    }

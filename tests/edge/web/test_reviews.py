@@ -255,9 +255,12 @@ def test_one_tap_answers_a_part_and_another_takes_it_back(chromium: Browser, lin
     expect(page.locator("#undo-words")).to_have_text(f"{first.split(':')[0]}: really bad.")
     page.click("#undo")
     expect(part).to_have_text(first)
+    page.goto(f"{visitor.url}/inspections/1")
+    page.get_by_text("Say what this part really was").click()
+    expect(page.locator("#review-why")).to_contain_text("picked by hand")
     with page.expect_response("**/api/reviews") as answered:
         page.click("[data-opinion=good]")
-    assert answered.value.json()["opinion"] == "good"
+    assert (answered.value.json()["opinion"], answered.value.json()["origin"]) == ("good", "chosen")
     expect(page.locator("#progress")).to_contain_text("1 parts answered")
     assert visitor.complaints == []
     visitor.context.close()
