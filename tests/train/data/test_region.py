@@ -222,3 +222,6 @@ def test_a_labelled_defect_whose_part_is_not_found_is_left_out_and_named(
     recipe, _ = with_region(dataset, TrainConfig())
     assert [sample.path.name for sample in without_lost(dataset, recipe).train_defects] == ["01.bmp"]
     assert "00.bmp: no part is found" in capsys.readouterr().out
+    write(tmp_path / "test/gone/00.bmp", scene(np.random.default_rng(3), -500, 80))
+    drawn = recipe.model_copy(update={"labelled": 1})
+    assert without_lost(read_dataset(tmp_path), drawn).test == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -170,20 +170,26 @@ def _reference(goods: _Goods, recipe: TrainConfig) -> int:
 
 
 def without_lost(dataset: Dataset, recipe: TrainConfig) -> Dataset:
-    """Return the data set without the labelled defects whose part is not found where it is followed; each is named."""
+    """Return the data set without what training might draw and whose part is not found where it is followed.
+
+    Each photo that is left out is named. The test photos are looked at where labelled defects are drawn from them.
+    """
     if recipe.followed is None:
         return dataset
     bits = FULL if recipe.bits is None else recipe.bits
     spec = InputSpec(crop=recipe.region, follow=recipe.followed, width=1, height=1, bits=bits)
-    kept = []
-    for sample in dataset.train_defects:
-        try:
-            load_photo(sample.path, spec)
-        except UnusableError as error:
-            print(f"{error}; left out, the station would refuse it")
-        else:
-            kept.append(sample)
-    return replace(dataset, train_defects=tuple(kept))
+
+    def kept(samples: Sequence[Sample]) -> Iterator[Sample]:
+        for sample in samples:
+            try:
+                load_photo(sample.path, spec)
+            except UnusableError as error:
+                print(f"{error}; left out, the station would refuse it")
+            else:
+                yield sample
+
+    test = tuple(kept(dataset.test)) if recipe.labelled else dataset.test
+    return replace(dataset, train_defects=tuple(kept(dataset.train_defects)), test=test)
 
 
 def reference_photo(dataset: Dataset, recipe: TrainConfig) -> Path:
