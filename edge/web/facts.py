@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -132,7 +133,7 @@ def station_facts(station: Station, raw: bool = False) -> Facts:
         "commands": _commands(engine),
         "latest": inspection_facts(latest, station) if latest else None,
         "history": seen.history,
-        "rejects": _rejects(station) if seen.history else None,
+        "rejects": _rejects(station, seen.history) if seen.history else None,
         "history_problem": seen.problem,
         "live": station.latest_picture(raw=False).is_file(),
         "picture": picture_facts(seen, raw),
@@ -141,12 +142,18 @@ def station_facts(station: Station, raw: bool = False) -> Facts:
     }
 
 
-def _rejects(station: Station) -> Facts | None:
-    """Return the last rejects; None when what people said cannot be read, which must not cost the verdict."""
-    try:
-        return rejects_facts(station)
-    except HistoryError:
-        return None
+def _rejects(station: Station, history: Facts) -> Facts | None:
+    """Return the last rejects; None when what people said cannot be read, which must not cost the verdict.
+
+    They are read anew when there is another reject or answer, and each second, for pictures come later.
+    """
+    state = history["NG"], history["ERROR"], station.reviews_state(), int(time.monotonic())
+    if station.rejects[0] != state:
+        try:
+            station.rejects = state, rejects_facts(station)
+        except HistoryError:
+            station.rejects = state, None
+    return station.rejects[1]
 
 
 def picture_facts(seen: StationView, raw: bool = False) -> Facts | None:

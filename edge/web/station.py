@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from flask import current_app
 
@@ -73,6 +73,7 @@ class Station:
         self.instance = secrets.token_hex(8)  # a script that sees it change knows that the page was restarted
         self._lock = threading.Lock()
         self._bundle: Bundle | None = None
+        self.rejects: tuple[object, dict[str, Any] | None] = (None, None)  # as last read, and of which state
         self._live: OrderedDict[tuple[bool, str], LivePicture] = OrderedDict()
 
     def engine(self) -> EngineView:
@@ -111,6 +112,12 @@ class Station:
             yield store if store.ready else None
         finally:
             store.close()
+
+    def reviews_state(self) -> tuple[tuple[int, int], ...]:
+        """Return what changes when the file of answers does."""
+        files = (self.config.state_dir / f"{REVIEWS}{ending}" for ending in ("", "-wal"))
+        found = [path.stat() for path in files if path.exists()]
+        return tuple((one.st_mtime_ns, one.st_size) for one in found)
 
     def bundle(self, health: Health) -> Bundle:
         """Return the bundle that the engine runs, verified once; raises BundleError."""
