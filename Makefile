@@ -15,7 +15,7 @@ NAME ?= $(if $(DATA),$(notdir $(DATA:%/=%)),synthetic)
 SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test train benchmark chaos soak fuzz check lock package clean
+.PHONY: help setup demo test train benchmark chaos soak film fuzz check lock package clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,9 @@ chaos: $(BASE) ## break the engine KILLS=200 times with BUNDLE and prove what mu
 
 soak: $(BASE) ## FRAMES=100000 triggers at full speed with BUNDLE: evidence/soak.html
 	@exec $(RUN) -m edge soak --bundle "$(BUNDLE)" --frames "$(FRAMES)"
+
+film: $(BASE) ## photos go by BUNDLE, DATA=folder of photos (models/samples): evidence/film.mp4 and film.webp
+	@exec $(RUN) -m edge film --bundle "$(BUNDLE)" --photos "$(or $(DATA),models/samples)"
 
 fuzz: $(DEV) ## SECONDS=60 of random input for each reader of files and of the network; findings stay in .hypothesis
 	@exec $(RUN) -m pytest -q tests/fuzz --fuzz-seconds "$(SECONDS)"

@@ -44,6 +44,10 @@ VERBS = {
         "edge.commands.acceptance.soak",
         "trigger at full speed and prove that nothing is lost and nothing grows; writes a page",
     ),
+    "film": (
+        "edge.commands.acceptance.film",
+        "send photos past a real engine and write a film of what it said",
+    ),
     "plc": ("edge.commands.acceptance.fake_plc", "act as the PLC of a station, for trials: drive the Modbus handshake"),
     "users": ("edge.people.command", "set up who may do what on the page, and tokens for programs"),
     "doctor": ("edge.commands.doctor", "one page of facts about this device and station"),
