@@ -6,7 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly here unused=$here/firmware_scripts/unused.txt
 # shellcheck source=firmware_scripts/steps.sh
 source "$here/firmware_scripts/steps.sh"
-wheel="" root=/ bundle="" wheels=""
+wheel="" root=/ bundle="" wheels="" config=""
 
 usage() {
     cat <<'END'
@@ -46,6 +46,20 @@ check_arguments() {
     root=$(realpath -m -- "$root")
     [[ $root != / ]] || $dry_run || ((EUID == 0)) || fail 1 "installing into / needs root; use sudo, or --root DIR"
     root=${root%/}
+    config=$root/etc/linewatch/station.toml
+    [[ -z $bundle || ! -e $config ]] || takes_unsigned ||
+        fail 1 "$config takes signed bundles only; install the bundle with install-bundle.sh"
+}
+
+takes_unsigned() {
+    grep -Eq '^bundle_signatures *= *"optional"' -- "$config"
+}
+
+# A station.toml that this release does not take, e.g. one without a word on signatures, leaves the old one running.
+refuse_config() { # refuse_config RELEASE
+    [[ -n $root || ! -e $config || ! -e $root/opt/linewatch/current ]] ||
+        (cd / && run "$1/bin/python" -P -m edge bundle verify --config "$config") ||
+        fail 1 "the release that was there goes on; correct $config, then run this again"
 }
 
 # A release is a folder named after what is in it, so that a failed installation leaves the running one alone.
@@ -66,6 +80,7 @@ install_engine() {
         remove_unused "$release"
         run touch "$release/complete"
     fi
+    refuse_config "$release"
     run ln -sfn "releases/$digest" "$root/opt/linewatch/current"
 }
 
@@ -103,7 +118,6 @@ copy_bundle() { # copy_bundle FROM TO
 }
 
 install_files() {
-    local config=$root/etc/linewatch/station.toml
     run mkdir -p "$root/etc/linewatch" "$root/etc/systemd/system" "$root/etc/udev/rules.d"
     run install -m 0644 "$here"/systemd/*.service "$root/etc/systemd/system"
     run install -m 0644 "$here"/systemd/*.rules "$root/etc/udev/rules.d"

@@ -62,6 +62,14 @@ one_line_refusal() { # STATUS WORDS COMMAND...
     one_line_refusal 2 "is not a folder of wheels" "$install" --wheel "$WHEEL" --wheels "$BATS_TEST_TMPDIR/absent"
 }
 
+@test "a station that takes signed bundles only is not given one past its signature" {
+    mkdir -p "$BATS_TEST_TMPDIR/strict/etc/linewatch"
+    sed '/^bundle_signatures/d' "$REPO/firmware_scripts/station.toml" >"$BATS_TEST_TMPDIR/strict/etc/linewatch/station.toml"
+    ROOT=$BATS_TEST_TMPDIR/strict
+    one_line_refusal 1 "takes signed bundles only" install_station
+    [ ! -e "$ROOT/opt" ]
+}
+
 @test "a dry run names the steps and leaves no file" {
     ROOT=$BATS_TEST_TMPDIR/untouched
     run install_station --dry-run

@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         one.set_defaults(run_act=run_act)
         return one
 
-    _given(act("verify", "say whether this station would take a bundle", _verify))
+    one = act("verify", "say whether this station would take a bundle", _verify)
+    one.add_argument("bundle", nargs="?", type=Path, metavar="BUNDLE", help="default: those that judge now")
     _given(act("install", "put a bundle beside the others; it does not judge yet", _install))
     one = act("activate", "prove a bundle and let it judge from the next start of the engine on", _activate)
     _given(one)
@@ -58,6 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _verify(store: Store, arguments: argparse.Namespace) -> int:
+    if arguments.bundle is None:
+        for line in store.judged():
+            print(line)
+        return 0
     with store.opened(arguments.bundle) as bundle:
         print(said(bundle, store.admissible(bundle)))
     return 0

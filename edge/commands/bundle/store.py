@@ -13,7 +13,7 @@ from edge.config.station import StationConfig
 from edge.inference.bundle import Bundle, BundleError, open_bundle, read_digest
 from edge.inference.release.archive import SUFFIX, archive_path, extract_bundle, unpacked, write_archive
 from edge.inference.release.trust import Trust, read_trust
-from edge.inference.release.versions import Activated, Versions, read_audit, read_versions
+from edge.inference.release.versions import Activated, Versions, admitted, read_audit, read_versions
 
 LAST_ACTS = 10
 
@@ -83,6 +83,12 @@ class Store:
         if fault is not None:
             raise BundleError(f"{bundle.path}: {fault}")
         return key
+
+    def judged(self) -> Iterator[str]:
+        """Yield one line for each recipe; raises BundleError for a bundle with which the engine would not start."""
+        for recipe, path in self.config.bundles.items():
+            bundle = open_bundle(Path(os.path.realpath(path)))
+            yield f"{recipe}: {said(bundle, admitted(bundle, recipe, self.trust_folder, self.required))}"
 
     def install(self, source: Path) -> Bundle:
         """Put a bundle into the store, whole and verified, or not at all; one that lies there stays as it is."""

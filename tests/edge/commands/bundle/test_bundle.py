@@ -398,3 +398,15 @@ def test_a_changed_threshold_with_sums_that_fit_is_refused_by_the_engine(
 def test_an_empty_note_is_as_before_the_first_activation(station: Store) -> None:
     assert read_versions(station.trust_folder).active == {}
     assert edge(station, "list") == 0
+
+
+def test_verify_without_a_bundle_says_whether_the_engine_would_start(
+    station: Store, packed: Callable[..., Path], tiny_bundle: Bundle, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As install.sh asks before it lets a newer release take over."""
+    shutil.copytree(tiny_bundle.path, station.config.bundle)
+    assert "is not signed" in refused(capfd, station, "verify")
+    shutil.rmtree(station.config.bundle)
+    taken(station, packed(1))
+    assert edge(station, "verify") == 0
+    assert "default: flange 1 " in capfd.readouterr().out
