@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from edge.core.types import EdgeError
 from edge.inference.bundle import INT8_ONNX, open_bundle
 from edge.inference.preprocess import ImageError
+from edge.inference.release.archive import unpacked
 from tests.tiny import bad_image
 from train.measure.threshold import set_threshold
 from train.run import Run
@@ -28,6 +29,19 @@ def test_packing_again_leaves_the_old_bundle_whole(tiny_run: Run, tmp_path: Path
     assert open_bundle(tmp_path / f"models/tiny-{first.manifest.version}").digest == first.digest
     assert open_bundle(tmp_path / "models/tiny").digest == second.digest
     assert len(names(tmp_path / "models")) == 2
+
+
+def test_each_pack_is_a_version_further_and_never_an_older_one(tiny_run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "models/tiny"
+    releases = [pack(tiny_run, target).manifest.release, pack(tiny_run, target, counter=9).manifest.release]
+    assert [(one.product, one.counter) for one in releases if one] == [("tiny", 1), ("tiny", 9)]
+    with pytest.raises(StageError, match="version 9 of tiny is not newer than 9"):
+        pack(tiny_run, target, counter=9)
+    main(["--work", str(tiny_run.folder), "--out", str(target)])
+    with unpacked(tmp_path / "models/tiny.lwb", tmp_path) as carried:
+        assert carried.manifest.release is not None
+        assert carried.manifest.release.counter == 10
+        assert carried.digest == open_bundle(target).digest
 
 
 def test_a_bundle_that_must_not_ship_leaves_the_old_one_where_it_was(tiny_run: Run, tmp_path: Path) -> None:
