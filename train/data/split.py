@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from train.config import TrainConfig
 from train.data.dataset import GOOD, DataError, Dataset, Sample
@@ -32,9 +32,15 @@ class Split:
         named = sorted({sample.label for sample in self.defects})
         return tuple(named) if len(named) > 1 else ()
 
-    def has_heads(self, recipe: TrainConfig) -> bool:
-        """Return whether there is anything to learn defects from."""
-        return bool(self.defects) or recipe.artificial
+    @property
+    def has_heads(self) -> bool:
+        """Return whether the heads ship: artificial defects alone teach the backbone only (docs/decisions/0017)."""
+        return bool(self.defects)
+
+    def with_validation_goods(self) -> Split:
+        """Return the roles with the validation's goods fitted to as well: for what no validation image judges."""
+        more = tuple(sample for sample in self.validation if sample.label == GOOD)
+        return replace(self, fit=(*self.fit, *more))
 
 
 def split(dataset: Dataset, recipe: TrainConfig) -> Split:

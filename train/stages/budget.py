@@ -93,7 +93,7 @@ def budget(data: Path, config: TrainConfig, limit_ms: float, target: str | None,
     config, _ = with_region(dataset, config)
     dataset = without_lost(dataset, config)
     roles = split(dataset, config)
-    config = with_scales(config, own_size(roles.fit, config), roles.has_heads(config))
+    config = with_scales(config, own_size(roles.fit, config), roles.has_heads)
     tier, tried = _search(
         _sizes(config, roles), limit_ms, lambda size: _measured(size, config, roles, dataset.root, station)
     )
@@ -185,7 +185,7 @@ def _untrained(spec: InputSpec, config: TrainConfig, roles: Split, data: Path) -
     second = SecondScale(heads[1], 0.5) if config.scales == 2 else None
     normality = Normality(features, heads[0], config.top_k, second)
     learned = (DefectHeads(features.backbone.channels, len(types)), Fusion(0.0, 1.0, 1.0, 1.0))
-    network = InspectionNet(normality, *(learned if roles.has_heads(config) else ())).eval()
+    network = InspectionNet(normality, *(learned if roles.has_heads else ())).eval()
     report = FitReport(
         recipe=config,
         data=data,

@@ -52,8 +52,9 @@ def main(argv: list[str]) -> None:
 def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     """Train what there is data for and write model.pt, fit.json and, with heads, heads.json into the run's folder.
 
-    The heads come first, since they change the backbone; the memory bank is then built of what is left. None in the
-    other processes of a torchrun, which only train.
+    The heads come first, since they change the backbone; the memory bank is then built of what it sees. Heads that only
+    artificial defects have taught are left behind: the bank gains by the backbone, and nothing by them
+    (docs/decisions/0017). None in the other processes of a torchrun, which only train.
     """
     start = time.monotonic()
     dataset = read_dataset(data)
@@ -69,12 +70,16 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     learned = _learn(backbone, roles, spec, recipe, work, key)
     if rank() > 0:
         return None
+    if not roles.has_heads:
+        roles = roles.with_validation_goods()
     features = PatchFeatures(backbone, recipe.patch_stride).eval()
     state = {**_banks(features, roles, spec, recipe), "backbone": backbone.state_dict()}
     work.folder.mkdir(parents=True, exist_ok=True)
     if learned is None:
         work.file(HEADS).unlink(missing_ok=True)
     else:
+        work.write_report(HEADS, {"epochs": learned.history.epochs, "kept_epoch": learned.history.kept})
+    if learned is not None and roles.has_heads:
         normality = Normality(features, normality_head(state), recipe.top_k, second_scale(state)).eval()
         fusion = asdict(_fuse(normality, learned.heads, roles, spec, recipe))
         photos = prepared_photos([sample.path for sample in roles.fit], spec)
@@ -99,7 +104,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         validation_images=_names(roles.validation, dataset),
         defect_images=_names(roles.defects, dataset),
         left_out_images=_names(roles.left_out, dataset),
-        types=() if learned is None else learned.types,
+        types=learned.types if learned is not None and roles.has_heads else (),
         feature_channels=state["patches"].shape[1],
         bank_rows=len(state["patches"]) + len(state.get("second", {}).get("patches", ())),
         seconds=round(time.monotonic() - start, 1),
@@ -107,7 +112,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         versions=versions(),
     )
     work.file("fit.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    taught = f", {len(roles.defects)} labelled defects" if roles.defects else ""
+    taught = f", {len(roles.defects)} labelled defects" if roles.defects else ", artificial defects" if learned else ""
     print(
         f"fit: {len(roles.fit)} good images{taught}, {len(roles.holdout)} held out, {spec.width}x{spec.height}, "
         f"bank {report.bank_rows} x {report.feature_channels}, {report.seconds:.0f} s"
@@ -118,7 +123,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
 def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
     """Return the recipe with its scales decided, and with a smaller side where two would take too long on this CPU."""
     own = own_size(roles.fit, recipe)
-    recipe = with_scales(recipe, own, roles.has_heads(recipe))
+    recipe = with_scales(recipe, own, roles.has_heads)
     if recipe.scales == 1 or recipe.side is not None or recipe.native:
         return recipe
     spec = spec_of(own, recipe)
@@ -150,7 +155,7 @@ def _learn(
     backbone: Backbone, roles: Split, spec: InputSpec, recipe: TrainConfig, work: Run, key: str
 ) -> _Learned | None:
     """Train the heads and, in place, the backbone; None when there is nothing to learn from."""
-    if not roles.has_heads(recipe):
+    if not (roles.has_heads or recipe.artificial):
         return None
     types = roles.defect_types
     net, history = train_heads(backbone, roles, types, spec, recipe, work.file(CHECKPOINT), key)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import onnx
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from edge.inference.bundle import FP32_ONNX
 from tests.train.data.pictures import write_product
 from train.config import TrainConfig
+from train.network.backbones import Backbone
 from train.network.bank import image_tensor
 from train.network.heads import DefectHeads
 from train.network.saved import load_network
@@ -40,6 +43,26 @@ def test_types_are_shares_and_the_score_is_of_the_map(work: Run) -> None:
     highest = anomaly_map.flatten().topk(report.recipe.top_k).values.mean()
     assert float(score) == pytest.approx(float(highest))
     assert float(anomaly_map.min()) >= 0
+
+
+def test_artificial_defects_alone_teach_the_backbone_and_leave_no_heads(tmp_path: Path) -> None:
+    """The bank holds the goods of the validation as well, since nothing is weighed on them."""
+    work = Run(tmp_path / "run")
+    report = fit(
+        write_product(tmp_path / "data", defects=0), TrainConfig.model_validate(SMALL | {"artificial": True}), work
+    )
+    assert report is not None
+    assert report.validation_images
+    assert set(report.validation_images) < set(report.fit_images)
+    assert not set(report.holdout_images) & set(report.fit_images)
+    export(work)
+    assert [out.name for out in onnx.load(work.file(FP32_ONNX)).graph.output] == ["score", "anomaly_map"]
+    assert len(work.read_report("heads.json", "fit")["epochs"]) == 1
+    own, known = (
+        load_network(work).normality.features.backbone.state_dict(),
+        Backbone.pretrained(report.recipe.backbone),
+    )
+    assert any(not torch.equal(own[key], value) for key, value in known.state_dict().items())
 
 
 def test_before_training_defects_are_rare() -> None:
