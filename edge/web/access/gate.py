@@ -69,6 +69,8 @@ def install(app: Flask, access: Access, station: str) -> None:
 
     @app.after_request
     def record_outcome(response: Response) -> Response:
+        if "needs" in g:
+            response.headers["X-Needs-Role"] = g.needs
         return _recorded(response)
 
     @app.context_processor
@@ -172,6 +174,7 @@ def _acted() -> bool:
 
 def _refused(needed: Role) -> Answer:
     user = current_user()
+    g.needs = needed.value  # the page's script asks for somebody who may, and sends the request again
     if user.role is not None and user.name:
         abort(403, f"this needs {_article(needed)}; {user.name} is {_article(user.role)}")
     if request.endpoint in ASKS_A_PERSON:

@@ -1,5 +1,6 @@
 // What the page asks of the engine: each answer is shown in words, and what changes the line is asked twice.
-import { badge, byId, element, root, setText, token } from "./dom.js";
+import { badge, byId, element, setText } from "./dom.js";
+import { post as send } from "./session.js";
 
 const recipe = byId("recipe");
 const buttons = [byId("trigger"), byId("switch-recipe"), byId("selftest")];
@@ -35,11 +36,7 @@ async function post(command, body) {
   busy = true;
   enable();
   try {
-    const response = await fetch(`${root}/api/${command}`, {
-      method: "POST",
-      body: JSON.stringify(body),
-      headers: { "Content-Type": "application/json", "X-CSRF-Token": token },
-    });
+    const response = await send(`/api/${command}`, JSON.stringify(body), { "Content-Type": "application/json" });
     return await response.json().catch(() => ({ error: `The station refused (HTTP ${response.status}).` }));
   } catch {
     return { error: "No connection to the station. Whether the command was carried out is not known: look at the last part." };

@@ -1,7 +1,8 @@
 // Small words for the document. Text only ever enters it as text.
 
 export const root = document.documentElement.dataset.root; // where this station lives: empty, or /stations/NAME
-export const token = document.querySelector('meta[name="csrf-token"]')?.content;
+export let token = document.querySelector('meta[name="csrf-token"]')?.content; // for posts; a sign-in changes it
+export const setToken = (fresh) => { token = fresh; };
 export const byId = (id) => document.getElementById(id);
 
 export function setText(node, text) {

@@ -1,5 +1,6 @@
 // Asks for the status again and again, loads the picture that belongs to it, and tells when nothing is known any more.
 import { root } from "./dom.js";
+import { askWho } from "./session.js";
 import { livePicture, pictureQuery } from "./live.js";
 
 const EVERY_MS = 400;
@@ -41,6 +42,7 @@ export async function poll() {
 async function ask() {
   try {
     const response = await fetch(`${root}/api/status${pictureQuery()}`, { signal: AbortSignal.timeout(LOST_AFTER_MS) });
+    if (response.status === 401) askWho("Your session has ended. Sign in to see the station again.");
     return response.ok ? await response.json() : null;
   } catch {
     return null;

@@ -1,5 +1,5 @@
 // Who is at this tablet: the person who is signed in, or the name that was typed here last.
-import { token, root } from "./dom.js";
+import { postJson } from "./session.js";
 
 const KEY = "linewatch-who";
 const signedIn = document.querySelector('meta[name="person"]')?.content ?? "";
@@ -16,11 +16,7 @@ export function askWho(field) {
 // Sends what a person did. An answer with `error` says why nothing was stored.
 export async function send(path, body) {
   try {
-    const response = await fetch(`${root}/api/${path}`, {
-      method: "POST",
-      body: JSON.stringify({ who: who(), ...body }),
-      headers: { "Content-Type": "application/json", "X-CSRF-Token": token },
-    });
+    const response = await postJson(`/api/${path}`, { who: who(), ...body });
     const answer = await response.json().catch(() => ({ error: `the station refused (HTTP ${response.status})` }));
     return response.ok ? answer : { error: `the station refused (HTTP ${response.status})`, status: response.status, ...answer };
   } catch {

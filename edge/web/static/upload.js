@@ -1,6 +1,7 @@
 // Try an image: choose, photograph or drop one, see the heatmap and the defect probability. Nothing goes to the line.
-import { badge, byId, choice, element, number, root, setScore, setText, token } from "./dom.js";
+import { badge, byId, choice, element, number, setScore, setText } from "./dom.js";
 import { lookButton, openLook } from "./look.js";
+import { post } from "./session.js";
 
 const drop = byId("drop");
 const result = byId("result");
@@ -25,7 +26,7 @@ async function send(file) {
   const form = new FormData();
   form.append("image", file, "image");
   try {
-    const response = await fetch(`${root}/api/inspect`, { method: "POST", body: form, headers: { "X-CSRF-Token": token } });
+    const response = await post("/api/inspect", form);
     const answer = await response.json().catch(() => ({ error: `The station refused the picture (HTTP ${response.status}).` }));
     if (response.ok) show(answer, file);
     else fail(answer.error);

@@ -73,13 +73,7 @@ def too_often(error: WaitError) -> Response:
 @blueprint.get("/sign-in")
 def sign_in_page() -> Response:
     """Show the sign-in, with a keypad for the PIN."""
-    people = current_access().people
-    pins = (
-        [one.name for one in people.accounts() if one.ready and one.role is not Role.ENGINEER] if people.exist() else []
-    )
-    return make_response(
-        render_template("sign_in.html", names=pins, token=csrf_token(), next=_next(), first=not people.exist())
-    )
+    return make_response(render_template("sign_in.html", token=csrf_token(), next=_next()))
 
 
 @blueprint.post("/api/sign-in")
@@ -215,9 +209,12 @@ def audit() -> Response:
 
 
 def _me() -> Response:
-    user = current_user()
+    user, people = current_user(), current_access().people
+    names = (
+        [one.name for one in people.accounts() if one.ready and one.role is not Role.ENGINEER] if people.exist() else []
+    )
     return jsonify(
-        name=user.name, role=user.role, via=user.via, people=current_access().people.exist(), csrf_token=csrf_token()
+        name=user.name, role=user.role, via=user.via, people=people.exist(), names=names, csrf_token=csrf_token()
     )
 
 

@@ -1,0 +1,57 @@
+// Who is at the page. A post that needs somebody else asks for them in front of the page and is then sent again, so that
+// nothing that was typed is lost.
+import { byId, element, root, setToken, token } from "./dom.js";
+import { signInForm } from "./sign_in_form.js";
+
+let asking = null;
+
+// Returns the answer of the station. Without the right to do this, somebody is asked to sign in first.
+export async function post(path, body, headers = {}) {
+  const ask = () => fetch(`${root}${path}`, { method: "POST", body, headers: { ...headers, "X-CSRF-Token": token } });
+  const answer = await ask();
+  const needed = answer.headers.get("X-Needs-Role");
+  if (needed === null) return answer;
+  const article = needed === "viewer" ? "a" : "an";
+  return (await askWho(`This needs ${article} ${needed}. Sign in, and it is done then.`)) ? ask() : answer;
+}
+
+export const postJson = (path, facts) => post(path, JSON.stringify(facts), { "Content-Type": "application/json" });
+
+// Resolves with whether somebody has signed in. Everything behind the dialog stays as it is.
+export function askWho(why) {
+  asking ??= shown(why).finally(() => {
+    asking = null;
+  });
+  return asking;
+}
+
+async function shown(why) {
+  const dialog = element("dialog", { class: "sign-in", "aria-labelledby": "sign-in-why" });
+  document.body.append(dialog);
+  const signedIn = await new Promise((resolve) => {
+    const close = element("button", { type: "button", class: "button wide" }, "Not now");
+    close.addEventListener("click", () => resolve(false));
+    dialog.addEventListener("cancel", () => resolve(false));
+    signInForm((me) => {
+      setToken(me.csrf_token);
+      showPerson(me);
+      resolve(true);
+    }).then((form) => {
+      dialog.replaceChildren(element("h2", { id: "sign-in-why" }, why), form, close);
+      dialog.showModal();
+    }, () => resolve(false));
+  });
+  dialog.close();
+  dialog.remove();
+  return signedIn;
+}
+
+function showPerson({ name, role }) {
+  const place = document.querySelector(".who-name");
+  if (place) place.replaceChildren(`${name} `, element("small", { class: "muted" }, role));
+}
+
+byId("sign-out")?.addEventListener("click", async () => {
+  await fetch(`${root}/api/sign-out`, { method: "POST", headers: { "X-CSRF-Token": token } });
+  location.assign(`${root}/`);
+});

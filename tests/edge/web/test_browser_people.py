@@ -1,0 +1,157 @@
+"""Signing in, as a person with gloves does it, in a real Chromium on a served page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from edge.inference.bundle import Bundle
+from edge.people.roles import Role
+from edge.people.store import People
+from tests.edge.web.conftest import free_port
+from tests.edge.web.standin import StandIn, all_commands
+from tests.edge.web.test_browser import (  # noqa: F401  # chromium is a fixture
+    HANG_MS,
+    LOW_CONTRAST,
+    SIZES,
+    SMALL_TARGETS,
+    chromium,
+    pytestmark,
+)
+from tests.edge.web.test_server import page_process
+
+PIN = "271828"
+WIDER_THAN_THE_SCREEN = "() => document.documentElement.scrollWidth - innerWidth"
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Iterator[StandIn]:
+    """A served station with a viewer, two operators and an engineer."""
+    station = StandIn(tmp_path_factory.mktemp("guarded") / "station", tiny_bundle, port=free_port())
+    station.fill(5)
+    station.says = all_commands()
+    station.start()
+    people = People(station.config.state_dir)
+    people.join(people.add("Erna", Role.ENGINEER), "Erna", "correct horse", "")
+    for name, role in (("Vera", Role.VIEWER), ("Olaf", Role.OPERATOR), ("Jörg Müller", Role.OPERATOR)):
+        people.join(people.add(name, role), name, PIN, "")
+    people.close()
+    with page_process(station.config):
+        yield station
+    station.stop()
+
+
+@pytest.fixture
+def tablet(chromium: Browser, guarded: StandIn) -> Iterator[Page]:  # noqa: F811
+    """A tablet that nobody has signed in on, at the station's address."""
+    context = chromium.new_context(viewport={"width": 1024, "height": 768})
+    context.set_default_timeout(HANG_MS)
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{guarded.config.page.port}/")
+    yield page
+    context.close()
+
+
+def tap_pin(page: Page, pin: str) -> None:
+    for digit in pin:
+        page.get_by_role("button", name=f"Digit {digit}").click()
+
+
+def sign_in(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name).click()
+    tap_pin(page, PIN)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def test_a_person_signs_in_with_taps_alone_and_comes_where_they_wanted(tablet: Page, guarded: StandIn) -> None:
+    address = f"http://127.0.0.1:{guarded.config.page.port}/history"
+    tablet.goto(address)
+    sign_in(tablet, "Jörg Müller")
+    expect(tablet.get_by_role("heading", name="History")).to_be_visible()
+    assert tablet.url == address
+
+
+def test_a_wrong_pin_is_told_and_the_name_stays(tablet: Page) -> None:
+    tablet.get_by_role("button", name="Olaf").click()
+    tap_pin(tablet, "314150")
+    tablet.get_by_role("button", name="Sign in", exact=True).click()
+    expect(tablet.get_by_role("alert")).to_contain_text("wrong")
+    expect(tablet.get_by_label("Name")).to_have_value("Olaf")
+    tap_pin(tablet, PIN)
+    tablet.get_by_role("button", name="Sign in", exact=True).click()
+    expect(tablet.locator(".who-name")).to_contain_text("operator")
+
+
+def test_a_session_that_ends_in_the_middle_of_a_choice_loses_nothing(tablet: Page) -> None:
+    sign_in(tablet, "Olaf")
+    tablet.get_by_label("Recipe").select_option("washer")
+    tablet.context.clear_cookies()
+    expect(tablet.get_by_role("dialog", name="Your session has ended")).to_be_visible()
+    sign_in(tablet, "Olaf")
+    expect(tablet.get_by_label("Recipe")).to_have_value("washer")
+    tablet.get_by_role("button", name="Switch").click()
+    tablet.get_by_role("button", name="Yes, switch").click()
+    expect(tablet.locator("#command-answer")).to_contain_text("in use")
+    tablet.get_by_label("Recipe").select_option("default")
+    tablet.get_by_role("button", name="Switch").click()
+    tablet.get_by_role("button", name="Yes, switch").click()
+    expect(tablet.locator("#command-answer")).to_contain_text("in use")
+
+
+def test_an_operator_acts_on_a_viewers_tablet_and_leaves_it_the_viewers(tablet: Page) -> None:
+    sign_in(tablet, "Vera")
+    tablet.get_by_role("button", name="Self-test").click()
+    tablet.get_by_role("button", name="Yes, test").click()
+    expect(tablet.get_by_role("dialog", name="This needs an operator")).to_be_visible()
+    sign_in(tablet, "Olaf")
+    expect(tablet.locator("#selftest-answer")).to_contain_text("passed")
+    expect(tablet.locator(".who-name")).to_contain_text("Olaf")
+    tablet.get_by_role("button", name="Sign out").click()
+    expect(tablet.locator(".who-name")).to_contain_text("Vera")
+    expect(tablet.locator("#verdict-headline")).to_be_visible()
+
+
+def test_an_engineer_sets_up_a_person_who_chooses_a_pin_with_the_code(tablet: Page, guarded: StandIn) -> None:
+    tablet.get_by_label("Name").fill("Erna")
+    tablet.get_by_label("PIN or password").fill("correct horse")
+    tablet.get_by_role("button", name="Sign in", exact=True).click()
+    tablet.get_by_role("link", name="who may do what").click()
+    tablet.get_by_label("Name").fill("Neu")
+    tablet.locator("#add select").select_option("operator")
+    tablet.get_by_role("button", name="Set up").click()
+    code = tablet.locator("#said code").inner_text()
+    expect(tablet.locator("#audit tr").first).to_contain_text("Neu (operator)")
+    tablet.get_by_role("button", name="Sign out").click()
+    tablet.get_by_role("button", name="I have a code").click()
+    tablet.get_by_label("Name").fill("Neu")
+    tablet.get_by_label("Code").fill(code.lower())
+    tap_pin(tablet, "161803")
+    tablet.get_by_role("button", name="Set it and sign in").click()
+    expect(tablet.locator(".who-name")).to_contain_text("Neu")
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_signing_in_and_people_are_made_for_gloves_at_every_size(
+    tablet: Page, guarded: StandIn, width: int, height: int, scheme: str
+) -> None:
+    tablet.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    tablet.set_viewport_size({"width": width, "height": height})
+    expect(tablet.get_by_role("button", name="Olaf")).to_be_visible()
+    checked(tablet)
+    tablet.get_by_label("Name").fill("Erna")
+    tablet.get_by_label("PIN or password").fill("correct horse")
+    tablet.get_by_role("button", name="Sign in", exact=True).click()
+    expect(tablet.locator("#verdict-headline")).to_be_visible()
+    checked(tablet)
+    tablet.goto(f"http://127.0.0.1:{guarded.config.page.port}/people")
+    expect(tablet.locator("#people")).to_contain_text("Vera")
+    checked(tablet)
+
+
+def checked(page: Page) -> None:
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert page.evaluate(LOW_CONTRAST) == []
+    assert page.evaluate(WIDER_THAN_THE_SCREEN) <= 0
