@@ -21,6 +21,7 @@ def _types(union: Any) -> set[str]:
 
 
 MAX_BYTES = 1024 * 1024  # of a station.toml
+PAGE_FILES = ("certificate", "private_key")
 MAX_WORDS = 500  # of a message
 
 # pydantic puts the type of a section into the place of an error; station.toml has no such key.
@@ -133,5 +134,7 @@ def _absolute(config: StationConfig, base: Path) -> StationConfig:
     paths = {key: base / getattr(config, key) for key in ("bundle", "state_dir", "run_dir", "bundle_trust")}
     output = tuple(with_base(one, base) for one in config.output)
     recipes = {name: base / path for name, path in config.recipes.items()}
-    page = config.page.model_copy(update={"stations": tuple(base / path for path in config.page.stations)})
+    files = {key: base / path for key in PAGE_FILES if (path := getattr(config.page, key)) is not None}
+    others = tuple(base / path for path in config.page.stations)
+    page = config.page.model_copy(update={"stations": others, **files})
     return config.model_copy(update={**paths, "camera": camera, "recipes": recipes, "page": page, "output": output})

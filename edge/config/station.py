@@ -56,8 +56,24 @@ class PageConfig(Section):
     port: Port = 8080
     # station.toml of further engines, which this page shows too
     stations: Annotated[tuple[GivenPath, ...], Field(strict=False)] = ()
+    tls: bool = False  # HTTPS: with the certificate below, or with one that the page makes for itself
+    certificate: GivenPath | None = None  # PEM, with the chain
+    private_key: GivenPath | None = None  # PEM, without a passphrase
     idle_minutes: Annotated[float, Field(ge=1, le=720)] = 15.0  # until an operator or engineer has to sign in again
     guests_may_look: bool = False  # whoever reaches the page is a viewer; only doing something needs a sign-in
+
+    @model_validator(mode="after")
+    def _certificate_is_whole(self) -> PageConfig:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("certificate and private_key go together; give both, or neither")
+        if self.certificate is not None and not self.tls:
+            raise ValueError("certificate: is used with tls = true only; add it, or remove the certificate")
+        return self
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of the page's address."""
+        return "https" if self.tls else "http"
 
 
 DEFAULT_RECIPE = "default"  # the name that the key `bundle` goes by

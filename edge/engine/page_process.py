@@ -6,6 +6,7 @@ import http.client
 import logging
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ class PageProcess:
     def url(self) -> str:
         """The page's address in a browser."""
         host = f"[{self._page.host}]" if ":" in self._page.host else self._page.host
-        return f"http://{host}:{self._page.port}"
+        return f"{self._page.scheme}://{host}:{self._page.port}"
 
     def start(self) -> None:
         """Start the child; raises EngineError when its port is taken, before anything is started."""
@@ -67,6 +68,10 @@ class PageProcess:
             raise EngineError(f"the page did not answer within {STARTS_WITHIN_S:g} s; start it alone to see why")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._page.host, self._page.host)  # noqa: S104
         connection = http.client.HTTPConnection(host, self._page.port, timeout=2.0)
+        if self._page.tls:
+            whoever = ssl.create_default_context()  # the child's own certificate: it is asked whether it lives, no more
+            whoever.check_hostname, whoever.verify_mode = False, ssl.CERT_NONE
+            connection = http.client.HTTPSConnection(host, self._page.port, timeout=2.0, context=whoever)
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == http.HTTPStatus.OK

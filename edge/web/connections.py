@@ -242,9 +242,12 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     channel_class = Channel
 
-    def __init__(self, application: WSGIApplication, listener: socket.socket, threads: int) -> None:
-        """Serve on a listening socket, from run() on."""
+    def __init__(
+        self, application: WSGIApplication, listener: socket.socket, threads: int, scheme: str = "http"
+    ) -> None:
+        """Serve on a listening socket, from run() on; with https somebody else accepts there and calls take()."""
         self.room, self.quota = Room(), CpuQuota()
+        self._fronted = scheme == "https"
         adj = Adjustments(
             sockets=[listener],
             threads=threads,
@@ -258,6 +261,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             asyncore_use_poll=True,
             clear_untrusted_proxy_headers=True,
             ident=None,
+            url_scheme=scheme,
         )
         dispatcher = ThreadedTaskDispatcher()
         dispatcher.set_thread_count(adj.threads)
@@ -266,12 +270,30 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             application, {}, True, listener, dispatcher=dispatcher, adj=adj, sockinfo=info, bind_socket=False
         )
 
+    def readable(self) -> bool:
+        """Return whether this server accepts connections itself; the loop asks it all the time."""
+        accepts: bool = super().readable()
+        return accepts and not self._fronted
+
+    def take(self, peer: socket.socket, address: Any) -> None:
+        """Serve a connection that somebody else accepted, from the loop; may be called from any thread."""
+
+        def begin() -> None:
+            self._make_room()
+            self.channel_class(self, peer, address, self.adj, map=self._map)
+
+        self.trigger.pull_trigger(begin)
+
     def handle_accept(self) -> None:
-        """Take a connection; when there is no place the one goes that was served longest ago, or never."""
+        """Take a connection."""
+        self._make_room()
+        super().handle_accept()
+
+    def _make_room(self) -> None:
+        """Let a connection go when all places are taken: the one that was served longest ago, or never."""
         idle = [channel for channel in self.active_channels.values() if not channel.requests and not channel.will_close]
         if len(self.active_channels) >= MAX_CONNECTIONS and idle:
             min(idle, key=lambda channel: (channel.served_at, channel.creation_time)).expel()
-        super().handle_accept()
 
     def maintenance(self, now: float) -> None:
         """Let idle connections go, and those that stand still."""

@@ -21,11 +21,13 @@ from flask import Flask, Request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from edge.config.load import load_config
-from edge.config.station import StationConfig
+from edge.config.station import PageConfig, StationConfig
 from edge.core.types import EdgeError
 from edge.web import guard
 from edge.web.access import gate
+from edge.web.access.certificate import tls_context
 from edge.web.access.gate import Access
+from edge.web.access.tls import TlsFront
 from edge.web.connections import MAX_BODY_BYTES, Server
 from edge.web.station import Station
 from edge.web.trial import Trials
@@ -90,7 +92,7 @@ def create_page(config: StationConfig, access: Access | None = None) -> WSGIAppl
     key = secrets.token_bytes(32)  # one cookie for all: they share a host
     access = access or Access.of(config)  # and one list of people
     hall = Hall(Station(one) for one in (config, *others))
-    top = _flask(key)
+    top = _flask(key, config.page.tls)
     top.extensions["linewatch_hall"] = hall
     guard.install(top, config.page.host)
     gate.install(top, access, config.name)
@@ -98,9 +100,7 @@ def create_page(config: StationConfig, access: Access | None = None) -> WSGIAppl
     for module in (overview, people):
         top.register_blueprint(module.blueprint)
     slow = guard.slow_turns()
-    below = {
-        place: _station_app(station, key, config.page.host, slow, access) for place, station in hall.stations.items()
-    }
+    below = {place: _station_app(station, key, config.page, slow, access) for place, station in hall.stations.items()}
     for app in below.values():
         app.config["OVERVIEW"] = "/"
     return DispatcherMiddleware(top, {place: app.wsgi_app for place, app in below.items()})
@@ -109,14 +109,16 @@ def create_page(config: StationConfig, access: Access | None = None) -> WSGIAppl
 def create_app(config: StationConfig, access: Access | None = None) -> Flask:
     """Return the page of one station. The key that signs its cookie lives as long as the process."""
     key, slow = secrets.token_bytes(32), guard.slow_turns()
-    return _station_app(Station(config), key, config.page.host, slow, access or Access.of(config))
+    return _station_app(Station(config), key, config.page, slow, access or Access.of(config))
 
 
-def _station_app(station: Station, key: bytes, host: str, slow: threading.BoundedSemaphore, access: Access) -> Flask:
-    app = _flask(key)
+def _station_app(
+    station: Station, key: bytes, page: PageConfig, slow: threading.BoundedSemaphore, access: Access
+) -> Flask:
+    app = _flask(key, page.tls)
     app.extensions["linewatch_station"] = station
     app.extensions["linewatch_trials"] = Trials(station)
-    guard.install(app, host)
+    guard.install(app, page.host)
     gate.install(app, access, station.config.name)
     guard.few_at_once(app, slow)
     errors.install(app)
@@ -125,7 +127,7 @@ def _station_app(station: Station, key: bytes, host: str, slow: threading.Bounde
     return app
 
 
-def _flask(key: bytes) -> Flask:
+def _flask(key: bytes, tls: bool) -> Flask:
     app = Page(__name__, template_folder="templates", static_folder="static")
     app.config.update(
         SECRET_KEY=key,
@@ -133,6 +135,7 @@ def _flask(key: bytes) -> Flask:
         SESSION_COOKIE_NAME="linewatch_page",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Strict",
+        SESSION_COOKIE_SECURE=tls,
         OVERVIEW=None,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it, its base class does not
@@ -153,7 +156,12 @@ def serve(config: StationConfig) -> None:
     page = create_page(config, access)
     logging.getLogger("waitress").setLevel(logging.ERROR)  # its banner and queue notices say nothing to an operator
     with _listen(config.page.host, config.page.port) as listener:
-        server = Server(page, listener, THREADS)
+        server = Server(page, listener, THREADS, config.page.scheme)
+        if config.page.tls:
+            context, shown = tls_context(config)
+            access.fingerprint = shown
+            log.info("the page's certificate has the SHA-256 fingerprint %s", shown)
+            TlsFront(listener, context, server.take).start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _stop)
         try:

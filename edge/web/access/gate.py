@@ -34,6 +34,7 @@ class Access:
     people: People
     sessions: Sessions
     guests_may_look: bool
+    fingerprint: str = ""  # of the page's certificate, SHA-256; empty without TLS
     _audit: AuditLog | None = None
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
@@ -75,7 +76,7 @@ def install(app: Flask, access: Access, station: str) -> None:
 
     @app.context_processor
     def person() -> dict[str, object]:
-        return {"user": g.get("user", GUEST), "csrf": csrf_token}
+        return {"user": g.get("user", GUEST), "fingerprint": access.fingerprint}
 
 
 def current_access() -> Access:

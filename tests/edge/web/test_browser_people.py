@@ -23,6 +23,7 @@ from tests.edge.web.test_browser import (  # noqa: F401  # chromium is a fixture
 from tests.edge.web.test_server import page_process
 
 PIN = "271828"
+expect.set_options(timeout=HANG_MS)
 WIDER_THAN_THE_SCREEN = "() => document.documentElement.scrollWidth - innerWidth"
 
 
@@ -69,7 +70,7 @@ def test_a_person_signs_in_with_taps_alone_and_comes_where_they_wanted(tablet: P
     address = f"http://127.0.0.1:{guarded.config.page.port}/history"
     tablet.goto(address)
     sign_in(tablet, "Jörg Müller")
-    expect(tablet.get_by_role("heading", name="History")).to_be_visible()
+    expect(tablet.get_by_role("heading", name="History", exact=True)).to_be_visible()
     assert tablet.url == address
 
 

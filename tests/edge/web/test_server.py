@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -33,18 +34,19 @@ def page_process(config: StationConfig) -> Iterator[SpawnProcess]:
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(config,))
     process.start()
     try:
-        wait_until_served(process, config.page.port)
+        wait_until_served(process, config.page.port, config.page.scheme)
         yield process
     finally:
         process.kill()
         process.join()
 
 
-def wait_until_served(process: SpawnProcess, port: int) -> None:
+def wait_until_served(process: SpawnProcess, port: int, scheme: str = "http") -> None:
     deadline = time.monotonic() + HANG_S
     while time.monotonic() < deadline and process.is_alive():
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=HANG_S):
+            whoever = ssl._create_unverified_context() if scheme == "https" else None  # noqa: S323
+            with urllib.request.urlopen(f"{scheme}://127.0.0.1:{port}/healthz", timeout=HANG_S, context=whoever):
                 return
         except OSError:
             time.sleep(0.05)
