@@ -31,7 +31,19 @@ from edge.web.access.tls import TlsFront
 from edge.web.connections import MAX_BODY_BYTES, Server
 from edge.web.station import Station
 from edge.web.trial import Trials
-from edge.web.views import api, commands, downloads, errors, limit, monitoring, overview, pages, people, reviews
+from edge.web.views import (
+    api,
+    commands,
+    downloads,
+    errors,
+    limit,
+    monitoring,
+    openapi,
+    overview,
+    pages,
+    people,
+    reviews,
+)
 from edge.web.views.overview import Hall
 
 if TYPE_CHECKING:
@@ -122,7 +134,7 @@ def _station_app(
     gate.install(app, access, station.config.name)
     guard.few_at_once(app, slow)
     errors.install(app)
-    for module in (pages, api, commands, monitoring, downloads, people, reviews, limit):
+    for module in (pages, api, commands, monitoring, downloads, openapi, people, reviews, limit):
         app.register_blueprint(module.blueprint)
     return app
 

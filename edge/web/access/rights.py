@@ -20,6 +20,7 @@ RIGHTS: dict[str, Role | None] = {
     "pages.history": Role.VIEWER,
     "pages.inspection": Role.VIEWER,
     "pages.wall": Role.VIEWER,
+    "openapi.description": Role.VIEWER,
     "api.status": Role.VIEWER,
     "api.inspections": Role.VIEWER,
     "api.inspection": Role.VIEWER,
@@ -59,4 +60,5 @@ RIGHTS: dict[str, Role | None] = {
 ASKS_NOBODY = frozenset({"static", "metrics.healthz", "overview.healthz"})  # answered whatever the list of people is
 ASKS_A_PERSON = frozenset(  # a guest who opens one of these in a browser is led to the sign-in
     {"pages.station", "pages.history", "pages.inspection", "pages.wall", "overview.overview", "people.people_page"}
+    | {"reviews.review_page", "limit.limit_page"}
 )

@@ -87,6 +87,7 @@ def test_a_wrong_pin_is_told_and_the_name_stays(tablet: Page) -> None:
 
 def test_a_session_that_ends_in_the_middle_of_a_choice_loses_nothing(tablet: Page) -> None:
     sign_in(tablet, "Olaf")
+    expect(tablet.get_by_label("Recipe").locator("option").first).to_have_text("default (in use)")
     tablet.get_by_label("Recipe").select_option("washer")
     tablet.context.clear_cookies()
     expect(tablet.get_by_role("dialog", name="Your session has ended")).to_be_visible()

@@ -1,0 +1,158 @@
+"""The interface for programs, described as OpenAPI 3.1: made from the routes, the table of rights and the models."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, jsonify
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from werkzeug.routing import Rule
+
+from edge import __version__
+from edge.core.types import Reason, Verdict
+from edge.exchange.health import Health
+from edge.web.access.rights import EVERYBODY_MAY, RIGHTS
+from edge.web.guard import SAFE_METHODS
+from edge.web.views import people
+from edge.web.views.api import MAX_ID, MAX_LIMIT, never_stored
+
+blueprint = Blueprint("openapi", __name__, url_prefix="/api")
+blueprint.after_request(never_stored)
+Facts = dict[str, Any]
+PROGRAM_ROUTES = re.compile(r"/(api/|metrics$|healthz$|history\.csv$|live\.jpg$|shown/|pictures/)")
+_FLAG: Facts = {"type": "string", "enum": ["0", "1"]}
+_TIME: Facts = {"type": "string", "format": "date-time"}
+_ROWS: Facts = {"verdict": {"enum": list(Verdict)}, "reason": {"enum": list(Reason)}, "from": _TIME, "to": _TIME}
+_PAGE: Facts = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+    "before": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
+}
+QUERIES: dict[str, Facts] = {
+    "api.status": {"raw": _FLAG},
+    "api.inspections": _PAGE | _ROWS,
+    "api.shift_report": _ROWS,
+    "api.inspect": {"heatmap": _FLAG},
+    "downloads.history": _ROWS,
+    "people.audit": _PAGE | {"before": {"type": "integer", "minimum": 1, "maximum": 2**62}},
+}
+FORMS: dict[str, type[BaseModel]] = {
+    "people.sign_in": people.SignIn,
+    "people.join": people.Join,
+    "people.add": people.Newcomer,
+    "people.renew_code": people.Named,
+    "people.remove": people.Named,
+    "people.add_token": people.Newcomer,
+    "people.revoke_token": people.Named,
+}
+_RECIPE: Facts = {
+    "type": "object",
+    "required": ["recipe"],
+    "properties": {"recipe": {"type": "string", "maxLength": 64}},
+}
+_IMAGE: Facts = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {"image": {"type": "string", "format": "binary"}},
+}
+BODIES: dict[str, Facts] = {
+    "commands.recipe": {"application/json": {"schema": _RECIPE}},
+    "api.inspect": {"multipart/form-data": {"schema": _IMAGE}},
+}
+TYPES = {
+    "metrics.metrics": "text/plain",
+    "downloads.history": "text/csv",
+    "downloads.live": "image/jpeg",
+    "downloads.held": "image/jpeg",
+    "downloads.stored": "image/jpeg",
+}
+_REFUSAL: Facts = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string", "description": "One line for a person."}},
+}
+
+
+@blueprint.get("/openapi.json")
+def description() -> Response:
+    """Answer with this description."""
+    return jsonify(document(current_app))
+
+
+def document(app: Flask) -> Facts:
+    """Return the OpenAPI 3.1 document of an application."""
+    models: list[type[BaseModel]] = [Health, *dict.fromkeys(FORMS.values())]
+    schemas = models_json_schema([(one, "validation") for one in models], ref_template="#/components/schemas/{model}")
+    paths: dict[str, Facts] = {}
+    for rule in app.url_map.iter_rules():
+        if PROGRAM_ROUTES.match(rule.rule):
+            path = re.sub(r"<(?:[^:>]*:)?(\w+)>", r"{\1}", rule.rule)
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+                paths.setdefault(path, {})[method.lower()] = _operation(app, rule, method)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Linewatch", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": schemas[1]["$defs"] | {"Refusal": _REFUSAL},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(app: Flask, rule: Rule, method: str) -> Facts:
+    endpoint = rule.endpoint
+    role = RIGHTS.get(endpoint)
+    says = (app.view_functions[endpoint].__doc__ or "").strip().splitlines()
+    refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    operation: Facts = {
+        "operationId": endpoint,
+        "summary": says[0] if says else endpoint,
+        "security": [] if endpoint in EVERYBODY_MAY else [{"bearer": []}],
+        "x-role": role.value if role else None,
+        "parameters": [*_places(rule), *_queries(endpoint)],
+        "responses": {
+            "200": {
+                "description": "Done.",
+                "content": {TYPES.get(endpoint, "application/json"): {"schema": _answer(endpoint)}},
+            },
+            "default": {"description": "Refused.", "content": refusal},
+        },
+    }
+    if method not in SAFE_METHODS and (content := _body(endpoint)):
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _places(rule: Rule) -> list[Facts]:
+    """Return the parts of the address that vary."""
+    kinds: dict[str, Facts] = {
+        "inspection_id": {"type": "integer", "minimum": 0, "maximum": MAX_ID},
+        "kind": {"enum": ["frame", "heat", "thumb"]},
+    }
+    found = (name for name in sorted(rule.arguments))
+    return [
+        {"name": one, "in": "path", "required": True, "schema": kinds.get(one, {"type": "string"})} for one in found
+    ]
+
+
+def _queries(endpoint: str) -> list[Facts]:
+    return [{"name": name, "in": "query", "schema": schema} for name, schema in QUERIES.get(endpoint, {}).items()]
+
+
+def _body(endpoint: str) -> Facts | None:
+    form = FORMS.get(endpoint)
+    if form is None:
+        return BODIES.get(endpoint)
+    schema = {"schema": {"$ref": f"#/components/schemas/{form.__name__}"}}
+    return {"application/json": schema, "application/x-www-form-urlencoded": schema}
+
+
+def _answer(endpoint: str) -> Facts:
+    if endpoint in TYPES:
+        return {"type": "string"}
+    if endpoint == "api.status":
+        health: Facts = {"anyOf": [{"$ref": "#/components/schemas/Health"}, {"type": "null"}]}
+        return {"type": "object", "properties": {"health": health}}
+    return {"type": "object"}
