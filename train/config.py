@@ -40,7 +40,9 @@ class TrainConfig(BaseModel):
     bank: Annotated[int, Field(ge=16, le=20_000)] = 4000  # normal patches kept, of all scales together
     candidates: Annotated[int, Field(ge=1000)] = 100_000  # patches they are chosen from
     top_k: Annotated[int, Field(ge=1, le=100)] = 5  # map cells averaged into the score
+    limit: Literal["auto", "split", "cross"] = "auto"  # goods that set the threshold: kept back, or all (decision 16)
     holdout_share: Annotated[float, Field(ge=0.05, le=0.5)] = 0.2  # good images kept back for the threshold
+    outliers: Annotated[int, Field(ge=0, le=20)] = 1  # good parts far beyond the rest that set neither bank nor limit
     group_regex: str | None = None  # its first group names the physical part in a file name
     group_gap: Annotated[int, Field(ge=0)] = 0  # numbers this close are one part (train/data/parts.py)
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01  # wanted share of good parts rejected
@@ -102,6 +104,7 @@ OPTIONS: dict[str, type] = {
     "bank": int,
     "top_k": int,
     "holdout_share": float,
+    "outliers": int,
     "group_regex": str,
     "alpha": float,
     "seed": int,
@@ -133,6 +136,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what = "let the region move and turn with the part; default auto: where parts move and all good ones are found"
     parser.add_argument("--follow", choices=("auto", "on", "off"), help=what)
     parser.add_argument("--unfreeze", choices=("none", "upper", "all"), help="default upper")
+    parser.add_argument("--limit", choices=("auto", "split", "cross"), help="default auto")
 
 
 def _crop(text: str) -> str | dict[str, int]:
@@ -161,7 +165,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
             raise TrainConfigError(f"{args.config}: cannot be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise TrainConfigError(f"{args.config}: not valid TOML: {error}") from None
-    keys = (*OPTIONS, *SWITCHES, "unfreeze", "crop", "follow")
+    keys = (*OPTIONS, *SWITCHES, "unfreeze", "crop", "follow", "limit")
     data |= {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     try:
         return TrainConfig.model_validate(data)

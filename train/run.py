@@ -39,7 +39,9 @@ class FitReport(BaseModel):
     dataset_sha256: str
     input: InputSpec
     fit_images: tuple[str, ...]  # relative to data
-    holdout_images: tuple[str, ...]  # good images the model has never seen
+    holdout_images: tuple[str, ...]  # good images that set the threshold; none where all of them do
+    cross: bool = False  # goods that set the threshold are in the bank, and are scored without their own part
+    spared_images: tuple[str, ...] = ()  # good images far beyond the rest, whose patches are not in the bank
     defect_images: tuple[str, ...] = ()  # labelled defects trained on
     left_out_images: tuple[str, ...] = ()  # of test/, other images of parts that were trained on: not measured
     types: tuple[str, ...] = ()  # of defects, as far as the network tells them apart
@@ -49,6 +51,16 @@ class FitReport(BaseModel):
     seconds: float
     git_commit: str
     versions: dict[str, str]
+
+    @property
+    def limit_images(self) -> tuple[str, ...]:
+        """Good images that set the threshold."""
+        return self.holdout_images if self.holdout_images or not self.cross else self.fit_images
+
+    @property
+    def bank_images(self) -> tuple[str, ...]:
+        """Good images whose patches may be in the memory bank, in the order of its candidates."""
+        return (*self.fit_images, *self.holdout_images) if self.cross else self.fit_images
 
     @property
     def seen_images(self) -> tuple[str, ...]:

@@ -66,8 +66,8 @@ class Threshold(Facts):
     """Score from which a part is NG, and how it was set (on good parts the model had not seen)."""
 
     value: PositiveScore
-    method: Literal["conformal", "normal_limit"]
-    n: Count  # held-out good parts
+    method: Literal["conformal", "cross", "normal_limit"]
+    n: Count  # good parts that set it
     alpha: Probability  # wanted share of good parts rejected
     bound: Probability | None  # guaranteed expected share, where n supports one; None: an estimate only
     upper_95: Probability | None = None  # the share rejected stays below this in 95 of 100 such draws of n goods

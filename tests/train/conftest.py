@@ -72,7 +72,7 @@ def tiny_run(_tiny_run: Path, tmp_path: Path) -> Run:
     data = root / "photos"
     work = Run(root / "runs/tiny")
     report = FitReport(
-        recipe=TrainConfig(alpha=0.1),
+        recipe=TrainConfig(alpha=0.1, outliers=0),
         data=data,
         dataset_sha256=dataset_sha256(read_dataset(data)),
         input=InputSpec(width=SIZE, height=SIZE),

@@ -3,15 +3,23 @@
 Nothing is guessed: without a rule every image is a part of its own. A rule is either `groups.csv` at the root of the
 data set (columns file,group) or a regular expression whose first group, found in the file's name, is the part. Where
 a camera numbers its frames instead of the parts, a gap joins numbers at most that far apart into one part.
+
+And the parts that lie far beyond the rest: those with a fibre, damage, or a defect under a wrong name.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from train.data.dataset import GROUPS_FILE, DataError, Sample
+
+SPREADS, TIMES = 6.0, 1.5  # beyond both a good part is worth a look
 
 
 class PartError(DataError):
@@ -70,3 +78,25 @@ def _join(files: Sequence[Path], found: Sequence[str], gap: int) -> list[str]:
         names[number] = name
         previous = number
     return [names[int(value)] for value in found]
+
+
+def far_beyond(scores: Sequence[float]) -> NDArray[np.bool_]:
+    """Return which of some positive scores lie far above the rest, (N,).
+
+    Far is SPREADS robust standard deviations of the log scores (1.4826 times the median deviation) above their
+    median, and TIMES the median at least.
+    """
+    logs = np.log(np.maximum(np.asarray(scores, np.float64), 1e-12))
+    above = logs - np.median(logs)
+    spread = 1.4826 * float(np.median(np.abs(above)))
+    return np.asarray(above > max(SPREADS * spread, math.log(TIMES)))
+
+
+def spared(scores: Sequence[float], parts: Sequence[str], most: int) -> set[str]:
+    """Return the parts that score far beyond the rest, at most so many, the farthest first.
+
+    parts: the part that each score is of. A part with one such photograph is one of them.
+    """
+    far = far_beyond(scores)
+    order = sorted(np.flatnonzero(far).tolist(), key=lambda index: -scores[index])
+    return set(list(dict.fromkeys(parts[index] for index in order))[:most])

@@ -25,6 +25,12 @@ class Split:
     defects: tuple[Sample, ...]  # defective: the heads
     # Of test/: other images of parts whose defects were trained on; measuring on them would flatter.
     left_out: tuple[Sample, ...]
+    cross: bool = False  # goods that set the threshold are in the bank, and are scored without their own part
+
+    @property
+    def bank(self) -> tuple[Sample, ...]:
+        """Return the good images whose patches may be in the memory bank."""
+        return (*self.fit, *self.holdout) if self.cross else self.fit
 
     @property
     def defect_types(self) -> tuple[str, ...]:
@@ -44,21 +50,35 @@ class Split:
 
 
 def split(dataset: Dataset, recipe: TrainConfig) -> Split:
-    """Draw the roles from the recipe's seed; raises DataError when there is too little of something."""
+    """Draw the roles from the recipe's seed; raises DataError when there is too little of something.
+
+    Without heads and with limit = "cross" every good is fitted, and none is held out: each is scored without the
+    cells of its own part. Heads learn from their goods, so that with heads the held-out goods set the threshold.
+    """
     goods = len(dataset.train_good)
     share = max(recipe.holdout_share, min(20 / goods, 0.25))  # 20 held-out goods, if that is no more than a quarter
     fit, holdout = split_goods(dataset.train_good, share, recipe.seed, recipe.group_regex, recipe.group_gap)
+    cross = _is_cross(holdout, recipe)
     some = bool(dataset.train_defects or recipe.labelled)
     # Of all, since a gap may be bridged by an image that is not drawn.
     parts = _part_of((*dataset.train_defects, *dataset.test), recipe) if some else {}
     labelled = (*dataset.train_defects, *_drawn(dataset.test, parts, recipe))
     if not labelled and not recipe.artificial:
-        return Split(tuple(fit), tuple(holdout), (), (), ())
+        sides = (dataset.train_good, ()) if cross else (tuple(fit), tuple(holdout))
+        return Split(*sides, (), (), (), cross)
     defects, validation = _validation(labelled, parts, recipe)
     wanted = min(VALIDATION_GOODS, max(4, len(fit) // 10))
     fit, kept = split_goods(fit, min(wanted / len(fit), 0.3), recipe.seed + 1, recipe.group_regex, recipe.group_gap)
     left_out = _left_out(dataset, labelled, parts)
-    return Split(tuple(fit), tuple(holdout), (*kept[:VALIDATION_GOODS], *validation), tuple(defects), left_out)
+    return Split(tuple(fit), tuple(holdout), (*kept[:VALIDATION_GOODS], *validation), tuple(defects), left_out, cross)
+
+
+def _is_cross(holdout: Sequence[Sample], recipe: TrainConfig) -> bool:
+    """Return whether all goods set the limit: where the held-out parts alone cannot guarantee alpha."""
+    if recipe.limit != "auto":
+        return recipe.limit == "cross"
+    parts = len(set(part_names(holdout, recipe.group_regex, recipe.group_gap)))
+    return recipe.alpha * (parts + 1) + 1e-9 < 1 + recipe.outliers
 
 
 def split_goods(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -21,11 +21,12 @@ from train.int8.bias import IMAGES, input_means
 from train.int8.graph import finish, fold_weights
 from train.int8.onnx_export import example, outputs, quiet, to_onnx
 from train.int8.ranges import Observer, observe
+from train.int8.switched import INT8_SWITCHED, write_switched
 from train.int8.trials import Settings
 from train.network.backbones import fold_batch_norms
-from train.network.bank import collect_patches, image_tensor, statistics
-from train.network.model import InspectionNet, Normality, NormalityHead, PatchFeatures, SecondScale
-from train.network.saved import chosen_patches, load_network
+from train.network.bank import collect_patches, image_tensor, normality_head, statistics
+from train.network.model import InspectionNet, Normality, PatchFeatures, SecondScale
+from train.network.saved import load_network, saved_banks
 from train.run import FitReport, Run, progress
 
 FEATURES = ("features", "second")  # outputs of the graph that only extracts them
@@ -34,8 +35,11 @@ FEATURES = ("features", "second")  # outputs of the graph that only extracts the
 def build(work: Run, report: FitReport, settings: Settings, folder: Path) -> None:
     """Quantise a run's network in one way: INT8_ONNX and INT8_IR, in the folder."""
     network = load_network(work)
-    network.normality = int8_normality(network.normality, chosen_patches(work), report, settings)
+    banks = int8_banks(network.normality.features, saved_banks(work), report, settings)
+    network.normality = _normality(network.normality, banks)
     _write_int8(network, report, settings, outputs(report), folder / INT8_ONNX)
+    if report.cross:
+        write_switched(folder / INT8_ONNX, banks, folder / INT8_SWITCHED)
 
 
 def write_untrained(network: InspectionNet, report: FitReport, folder: Path) -> Path:
@@ -56,24 +60,31 @@ class _Scales(nn.Module):
         return self.features.scales(image, self.count)
 
 
-def int8_normality(
-    normality: Normality, chosen: Sequence[torch.Tensor], report: FitReport, settings: Settings
-) -> Normality:
+def int8_banks(
+    features: PatchFeatures, banks: Sequence[Mapping[str, torch.Tensor]], report: FitReport, settings: Settings
+) -> list[dict[str, torch.Tensor]]:
     """Build the memory banks again, from the same patches, but as the INT8 features see them.
 
     A bank of float features would measure rounding as if it were wear: on parts that hardly vary, that costs more
     than the rounding itself (docs/decisions/0003).
     """
-    files = [report.data / name for name in report.fit_images]
-    names = FEATURES[: len(chosen)]
+    files = [report.data / name for name in report.bank_images]
+    names = FEATURES[: len(banks)]
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "features.onnx"
-        _write_int8(_Scales(normality.features, len(chosen)), report, settings, names, path)
+        _write_int8(_Scales(features, len(banks)), report, settings, names, path)
         drawn = collect_patches(_extractor(path.with_suffix(".xml"), report.input, names), files, report.recipe)
-    heads = []
-    for one, kept in zip(drawn, chosen, strict=True):
-        mean, std = statistics(one.rows, normality.features.fine_channels, report.recipe)
-        heads.append(NormalityHead(mean, std, (one.rows[kept] - mean) / std))
+    found = []
+    for one, bank in zip(drawn, banks, strict=True):
+        mean, std = statistics(one.rows, features.fine_channels, report.recipe)
+        rows = {"patches": one.rows[bank["chosen"]], "spare": one.rows[bank["spare_chosen"]]}
+        found.append({**bank, **rows, "mean": mean, "std": std})
+    return found
+
+
+def _normality(normality: Normality, banks: Sequence[Mapping[str, torch.Tensor]]) -> Normality:
+    """Return the same head around other memory banks."""
+    heads = [normality_head(bank) for bank in banks]
     second = normality.second
     if second is not None:
         second = SecondScale(heads[1], second.share, second.shift)

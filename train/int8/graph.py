@@ -125,7 +125,7 @@ def fold_weights(model: ModelProto, means: Mapping[str, NDArray[Any]] | None = N
     for node in weights:
         dequantize = _follow(node, users, graph)
         weight, scale = (numpy_helper.to_array(constants[name]) for name in node.input[:2])
-        stored, step = _quantised(weight, scale, coarse=weight.shape[1] > 1)
+        stored, step = quantised(weight, scale, coarse=weight.shape[1] > 1)
         name = f"{node.input[0]}{INT8_ENDING}"
         graph.initializer.append(numpy_helper.from_array(stored, name))
         graph.initializer.append(numpy_helper.from_array(step, f"{name}_scale"))
@@ -158,7 +158,7 @@ def _raise_bias(
     convolution.input[2] = name
 
 
-def _quantised(weight: NDArray[Any], scale: NDArray[Any], coarse: bool) -> tuple[NDArray[np.int8], NDArray[Any]]:
+def quantised(weight: NDArray[Any], scale: NDArray[Any], coarse: bool) -> tuple[NDArray[np.int8], NDArray[Any]]:
     """Symmetric per-output-channel rounding of an (O, I, kh, kw) weight; coarse: twice the step, 7 bits."""
     step = 2 * scale if coarse else scale
     limit = COARSE if coarse else FINE

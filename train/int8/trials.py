@@ -18,12 +18,12 @@ from edge.inference.preprocess import InputSpec, prepare, view_of
 from edge.inference.usable import load_photo
 from train.data.dataset import GOOD
 from train.int8.ranges import Observer
+from train.int8.switched import Switched, parts_in_bank
 from train.measure.threshold import MIN_HOLDOUT, set_threshold
 from train.run import FitReport
 
 MAX_AUROC_DROP = 0.002
 MAX_FLIPS = 0.005  # share of images whose verdict INT8 changes, each file with the threshold its own scores set
-MIN_GOODS = 20  # with fewer held-out goods chance decides, and nothing but the first way is tried
 MOST_GOODS = 60  # held-out goods that are marked and scored: bounds the time
 MARKS = (0.5, 0.25, 0.12)  # how far a marked square is turned over: plain, faint, hardly there
 
@@ -81,30 +81,39 @@ class HeldOut:
     defective: NDArray[np.bool_]
     source: str
     alpha: float = 0.01  # of the recipe: verdicts are those of the threshold that will ship
+    parts: tuple[int | None, ...] = ()  # the part of each that is in the bank, without which it is scored
 
-    @property
-    def enough(self) -> bool:
-        return int(np.sum(~self.defective)) >= MIN_GOODS
-
-    def scores(self, model: Path, spec: InputSpec) -> NDArray[np.float64]:
-        """(N,) scores of a model file through the device's code."""
-        detector = Detector(model, spec)
-        return np.array([detector.predict_prepared(tensor).score for tensor in self.tensors])
+    def scores(self, model: Path, spec: InputSpec, switched: Path) -> NDArray[np.float64]:
+        """(N,) scores of a model file through the device's code; switched: the file with the switches, if needed."""
+        if not self.parts:
+            detector = Detector(model, spec)
+            return np.array([detector.predict_prepared(tensor).score for tensor in self.tensors])
+        one = Switched(switched, model, spec)
+        found = []
+        for tensor, part in zip(self.tensors, self.parts, strict=True):
+            one.without(part)
+            found.append(one.detector.predict_prepared(tensor).score)
+        return np.array(found)
 
 
 def held_out(report: FitReport) -> HeldOut:
     """Return the held-out goods and the validation images; without a labelled defect, also the goods with marks."""
-    goods = [report.data / name for name in report.holdout_images][:MOST_GOODS]
+    names = report.limit_images
+    goods = names[:: max(1, len(names) // MOST_GOODS)][:MOST_GOODS]
     kept = [report.data / name for name in report.validation_images]
-    images = [(load_photo(path, report.input), False) for path in goods]
+    images = [(load_photo(report.data / name, report.input), False) for name in goods]
     images += [(load_photo(path, report.input), path.parent.name != GOOD) for path in kept]
+    numbers = parts_in_bank(report) if report.cross else {}
+    parts = [numbers.get(name) for name in (*goods, *report.validation_images)]
     source = f"{len(images)} held-out images"
     if not any(bad for _, bad in images):
         rng = np.random.default_rng(report.recipe.seed)
         images += [(marked(image, report.input, share, rng), True) for image, _ in images for share in MARKS]
+        parts += [part for part in parts for _ in MARKS]
         source = f"{len(goods) + len(kept)} held-out goods, and each with {len(MARKS)} synthetic marks"
     tensors = tuple(prepare(image, report.input) for image, _ in images)
-    return HeldOut(tensors, np.array([bad for _, bad in images]), source, report.recipe.alpha)
+    bad = np.array([bad for _, bad in images])
+    return HeldOut(tensors, bad, source, report.recipe.alpha, tuple(parts) if report.cross else ())
 
 
 def marked(image: Image, spec: InputSpec, share: float, rng: np.random.Generator) -> Image:
@@ -145,6 +154,15 @@ def ways(images: int) -> tuple[Settings, ...]:
         Settings("ranges: extremes", "minmax", images),
         Settings("ranges: 99.99 % quantiles", "percentile", images),
         Settings("ranges: KL divergence", "kl", images),
+    )
+
+
+def over_limits(tried: int) -> str:
+    """Say that no way to quantise kept the limits, and what to do."""
+    return (
+        f"INT8 changes more than is allowed, in {'each of ' if tried > 1 else ''}{tried} way{'s' * (tried > 1)} tried: "
+        f"image AUROC may fall by {MAX_AUROC_DROP:g} and {MAX_FLIPS:.1%} of the verdicts may change. "
+        "Compare int8 and fp32 in the report; more good images or another --side may help"
     )
 
 

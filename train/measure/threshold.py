@@ -7,83 +7,106 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
 from edge.core.types import AnomalyMap, Limits
 from edge.inference.bundle import Calibration, Marking, Threshold
+from train.data.parts import far_beyond, spared
 from train.measure import MeasureError
 from train.measure.metrics import Floats
 
 MIN_HOLDOUT = 4
 MIN_DEFECTS = 5  # with fewer, a slope fitted to them is chance
-OUTLIER_SPREADS, OUTLIER_TIMES = 6.0, 1.5  # beyond both a held-out good part is worth a look
 MARKED_SHARE = 1e-4  # of the held-out good images' map that reaches the marking value
 GOOD_MEDIAN_PROBABILITY = 0.02  # what the middle one of the good parts reads on the page, where 0.5 is the threshold
 
 
-def set_threshold(scores: Sequence[float], alpha: float, parts: Sequence[str] = ()) -> Threshold:
-    """The score from which a part is NG, from n held-out good parts and the wanted false-reject share alpha.
+def set_threshold(
+    scores: Sequence[float], alpha: float, parts: Sequence[str] = (), cross: bool = False, outliers: int = 0
+) -> Threshold:
+    """The score from which a part is NG, from n good parts and the wanted false-reject share alpha.
 
     parts: the physical part that each score is of; empty: each is one of its own. Only parts are independent, so
     n counts them, and a guarantee is about the highest score of each: several photos of one add no certainty.
+    cross: the model knows all these parts, and each was scored without itself. outliers: parts far beyond the rest
+    (train.data.parts) that are left out, at most so many.
 
-    With n + 1 >= 1 / alpha: split conformal (Vovk 2005; Lei et al. 2018). A new good part exceeds the k-th smallest
-    of n scores with probability at most 1 - k / (n + 1), whatever their distribution: on average over draws of n.
-    For the n at hand the share rejected is itself random, Beta(n + 1 - k, k) (Vovk 2012, equality for continuous
-    scores): upper_95 is its 95 % quantile. With fewer parts nothing can be guaranteed, and the threshold is the
-    normal quantile of all the log scores around their median, with the spread of the upper half only: an unusually
-    calm part must not raise the threshold. It is not widened for small n: what few parts leave in doubt is rejected.
+    With n + 1 >= 1 / alpha the threshold is the k-th largest of the scores, k = alpha (n + 1). Held-out parts give
+    split conformal (Vovk 2005; Lei et al. 2018): a new good part exceeds it with probability at most k / (n + 1),
+    whatever their distribution, on average over draws of n. For the n at hand the share rejected is itself random,
+    Beta(k, n + 1 - k) (Vovk 2012, equality for continuous scores): upper_95 is its 95 % quantile. With cross it is the
+    jackknife+ (Barber et al. 2021, theorem 1): at most 2 k / (n + 1), since a bank with the part in it is no farther
+    from a new part than one without (docs/decisions/0016).
+
+    Where outliers are allowed and k is not larger than their number, the threshold need not be the k-th largest score:
+    it is the normal quantile, but no lower than the next one that outliers cannot set, whose bound is stated.
+
+    With fewer parts nothing useful can be guaranteed, and the threshold is the normal quantile of all the log scores
+    around their median, with the spread of the upper half only: an unusually calm part must not raise the threshold.
+    It is not widened for small n: what few parts leave in doubt is rejected.
     Raises MeasureError with fewer than 4 scores, or when they are all equal or not positive.
     """
     values = np.asarray(scores, dtype=np.float64)
     if len(values) < MIN_HOLDOUT:
         raise MeasureError(f"{len(values)} held-out good images, at least {MIN_HOLDOUT} are needed; add good images")
     if not (np.isfinite(values).all() and values.min() > 0 and values.max() > values.min()):
-        raise MeasureError("the held-out goods' scores are not usable (equal, zero or not finite); check the images")
-    highest = np.sort(_highest(values, parts)) if parts else np.sort(values)
+        raise MeasureError(
+            "the goods' scores are not usable (equal, zero or not finite); check the images: copies of one picture "
+            "tell nothing, so add photographs of different parts"
+        )
+    names = np.asarray(parts if parts else [str(index) for index in range(len(values))])
+    left = ~np.isin(names, list(spared(values.tolist(), names.tolist(), outliers)))
+    if not values[left].max() > values[left].min():
+        raise MeasureError(f"the goods' scores are all equal but for {np.sum(~left)}; check the images")
+    highest = np.sort(_highest(values, names))
     n = len(highest)
     allowed = math.floor(alpha * (n + 1) + 1e-9)
-    if allowed >= 1:
-        rank = n + 1 - allowed
-        above = float(np.nextafter(highest[rank - 1], np.inf))
-        bound, upper_95 = allowed / (n + 1), float(stats.beta.ppf(0.95, allowed, rank))
-        return Threshold(value=above, method="conformal", n=n, alpha=alpha, bound=bound, upper_95=upper_95)
+    if allowed < 1:
+        return Threshold(value=_normal_limit(values[left], alpha), method="normal_limit", n=n, alpha=alpha, bound=None)
+    normal = _normal_limit(_highest(values[left], names[left]), alpha)
+    rank = max(allowed, 1 + outliers)
+    if rank > n:
+        raise MeasureError(f"outliers = {outliers} leaves none of {n} good parts; allow fewer, or add good images")
+    lowest, largest = (float(np.nextafter(highest[-one], np.inf)) for one in (rank, allowed))
+    value = min(max(normal, lowest), largest)
+    if cross:
+        return Threshold(value=value, method="cross", n=n, alpha=alpha, bound=min(1.0, 2 * rank / (n + 1)))
+    upper_95 = float(stats.beta.ppf(0.95, rank, n + 1 - rank))
+    return Threshold(value=value, method="conformal", n=n, alpha=alpha, bound=rank / (n + 1), upper_95=upper_95)
+
+
+def _normal_limit(values: Floats, alpha: float) -> float:
+    """Return the normal quantile of the log scores around their median, with the spread of the upper half only."""
     logs = np.log(values)
     centre = float(np.median(logs))
     upper = logs[logs >= centre] - centre
-    spread = math.sqrt(float(np.mean(upper**2)))
-    value = math.exp(centre + float(stats.norm.ppf(1.0 - alpha)) * spread)
-    return Threshold(value=value, method="normal_limit", n=n, alpha=alpha, bound=None)
+    return math.exp(centre + float(stats.norm.ppf(1.0 - alpha)) * math.sqrt(float(np.mean(upper**2))))
 
 
-def outliers(scores: Mapping[str, float], alpha: float, parts: Sequence[str] = ()) -> dict[str, float | None]:
-    """Return the held-out goods that score far beyond the rest, and the threshold that the others would set.
+def outliers(
+    scores: Mapping[str, float], alpha: float, parts: Sequence[str] = (), cross: bool = False
+) -> dict[str, float | None]:
+    """Return the goods that score far beyond the rest, and the threshold that the others would set.
 
-    Far is OUTLIER_SPREADS robust standard deviations of the log scores (1.4826 times the median deviation) above their
-    median, and OUTLIER_TIMES the median at least. parts: the part of each score, as for set_threshold. None where the
-    others are too few or too much alike to set a threshold.
+    parts and cross as for set_threshold. None where the others are too few or too much alike to set a threshold.
     """
-    names, values = list(scores), np.asarray(list(scores.values()), dtype=np.float64)
-    logs = np.log(values)
-    above = logs - np.median(logs)
-    spread = 1.4826 * float(np.median(np.abs(above)))
-    far = above > max(OUTLIER_SPREADS * spread, math.log(OUTLIER_TIMES))
+    names, values = list(scores), list(scores.values())
     found: dict[str, float | None] = {}
-    for index in np.flatnonzero(far):
+    for index in np.flatnonzero(far_beyond(values)):
         left = [one for one in range(len(names)) if one != index]
+        of = [parts[one] for one in left] if parts else ()
         try:
-            without = set_threshold(values[left].tolist(), alpha, [parts[one] for one in left] if parts else ())
+            found[names[index]] = set_threshold([values[one] for one in left], alpha, of, cross).value
         except MeasureError:
             found[names[index]] = None
-        else:
-            found[names[index]] = without.value
     return found
 
 
-def _highest(values: Floats, parts: Sequence[str]) -> Floats:
+def _highest(values: Floats, parts: NDArray[np.str_]) -> Floats:
     """The highest score of each part."""
-    names, part = np.unique(np.asarray(parts), return_inverse=True)
+    names, part = np.unique(parts, return_inverse=True)
     highest = np.zeros(len(names))
     np.maximum.at(highest, part, values)
     return highest
@@ -97,12 +120,13 @@ def promise(threshold: Threshold) -> str:
             f"one needs {goods_needed(threshold.alpha)} held-out good parts"
         )
     upper = "" if threshold.upper_95 is None else f", {threshold.upper_95:.1%} with 95 % confidence"
-    return f"at most {threshold.bound:.1%} of good parts rejected in expectation{upper}"
+    about = f"about {threshold.alpha:.1%}, and " if threshold.method == "cross" else ""
+    return f"{about}at most {threshold.bound:.1%} of good parts rejected in expectation{upper}"
 
 
-def goods_needed(alpha: float) -> int:
-    """Held-out good parts from which on a share alpha of rejected goods can be guaranteed."""
-    return math.ceil(1.0 / alpha - 1.0 - 1e-9)
+def goods_needed(alpha: float, cross: bool = False) -> int:
+    """Good parts from which on a share alpha of rejected goods can be guaranteed."""
+    return math.ceil((2.0 if cross else 1.0) / alpha - 1.0 - 1e-9)
 
 
 def defect_probability(goods: Sequence[float], defects: Sequence[float], threshold: Threshold) -> Calibration:

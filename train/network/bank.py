@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from edge.inference.preprocess import InputSpec, prepare
 from edge.inference.usable import load_photo
 from train.config import TrainConfig
 from train.data.dataset import Sample
+from train.data.parts import part_names, spared
 from train.network import NetworkError
 from train.network.model import NormalityHead, PatchFeatures, top_mean
 from train.run import progress
 
 SPREAD_PHOTOS = 60  # good photos that tell how the scores of a scale spread
+BANK = ("patches", "chosen", "part", "mean", "std", "spare", "spare_chosen", "spare_part")  # what a bank holds
 PROJECTED = 96  # dimensions in which the bank is chosen
 
 
@@ -43,24 +45,124 @@ class Candidates:
 
 def memory_banks(
     features: PatchFeatures, goods: Sequence[Sample], spec: InputSpec, recipe: TrainConfig
-) -> list[dict[str, Tensor]]:
-    """Choose the normal patches that are kept, one bank for each scale.
+) -> tuple[list[dict[str, Tensor]], list[Sample]]:
+    """Choose the normal patches that are kept, one bank for each scale; return also the goods that gave none.
 
-    Each is a dictionary: `patches` (N, C), `chosen` (N,) their numbers among the candidates, `photo` (N,) the number
-    of the photograph that each is from, and `mean` and `std` (C,) of all candidates.
+    Those lie far beyond the rest, and are at most recipe.outliers parts.
+
+    Each is a dictionary: `patches` (N, C), `chosen` (N,) their numbers among the candidates, `part` (N,) the number
+    of the part that each is from (`part_numbers`), `mean` and `std` (C,) of all candidates, and the stand-ins
+    (`find_stand_ins`): `spare` (E, C), `spare_chosen` (E,) their numbers, and `spare_part` (E,) for which part.
     """
     files = [sample.path for sample in goods]
     with torch.inference_mode():
         drawn = collect_patches(
             lambda path: [one[0] for one in features.scales(image_tensor(path, spec), _scales(recipe))], files, recipe
         )
-    banks = []
-    for one in drawn:
-        mean, std = statistics(one.rows, features.fine_channels, recipe)
-        chosen = k_centre_greedy((one.rows - mean) / std, recipe.bank // _scales(recipe), recipe.seed)
-        kept = {"patches": one.rows[chosen], "chosen": chosen, "photo": one.photo[chosen]}
-        banks.append({**kept, "mean": mean, "std": std})
-    return banks
+    numbers = part_numbers(goods, recipe)
+    banks = [_bank(one, numbers[one.photo], features.fine_channels, recipe) for one in drawn]
+    odd = _odd_parts(drawn, banks, numbers, recipe)
+    kept = [_without(bank, odd, numbers[one.photo]) for bank, one in zip(banks, drawn, strict=True)]
+    return kept, [sample for sample, number in zip(goods, numbers.tolist(), strict=True) if number in odd]
+
+
+def part_numbers(goods: Sequence[Sample], recipe: TrainConfig) -> Tensor:
+    """Return the number of the part that each good photograph shows, (n,), counted as they appear."""
+    names = part_names(goods, recipe.group_regex, recipe.group_gap)
+    order = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return torch.tensor([order[name] for name in names])
+
+
+def _bank(drawn: Candidates, part: Tensor, fine_channels: int, recipe: TrainConfig) -> dict[str, Tensor]:
+    """Choose the bank of one scale; part: (N,) of each candidate."""
+    mean, std = statistics(drawn.rows, fine_channels, recipe)
+    rows = (drawn.rows - mean) / std
+    chosen = k_centre_greedy(rows, recipe.bank // _scales(recipe), recipe.seed)
+    spare, place = find_stand_ins(rows, part, chosen, recipe.seed)
+    bank = {"patches": drawn.rows[chosen], "chosen": chosen, "part": part[chosen], "mean": mean, "std": std}
+    return {**bank, "spare": drawn.rows[spare], "spare_chosen": spare, "spare_part": place}
+
+
+def find_stand_ins(rows: Tensor, part: Tensor, chosen: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Choose the patches that stand in for those of each part while that part is scored.
+
+    A bank chosen from all parts without the rows of one is not the bank that the others would have given: what its
+    rows covered, other parts' rows were not chosen for. Those that lost their nearest row are covered again, the
+    farthest first, by as many rows as are gone. Without them the scores of 30 flanges lay 3.4 spreads above those of
+    new ones, with them 0.1 (docs/decisions/0016).
+
+    rows: (N, C) standardised candidates; part: (N,) the part of each; chosen: (B,) the bank. Returns (E,) numbers of
+    candidates and (E,) the part in whose place each stands.
+    """
+    rows = _projected(rows, torch.Generator().manual_seed(seed))
+    _, owner = _nearest(rows, rows[chosen])
+    owned = part[chosen]
+    spare: list[int] = []
+    place: list[int] = []
+    for number in progress(part.unique().tolist(), "stand-ins"):
+        orphans = torch.nonzero((owned[owner] == number) & (part != number))[:, 0]
+        removed = int((owned == number).sum())
+        if len(orphans) == 0 or removed == len(chosen):
+            continue
+        left = rows[orphans]
+        nearest, _ = _nearest(left, rows[chosen[owned != number]])
+        for _ in range(removed):
+            farthest = int(nearest.argmax())
+            if float(nearest[farthest]) <= 0.0:
+                break
+            spare.append(int(orphans[farthest]))
+            place.append(number)
+            torch.minimum(nearest, (left - left[farthest]).square().sum(dim=1), out=nearest)
+    return torch.tensor(spare, dtype=torch.long), torch.tensor(place, dtype=torch.long)
+
+
+def _nearest(rows: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, C) rows -> (N,) squared distance to the nearest of (B, C) rows, (N,) its number."""
+    square = bank.square().sum(dim=1)
+    found = [(square - 2.0 * (some @ bank.T)).min(dim=1) for some in rows.split(4096)]
+    distances = torch.cat([one.values for one in found]) + rows.square().sum(dim=1)
+    return distances.clamp_min(0.0), torch.cat([one.indices for one in found])
+
+
+def without_part(bank: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    """Return the bank as it would be without a part, so that the part's own photographs can be scored."""
+    kept = torch.cat([bank["patches"][bank["part"] != number], bank["spare"][bank["spare_part"] == number]])
+    return {"patches": kept, "mean": bank["mean"], "std": bank["std"]}
+
+
+def _odd_parts(
+    drawn: Sequence[Candidates], banks: Sequence[Mapping[str, Tensor]], numbers: Tensor, recipe: TrainConfig
+) -> set[int]:
+    """Return the parts that lie far beyond the rest at a scale, recipe.outliers of them at most."""
+    names = [str(number) for number in numbers.tolist()]
+    if recipe.outliers == 0 or len(set(names)) < 4:
+        return set()
+    found: dict[str, float] = {}
+    for one, bank in zip(drawn, banks, strict=True):
+        scores = torch.zeros(len(numbers))
+        for number in numbers.unique().tolist():
+            left = without_part(bank, number)
+            head = (left["patches"] - bank["mean"]) / bank["std"]
+            for photo in torch.nonzero(numbers == number)[:, 0].tolist():
+                rows = (one.rows[one.photo == photo] - bank["mean"]) / bank["std"]
+                distances = _nearest(rows, head)[0].sqrt()
+                scores[photo] = distances.topk(min(recipe.top_k, len(rows))).values.mean()
+        values = scores.tolist()
+        for name in spared(values, names, recipe.outliers):
+            highest = max(value for value, own in zip(values, names, strict=True) if own == name)
+            found[name] = max(found.get(name, 0.0), highest / float(scores.median()))
+    return {int(name) for name in sorted(found, key=lambda name: -found[name])[: recipe.outliers]}
+
+
+def _without(bank: Mapping[str, Tensor], odd: Set[int], part: Tensor) -> dict[str, Tensor]:
+    """Return the bank with stand-ins in the place of some parts; part: (N,) of each candidate."""
+    gone = torch.tensor(sorted(odd), dtype=torch.long)
+    own, true = (~torch.isin(part[bank[key]], gone) for key in ("chosen", "spare_chosen"))
+    joins, waits = (true & one for one in (torch.isin(bank["spare_part"], gone), ~torch.isin(bank["spare_part"], gone)))
+    patches = torch.cat([bank["patches"][own], bank["spare"][joins]])
+    chosen = torch.cat([bank["chosen"][own], bank["spare_chosen"][joins]])
+    rows = {"patches": patches, "chosen": chosen, "part": part[chosen]}
+    return {**bank, **rows, **{key: bank[key][waits] for key in ("spare", "spare_chosen", "spare_part")}}
 
 
 def normality_head(state: Mapping[str, Tensor]) -> NormalityHead:
@@ -111,17 +213,16 @@ def second_share(
 ) -> float:
     """Return the weight of the second scale's map, 0..1: both weigh inversely to the spread of the good photos' scores.
 
-    A photograph's score at one scale is measured against the patches of all other photographs, so that no held-out
-    part has a say.
+    A photograph's score at one scale is measured against the patches of all other parts.
     """
     numbers = range(0, len(goods), max(1, len(goods) // SPREAD_PHOTOS))
+    parts = part_numbers(goods, recipe)
     scores: list[list[float]] = [[] for _ in banks]
     with torch.inference_mode():
         for number in progress(numbers, "scales"):
             scales = features.scales(image_tensor(goods[number].path, spec), 2)
             for patches, bank, found in zip(scales, banks, scores, strict=True):
-                others = bank["photo"] != number
-                head = normality_head({**bank, "patches": bank["patches"][others]})
+                head = normality_head(without_part(bank, int(parts[number])))
                 found.append(float(top_mean(head(patches), recipe.top_k)))
     first, second = (float(np.std(found)) + 1e-6 for found in scores)
     return first / (first + second)
@@ -147,8 +248,7 @@ def k_centre_greedy(rows: Tensor, size: int, seed: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed)
     start = int(torch.randint(len(rows), (1,), generator=generator))
-    if rows.shape[1] > PROJECTED:
-        rows = rows @ (torch.randn(rows.shape[1], PROJECTED, generator=generator) / PROJECTED**0.5)
+    rows = _projected(rows, generator)
     square = (rows * rows).sum(dim=1)
     nearest = torch.full((len(rows),), torch.inf)
     chosen = [start]
@@ -157,3 +257,10 @@ def k_centre_greedy(rows: Tensor, size: int, seed: int) -> Tensor:
         torch.minimum(nearest, square - 2.0 * (rows @ rows[last]) + square[last], out=nearest)
         chosen.append(int(nearest.argmax()))
     return torch.tensor(chosen)
+
+
+def _projected(rows: Tensor, generator: torch.Generator) -> Tensor:
+    """(N, C) rows -> at most PROJECTED columns, about as far apart as before."""
+    if rows.shape[1] <= PROJECTED:
+        return rows
+    return rows @ (torch.randn(rows.shape[1], PROJECTED, generator=generator) / PROJECTED**0.5)

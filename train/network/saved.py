@@ -11,7 +11,7 @@ from torch import Tensor
 
 from train.network import NetworkError
 from train.network.backbones import Backbone
-from train.network.bank import normality_head
+from train.network.bank import BANK, normality_head
 from train.network.fusion import Fusion
 from train.network.heads import DefectHeads
 from train.network.model import InspectionNet, Normality, PatchFeatures, SecondScale
@@ -46,10 +46,13 @@ def second_scale(state: Mapping[str, Any]) -> SecondScale | None:
     return None if second is None else SecondScale(normality_head(second), second["share"], tuple(second["shift"]))
 
 
-def chosen_patches(work: Run) -> list[Tensor]:
-    """Return for each scale the (N,) indices of the candidates of `collect_patches` that are in its memory bank."""
+def saved_banks(work: Run) -> list[dict[str, Tensor]]:
+    """Return the memory bank of each scale as `train.network.bank.memory_banks` describes it."""
     state = _load(work)
-    return [bank["chosen"] for bank in (state, state.get("second")) if bank is not None]
+    banks = [bank for bank in (state, state.get("second")) if bank is not None]
+    if any(key not in bank for bank in banks for key in BANK):
+        raise NetworkError(f"{work.file(MODEL)}: is of another version of Linewatch; run `python -m train fit` again")
+    return [{key: bank[key] for key in BANK} for bank in banks]
 
 
 def _load(work: Run) -> dict[str, Any]:

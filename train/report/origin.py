@@ -16,6 +16,7 @@ def origin(work: Run, run: FitReport, facts: dict[str, Any]) -> dict[str, Any]:
     return {
         "training": _training(work),
         "trials": _trials(work),
+        "over_limits": work.read_report("quantize.json", "quantize").get("within_limits") is False,
         "latency": _latency(facts),
         "region": _region(work),
         "data_card": _data_card(work, run, facts),
@@ -73,8 +74,9 @@ def _data_card(work: Run, run: FitReport, facts: dict[str, Any]) -> list[list[st
     reason = "used in training or calibration, or other photos of parts that were"
     left_out = f"{len(facts['left_out'])}, {reason}" if facts["left_out"] else "none"
     return [
-        ["good, trained on", str(len(run.fit_images))],
-        ["good, held out for the threshold", str(len(run.holdout_images))],
+        ["good, trained on", str(len(run.bank_images))],
+        ["good, for the threshold", _for_threshold(run)],
+        ["good, far beyond the rest, not in the bank", ", ".join(run.spared_images) or "none"],
         ["labelled defects trained on", _by_folder(run.defect_images)],
         ["kept for validation", _by_folder(run.validation_images)],
         ["test images", ", ".join(f"{count} {label}" for label, count in sorted(tested.items()))],
@@ -89,6 +91,10 @@ def _data_card(work: Run, run: FitReport, facts: dict[str, Any]) -> list[list[st
         ["seed, commit", f"{run.recipe.seed}, {run.git_commit}"],
         ["versions", ", ".join(f"{name} {found}" for name, found in run.versions.items())],
     ]
+
+
+def _for_threshold(run: FitReport) -> str:
+    return f"{len(run.limit_images)}, {'each scored without its own part' if run.cross else 'held out'}"
 
 
 def _by_folder(names: tuple[str, ...]) -> str:

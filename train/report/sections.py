@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from edge.core.types import Limits
 from edge.inference.bundle import INT8_IR, Threshold
 from edge.inference.detector import Detector
-from train.data.dataset import GOOD, read_dataset
+from train.data.dataset import GOOD, Sample, read_dataset
 from train.measure.metrics import Interval
 from train.measure.results import rows
 from train.measure.threshold import limits_of, promise
 from train.report import charts
 from train.report.origin import origin
-from train.report.pictures import best_catches, contact_sheet, panels, worst_escapes, worst_overkill
+from train.report.pictures import Panel, best_catches, contact_sheet, panels, worst_escapes, worst_overkill
 from train.run import FitReport, Run
 
 
@@ -79,14 +81,14 @@ def _summary(work: Run, facts: dict[str, Any]) -> dict[str, Any]:
         f"{facts['data']}: {n_good} good and {n_bad} defective test images of {facts['parts_good']} and "
         f"{facts['parts_defective']} parts, judged by the INT8 model that ships, through the station's own code"
     )
-    of_threshold = f"Threshold {threshold.value:.4g}, from {threshold.n} held-out good parts: {promise(threshold)}."
-    calibration = work.read_report("calibration.json", "calibrate")
-    far = [
-        f"{name} scores {calibration['holdout'][name]:.4g}"
-        + ("." if without is None else f"; without it the threshold would be {without:.4g}.")
-        for name, without in calibration.get("outliers", {}).items()
-    ]
-    of_threshold += "".join([" Held-out good images far beyond the rest: ", " ".join(far)] if far else [])
+    calibration, run = work.read_report("calibration.json", "calibrate"), work.fit_report()
+    kind = "good parts, each scored as if the bank had never seen it" if run.cross else "held-out good parts"
+    of_threshold = f"Threshold {threshold.value:.4g}, from {threshold.n} {kind}: {promise(threshold)}."
+    if calibration.get("outliers"):
+        of_threshold += (
+            f" With the good images far beyond the rest it would be "
+            f"{calibration.get('with_outliers', threshold.value):.4g}; they are shown below."
+        )
     return {"images": images, "found": words, "cards": cards, "threshold": of_threshold}
 
 
@@ -128,7 +130,7 @@ def _pictures(work: Run, run: FitReport, facts: dict[str, Any]) -> dict[str, Any
     place = work.map_geometry()
     detector = Detector(work.need(INT8_IR, "quantize"), run.input, types=run.types, geometry=place)
     limits = limits_of(work.read_report("calibration.json", "calibrate"))
-    groups = []
+    groups = [_outlying(work, run, detector, limits)]
     for title, none, chosen in (
         ("Worst escapes: defective, judged OK", "None: every defective test part is found.", worst_escapes),
         ("Worst overkill: good, judged NG", "None: every good test part passes.", worst_overkill),
@@ -138,6 +140,19 @@ def _pictures(work: Run, run: FitReport, facts: dict[str, Any]) -> dict[str, Any
         groups.append((title, none, panels(detector, found, limits)))
     bad = [(samples[image["file"]], image) for image in images if image["label"] != GOOD]
     return {"groups": groups, "sheet": contact_sheet(detector, bad, limits), "defective": len(bad)}
+
+
+def _outlying(work: Run, run: FitReport, detector: Detector, limits: Limits) -> tuple[str, str, list[Panel]]:
+    """Return the good images that score far beyond the rest, each with what the threshold would be without it."""
+    calibration = work.read_report("calibration.json", "calibrate")
+    shown = []
+    for name, without in calibration.get("outliers", {}).items():
+        score = calibration["holdout"][name]
+        panel = panels(detector, [(Sample(run.data / name, GOOD, None), {"file": name, "score": score})], limits)[0]
+        then = "none could be set" if without is None else f"it would be {without:.4g}"
+        words = f"It scores {score:.4g}; the threshold is {limits.threshold:.4g}, without this image {then}. "
+        shown.append(replace(panel, words=words + panel.words))
+    return "Good, but far beyond the rest: look for a fibre, damage or a wrong name", "None.", shown
 
 
 def _measures(facts: dict[str, Any]) -> list[list[str]]:

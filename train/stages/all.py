@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     if fitted is None:
         return  # another process of a torchrun goes on
     if args.promise is not None:
-        need_goods(len(set(held_out_goods(fitted).values())), args.promise)
+        need_goods(len(set(held_out_goods(fitted).values())), args.promise, fitted.cross)
     export(work)
     quantize(work)
     calibrate(work)
@@ -60,6 +60,8 @@ def main(argv: list[str]) -> None:
     target = args.out or Path("models") / args.name
     bundle = pack(work, target, args.promise, args.although_blind, args.product, args.counter)
     carry(bundle)
+    if not work.read_report("quantize.json", "quantize")["within_limits"]:
+        print("all: warning: INT8 changes more than is allowed; see the trials in report.html or quantize.json")
     print(f"done in {time.monotonic() - start:.0f} s; try: python -m edge inspect --bundle {bundle.path} IMAGE")
 
 

@@ -12,6 +12,7 @@ from edge.inference.detector import Detector
 from edge.inference.usable import load_photo
 from train.data.dataset import GOOD, read_dataset
 from train.data.parts import part_names
+from train.int8.switched import INT8_SWITCHED, Switched, parts_in_bank
 from train.measure.threshold import defect_probability, outliers, promise, set_marking, set_threshold
 from train.run import FitReport, Run, progress
 from train.stages import StageError
@@ -26,17 +27,24 @@ def main(argv: list[str]) -> None:
 def calibrate(work: Run) -> None:
     """Score the held-out parts with the INT8 IR through the device's code and write calibration.json."""
     report = work.fit_report()
-    detector = Detector(work.need(INT8_IR, "quantize"), report.input, geometry=work.map_geometry())
+    shipped, geometry = work.need(INT8_IR, "quantize"), work.map_geometry()
+    detector = Detector(shipped, report.input, geometry=geometry)
     held_out = held_out_goods(report)
-    seen = _predictions(detector, report, list(held_out), "held-out goods")
+    if report.cross:
+        switched = Switched(work.need(INT8_SWITCHED, "quantize"), shipped, report.input, geometry)
+        seen = _without_themselves(switched, report, list(held_out))
+    else:
+        seen = _predictions(detector, report, list(held_out), "held-out goods")
     goods = {name: prediction.score for name, prediction in seen.items()}
     names = [name for name in report.validation_images if PurePosixPath(name).parent.name != GOOD]
     defects = {
         name: prediction.score
         for name, prediction in _predictions(detector, report, names, "validation defects").items()
     }
-    threshold = set_threshold(list(goods.values()), report.recipe.alpha, list(held_out.values()))
-    far = outliers(goods, report.recipe.alpha, list(held_out.values()))
+    values, parts, recipe = list(goods.values()), list(held_out.values()), report.recipe
+    threshold = set_threshold(values, recipe.alpha, parts, report.cross, recipe.outliers)
+    with_all = set_threshold(values, recipe.alpha, parts, report.cross)
+    far = outliers(goods, recipe.alpha, parts, report.cross)
     marking = set_marking([prediction.anomaly_map for prediction in seen.values()])
     calibration = defect_probability(list(goods.values()), list(defects.values()), threshold)
     work.write_report(
@@ -49,12 +57,18 @@ def calibrate(work: Run) -> None:
             "holdout": goods,
             "defects": defects,
             "outliers": far,
+            "with_outliers": with_all.value,
         },
     )
-    parts = f"{threshold.n} held-out good parts" + (f" in {len(goods)} images" if threshold.n < len(goods) else "")
-    print(f"calibrate: threshold {threshold.value:.4g} from {parts}: {promise(threshold)}")
+    kind = "good parts, each scored without itself" if report.cross else "held-out good parts"
+    images = f" ({len(goods)} images)" if threshold.n < len(goods) else ""
+    print(f"calibrate: threshold {threshold.value:.4g} from {threshold.n} {kind}{images}: {promise(threshold)}")
     for name, without in far.items():
-        print(f"calibrate: {outlier_words(str(report.data / name), goods[name], without, threshold.value)}")
+        print(f"calibrate: {outlier_words(str(report.data / name), goods[name], without, with_all.value)}")
+    if far and threshold.value != with_all.value:
+        print(
+            f"calibrate: the threshold leaves {recipe.outliers} such part out, at most; `outliers = 0` leaves none out"
+        )
     print(f"calibrate: defect probability: {calibration.method}, {len(goods)} goods and {len(defects)} defects")
 
 
@@ -70,13 +84,23 @@ def outlier_words(name: str, score: float, without: float | None, threshold: flo
 def held_out_goods(report: FitReport) -> dict[str, str]:
     """Image -> part of the goods that set the threshold: none that told training when to stop."""
     dataset = read_dataset(report.data)
-    wanted = set(report.holdout_images) - set(report.validation_images)
+    wanted = set(report.limit_images) - set(report.validation_images)
     named = {sample.path.relative_to(dataset.root).as_posix(): sample for sample in dataset.train_good}
     if missing := sorted(wanted - set(named)):
         raise StageError(f"{report.data / missing[0]}: was held out and is gone; put it back, or run fit again")
-    chosen = {name: named[name] for name in report.holdout_images if name in wanted}
+    chosen = {name: named[name] for name in report.limit_images if name in wanted}
     parts = part_names(list(chosen.values()), report.recipe.group_regex, report.recipe.group_gap)
     return dict(zip(chosen, parts, strict=True))
+
+
+def _without_themselves(switched: Switched, report: FitReport, names: Sequence[str]) -> dict[str, Prediction]:
+    """Judge good images that are in the bank, each without the patches of its own part."""
+    numbers = parts_in_bank(report)
+    found = {}
+    for name in progress(names, "goods, each without itself"):
+        switched.without(numbers[name])
+        found[name] = switched.detector.predict(load_photo(report.data / name, report.input))
+    return found
 
 
 def _predictions(detector: Detector, report: FitReport, names: Sequence[str], what: str) -> dict[str, Prediction]:

@@ -15,8 +15,9 @@ from edge.inference.detector import Detector
 from edge.inference.placement import MapGeometry
 from train.int8.graph import OPSET, finish
 from train.int8.onnx_export import example, outputs, to_onnx
+from train.int8.switched import FP32_SWITCHED, write_switched
 from train.network.geometry import measure_geometry, prepared_photos
-from train.network.saved import load_network
+from train.network.saved import load_network, saved_banks
 from train.run import Run
 
 TORCHSCRIPT = "model.torchscript"
@@ -38,6 +39,8 @@ def export(work: Run, torchscript: bool = False) -> None:
     finish(model, spec.height, spec.width)
     path = work.file(FP32_ONNX)
     onnx.save(model, path)
+    if work.fit_report().cross:
+        write_switched(path, saved_banks(work), work.file(FP32_SWITCHED))
     facts: dict[str, Any] = {"file": FP32_ONNX, "bytes": path.stat().st_size, "opset": OPSET, "nodes": _nodes(model)}
     geometry, off_px = _geometry(work, path)
     facts |= {"map": geometry.model_dump(), "dots_off_px": off_px}

@@ -73,7 +73,8 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     if not roles.has_heads:
         roles = roles.with_validation_goods()
     features = PatchFeatures(backbone, recipe.patch_stride).eval()
-    state = {**_banks(features, roles, spec, recipe), "backbone": backbone.state_dict()}
+    banks, odd = memory_banks(features, roles.bank, spec, recipe)
+    state = {**_state(features, banks, roles, spec, recipe), "backbone": backbone.state_dict()}
     work.folder.mkdir(parents=True, exist_ok=True)
     if learned is None:
         work.file(HEADS).unlink(missing_ok=True)
@@ -104,6 +105,8 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         validation_images=_names(roles.validation, dataset),
         defect_images=_names(roles.defects, dataset),
         left_out_images=_names(roles.left_out, dataset),
+        cross=roles.cross,
+        spared_images=_names(odd, dataset),
         types=learned.types if learned is not None and roles.has_heads else (),
         feature_channels=state["patches"].shape[1],
         bank_rows=len(state["patches"]) + len(state.get("second", {}).get("patches", ())),
@@ -113,10 +116,13 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     )
     work.file("fit.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     taught = f", {len(roles.defects)} labelled defects" if roles.defects else ", artificial defects" if learned else ""
+    held = f"{len(roles.holdout)} held out" if roles.holdout else "each scored without its own part for the limit"
     print(
-        f"fit: {len(roles.fit)} good images{taught}, {len(roles.holdout)} held out, {spec.width}x{spec.height}, "
+        f"fit: {len(roles.fit)} good images{taught}, {held}, {spec.width}x{spec.height}, "
         f"bank {report.bank_rows} x {report.feature_channels}, {report.seconds:.0f} s"
     )
+    for sample in odd:
+        print(f"fit: look at {sample.path}: it lies far beyond the other good parts; the bank does without it")
     return report
 
 
@@ -163,13 +169,14 @@ def _learn(
     return _Learned(net.heads, types, history)
 
 
-def _banks(features: PatchFeatures, roles: Split, spec: InputSpec, recipe: TrainConfig) -> dict[str, Any]:
+def _state(
+    features: PatchFeatures, banks: Sequence[dict[str, Tensor]], roles: Split, spec: InputSpec, recipe: TrainConfig
+) -> dict[str, Any]:
     """Return the memory bank and, for two scales, the second one with its weight and place beside the first."""
-    banks = memory_banks(features, roles.fit, spec, recipe)
     if len(banks) == 1:
         return dict(banks[0])
     first, second = banks
-    share = second_share(features, banks, roles.fit, spec, recipe)
+    share = second_share(features, banks, roles.bank, spec, recipe)
     photos = prepared_photos([sample.path for sample in roles.fit], spec)
     own, added = (
         rough_geometry(_cells(partial(_scale, features, normality_head(bank), number)), photos, recipe.seed)

@@ -93,7 +93,7 @@ def pack(
     report = work.fit_report()
     calibration = work.read_report("calibration.json", "calibrate")
     if promise is not None:
-        check_promise(Threshold.model_validate(calibration["threshold"]), promise)
+        check_promise(Threshold.model_validate(calibration["threshold"]), promise, report.cross)
     metrics = _metrics(work, calibration["threshold"]["value"])
     _say_what_is_found(calibration, metrics, although_blind)
     aside = _aside(target)
@@ -102,6 +102,7 @@ def pack(
         references = _write_references(work, report, calibration, Path(scratch))
         files |= {name: Path(scratch) / name for name in references}
         quantized = work.read_report("quantize.json", "quantize")
+        least = calibration["typical"] if report.cross else 0.0  # a good image that is in the bank scores less
         facts = {
             "name": target.name,
             "version": datetime.now(UTC).strftime("%Y%m%d.%H%M%S"),
@@ -122,6 +123,8 @@ def pack(
                 "holdout_images": len(report.holdout_images),
                 "defect_images": len(report.defect_images),
                 "validation_images": len(report.validation_images),
+                "cross": report.cross,
+                "spared_images": len(report.spared_images),
                 "image_sha256": image_sha256(report.data / name for name in report.seen_images),
                 "seconds": report.seconds,
                 "versions": report.versions,
@@ -129,7 +132,7 @@ def pack(
             },
             "holdout_scores": sorted(calibration["holdout"].values()),
             "references": [
-                {"file": name, "score": score, "tolerance": quantized["parity"]["int8_tolerance"] * score}
+                {"file": name, "score": score, "tolerance": quantized["parity"]["int8_tolerance"] * max(score, least)}
                 for name, score in references.items()
             ],
         }
@@ -142,7 +145,7 @@ def pack(
 
 
 def _write_references(work: Run, report: FitReport, calibration: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Two unseen good images and one with an inverted square, stored lossless: file name -> score on this CPU."""
+    """Two good images and one with an inverted square, stored lossless: file name -> score on this CPU."""
     detector = Detector(work.need(INT8_IR, "quantize"), report.input)
     ranked = sorted(calibration["holdout"], key=calibration["holdout"].__getitem__)
     middle, highest = (load_photo(report.data / ranked[index], report.input) for index in (len(ranked) // 2, -1))
@@ -218,22 +221,29 @@ def _say_what_is_found(calibration: dict[str, Any], metrics: dict[str, Any], alt
     print(f"pack: warning: {words}")
 
 
-def need_goods(n: int, promise: float) -> None:
-    """Raises StageError when n held-out good parts cannot guarantee the share, and says how many can."""
-    if n < goods_needed(promise):
+def need_goods(n: int, promise: float, cross: bool = False) -> None:
+    """Raises StageError when n good parts cannot guarantee the share, and says how many can."""
+    needed = goods_needed(promise, cross)
+    if n < needed:
+        kind, more = ("", "") if cross else ("held-out ", "raise --holdout-share, ")
         raise StageError(
-            f"{n} held-out good parts cannot guarantee that at most {promise:.2%} of good parts are rejected: "
-            f"{goods_needed(promise)} are needed; add good parts, raise --holdout-share, or promise less"
+            f"{n} {kind}good parts cannot guarantee that at most {promise:.2%} of good parts are rejected: "
+            f"{needed} are needed; add good parts, {more}or promise less"
         )
 
 
-def check_promise(threshold: Threshold, promise: float) -> None:
-    """Raises StageError, with what is missing, unless the threshold guarantees the promised share of rejected goods."""
-    need_goods(threshold.n, promise)
+def check_promise(threshold: Threshold, promise: float, cross: bool = False) -> None:
+    """Raises StageError, with what is missing, unless the threshold guarantees the promised share of rejected goods.
+
+    cross: the parts that set the threshold are in the bank, so that twice alpha is what they guarantee.
+    """
+    need_goods(threshold.n, promise, cross)
     if threshold.bound is None or threshold.bound > promise:
+        alpha = promise / 2 if cross else promise
+        fewer = " --outliers 0" if alpha * (threshold.n + 1) + 1e-9 < 2 else ""
         raise StageError(
             f"the threshold was set for {threshold.alpha:.2%} of good parts rejected, not for the promised "
-            f"{promise:.2%}; train with --alpha {promise:g}"
+            f"{promise:.2%}; train with --alpha {alpha:g}{fewer}"
         )
 
 

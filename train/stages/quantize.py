@@ -8,11 +8,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge.core.cli import OneLineParser
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from train.int8.build import build, calibration_files
 from train.int8.parity import int8_convolutions, parity
-from train.int8.trials import HeldOut, Trial, choose, compare, held_out, ways
+from train.int8.switched import FP32_SWITCHED, INT8_SWITCHED
+from train.int8.trials import HeldOut, Trial, choose, compare, held_out, over_limits, ways
 from train.network.saved import load_network
 from train.run import FitReport, Run
 
@@ -32,7 +36,8 @@ def quantize(work: Run) -> None:
     network = load_network(work)
     with tempfile.TemporaryDirectory() as scratch:
         images = held_out(report)
-        tried = _attempts(work, report, images, Path(scratch))
+        fp32 = images.scores(work.file(FP32_ONNX), report.input, work.file(FP32_SWITCHED))
+        tried = _attempts(work, report, images, fp32, Path(scratch))
         chosen = choose([trial for trial, _ in tried])
         folder = next(folder for trial, folder in tried if trial is chosen)
         for path in folder.iterdir():
@@ -45,7 +50,7 @@ def quantize(work: Run) -> None:
         "trials": [trial.facts(trial is chosen) for trial, _ in tried],
         "measured_on": images.source,
         "within_limits": chosen.passed,
-        "parity": parity(work, network, report),
+        "parity": parity(work, network, report, float(np.median(fp32[~images.defective]))),
         "bytes": work.file(INT8_ONNX).stat().st_size,
     }
     work.write_report("quantize.json", facts)
@@ -53,11 +58,14 @@ def quantize(work: Run) -> None:
         f"quantize: all {convolutions} convolutions in INT8, "
         f"{facts['bytes'] / 1e6:.1f} MB; {chosen.words} ({images.source})"
     )
+    if not chosen.passed:
+        print(f"quantize: warning: {over_limits(len(tried))}")
 
 
-def _attempts(work: Run, report: FitReport, images: HeldOut, scratch: Path) -> list[tuple[Trial, Path]]:
+def _attempts(
+    work: Run, report: FitReport, images: HeldOut, fp32: NDArray[np.float64], scratch: Path
+) -> list[tuple[Trial, Path]]:
     """Quantise until the limits are kept or nothing is left to try; each trial with the folder of its files."""
-    fp32 = images.scores(work.file(FP32_ONNX), report.input)
     start = time.monotonic()
     trials: list[Trial] = []
     folders: list[Path] = []
@@ -65,8 +73,9 @@ def _attempts(work: Run, report: FitReport, images: HeldOut, scratch: Path) -> l
         folders.append(scratch / str(len(trials)))
         folders[-1].mkdir()
         build(work, report, settings, folders[-1])
-        trials.append(compare(settings, images, images.scores(folders[-1] / INT8_IR, report.input), fp32))
-        if trials[-1].passed or not images.enough or time.monotonic() - start > MOST_SECONDS:
+        int8 = images.scores(folders[-1] / INT8_IR, report.input, folders[-1] / INT8_SWITCHED)
+        trials.append(compare(settings, images, int8, fp32))
+        if trials[-1].passed or time.monotonic() - start > MOST_SECONDS:
             break
         print(f"quantize: over the limits, trying on. {trials[-1].words}")
     return list(zip(trials, folders, strict=True))

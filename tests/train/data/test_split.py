@@ -138,6 +138,37 @@ def test_without_anything_to_learn_defects_from_there_is_no_validation() -> None
     assert len(found.fit) + len(found.holdout) == 40
 
 
+def test_without_heads_every_good_is_fitted_and_sets_the_limit_where_few_could_be_held_out() -> None:
+    data = dataset(list(range(40)), [("dent", 100)], [], True)
+    found = split(data, TrainConfig())
+    assert (found.fit, found.holdout, found.cross) == (data.train_good, (), True)
+    assert found.bank == data.train_good
+
+
+def test_goods_are_held_out_where_a_fifth_of_them_guarantees_alpha_and_may_hold_an_outlier() -> None:
+    many = dataset(list(range(1000)), [], [], True)
+    assert not split(many, TrainConfig()).cross
+    assert split(many, TrainConfig(alpha=0.009)).cross
+    assert not split(many, TrainConfig(alpha=0.009, outliers=0)).cross
+    assert split(many, TrainConfig(limit="cross")).cross
+    assert not split(dataset(list(range(40)), [], [], True), TrainConfig(limit="split")).cross
+
+
+def test_photographs_of_one_part_count_once_for_that() -> None:
+    assert split(dataset([index // 2 for index in range(1000)], [], [], False), TrainConfig()).cross
+
+
+def test_heads_leave_held_out_goods_that_the_bank_may_know() -> None:
+    data = dataset(list(range(40)), [], [("dent", 100 + i) for i in range(8)], True)
+    found = split(data, TrainConfig())
+    assert found.cross
+    assert len(found.holdout) == 10
+    assert set(found.bank) == {*found.fit, *found.holdout}
+    kept = [sample for sample in found.validation if sample.label == GOOD]
+    assert kept
+    assert not {*kept} & {*found.bank}
+
+
 def test_goods_of_one_part_are_refused() -> None:
     data = dataset([1] * 30, [], [("dent", 100)], False)
     with pytest.raises(DataError, match="30 good images show 1 part; holding some out needs at least 2"):

@@ -236,3 +236,68 @@ def test_ordinary_scores_have_no_outlier(seed: int, n: int) -> None:
 
 def test_too_few_others_set_no_threshold() -> None:
     assert outliers({"a": 1.0, "b": 1.01, "c": 1.02, "d": 9.0}, 0.01) == {"d": None}
+
+
+CALM = [1.0 + 0.001 * index for index in range(150)]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.permutations(range(120)), st.booleans())
+def test_the_order_of_the_goods_sets_no_threshold(order: list[int], cross: bool) -> None:
+    scores, parts = [1.0 + (7 * index % 120) / 100 for index in range(120)], [str(index % 110) for index in range(120)]
+    moved = [scores[one] for one in order], [parts[one] for one in order]
+    assert set_threshold(moved[0], 0.02, moved[1], cross, 1) == set_threshold(scores, 0.02, parts, cross, 1)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(positive, min_size=99, max_size=140, unique=True), st.integers(0, 98), st.floats(1.0, 5.0))
+def test_a_good_that_scores_higher_never_lowers_the_threshold(scores: list[float], which: int, times: float) -> None:
+    higher = [score * (times if index == which else 1.0) for index, score in enumerate(scores)]
+    assert set_threshold(higher, 0.01, cross=True).value >= set_threshold(scores, 0.01, cross=True).value
+
+
+def test_goods_that_the_bank_knows_guarantee_twice_as_much() -> None:
+    held, cross = set_threshold(CALM, 0.02), set_threshold(CALM, 0.02, cross=True)
+    assert (held.value, held.bound) == (cross.value, pytest.approx(3 / 151))
+    assert (cross.method, cross.bound, cross.upper_95) == ("cross", pytest.approx(6 / 151), None)
+    assert (goods_needed(0.01), goods_needed(0.01, cross=True)) == (99, 199)
+
+
+def test_one_fibre_does_not_set_the_threshold_where_one_outlier_is_allowed() -> None:
+    """The order statistic that is left has its own bound, and it is stated whether or not there was an outlier."""
+    dirty = [*CALM[:-1], 9.0]
+    assert set_threshold(dirty, 0.007).value > 9.0
+    robust = set_threshold(dirty, 0.007, outliers=1)
+    assert CALM[-2] < robust.value < 1.1 * CALM[-1]
+    assert robust.bound == set_threshold(CALM, 0.007, outliers=1).bound == pytest.approx(2 / 151)
+
+
+def test_where_alpha_leaves_room_an_allowed_outlier_costs_nothing() -> None:
+    assert set_threshold(CALM, 0.02, outliers=1) == set_threshold(CALM, 0.02)
+    assert set_threshold([*CALM[:-1], 9.0], 0.02, outliers=1) == set_threshold([*CALM[:-1], 9.0], 0.02)
+
+
+def test_few_goods_and_one_fibre_are_as_many_without_it() -> None:
+    calm = [1.0 + 0.01 * index for index in range(20)]
+    assert set_threshold([*calm, 3.0], 0.01, outliers=1).value == set_threshold(calm, 0.01).value
+    assert set_threshold([*calm, 3.0], 0.01).value > 1.5 * set_threshold(calm, 0.01).value
+
+
+def nearest(points: np.ndarray, bank: np.ndarray) -> np.ndarray:
+    return np.abs(points[:, None] - bank[None]).min(axis=1) + 1e-9
+
+
+def test_goods_scored_without_themselves_keep_the_promise_by_part_and_nearly_alpha() -> None:
+    """400 draws of 60 parts with one or two photographs each: the shipped bank holds all of them."""
+    rng, shares, bounds = np.random.default_rng(2), [], []
+    for _ in range(400):
+        part = np.repeat(np.arange(60), rng.integers(1, 3, 60))
+        goods = rng.normal(size=60)[part] + 0.1 * rng.normal(size=len(part))
+        alone = [float(nearest(goods[[i]], goods[part != part[i]])[0]) for i in range(len(part))]
+        threshold = set_threshold(alone, 0.05, [str(one) for one in part], cross=True)
+        assert threshold.bound is not None
+        bounds.append(threshold.bound)
+        new = rng.normal(size=200) + 0.1 * rng.normal(size=200)
+        shares.append(float(np.mean(nearest(new, goods) >= threshold.value)))
+    assert np.mean(shares) <= np.mean(bounds)
+    assert np.mean(shares) < 0.06

@@ -84,6 +84,23 @@ def test_what_other_stages_left_is_shown_and_its_absence_is_no_fault(evaluated: 
     assert "<td>kl</td><td>–</td><td>yes</td>" in page
 
 
+def test_a_good_far_beyond_the_rest_is_pictured_with_the_threshold_of_the_others(evaluated: Run) -> None:
+    before = page_of(evaluated)
+    name = evaluated.fit_report().holdout_images[0]
+    changed(evaluated, "calibration.json", outliers={name: 12.5}, with_outliers=31.5)
+    page = page_of(evaluated)
+    assert page.count("data:image/jpeg;base64,") == before.count("data:image/jpeg;base64,") + 2
+    assert "without this image it would be 12.5" in page
+    assert "it would be 31.5; they are shown below" in page
+
+
+def test_a_model_whose_int8_costs_more_than_allowed_says_so(evaluated: Run) -> None:
+    changed(evaluated, "quantize.json", trials=[{"what": "ranges"}], within_limits=True)
+    assert "None of these keeps the limits" not in page_of(evaluated)
+    changed(evaluated, "quantize.json", within_limits=False)
+    assert "None of these keeps the limits" in page_of(evaluated)
+
+
 def test_names_from_folders_cannot_bring_markup(evaluated: Run) -> None:
     facts = json.loads(evaluated.file("evaluate.json").read_text().replace('"spot"', '"<b>spot"'))
     evaluated.write_report("evaluate.json", facts)

@@ -43,7 +43,9 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = ("--train-good", "24", "--test-good", "6", "--test-bad-per-type", "2", "--size", "256x256")
     made = train(folder, "synth", "--out", "data/flange", *counts)
     assert made.returncode == 0, made.stderr
-    done = train(folder, "all", "--data", "data/flange", "--name", "flange", "--side", "256", "--bank", "500")
+    done = train(
+        folder, "all", "--data", "data/flange", "--name", "flange", "--side", "256", "--bank", "500", "--limit", "split"
+    )
     assert done.returncode == 0, done.stderr
     return folder
 

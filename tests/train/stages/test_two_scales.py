@@ -1,10 +1,22 @@
 """The chain with two scales: one graph with one input, all of it in INT8, whose map lies where its cells look."""
 
-import pytest
+import shutil
+from pathlib import Path
 
-from edge.inference.bundle import INT8_IR
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from edge.inference.bundle import FP32_ONNX, INT8_IR
+from edge.inference.detector import Detector
+from edge.inference.usable import load_photo
 from tests.train.stages.test_all import train
+from train.int8 import Int8Error
 from train.int8.parity import int8_convolutions
+from train.int8.switched import FP32_SWITCHED, INT8_SWITCHED, Switched, parts_in_bank
+from train.network.bank import image_tensor, normality_head, without_part
+from train.network.saved import load_network, saved_banks
 from train.run import Run
 
 
@@ -39,3 +51,43 @@ def test_the_larger_input_is_the_one_that_the_device_prepares(run: Run) -> None:
 
 def test_int8_answers_as_float_does_with_weights_that_two_scales_share(run: Run) -> None:
     assert run.read_report("quantize.json", "quantize")["parity"]["int8_against_fp32"] < 0.1
+
+
+def test_every_good_sets_the_limit_and_scores_higher_than_what_the_bank_knows(run: Run) -> None:
+    report, calibration = run.fit_report(), run.read_report("calibration.json", "calibrate")
+    assert report.cross
+    assert set(calibration["holdout"]) == set(report.fit_images)
+    assert calibration["threshold"]["n"] == len(report.fit_images) == 24
+    detector = Detector(run.file(INT8_IR), report.input)
+    known = {name: detector.predict(load_photo(report.data / name, report.input)).score for name in report.fit_images}
+    assert all(calibration["holdout"][name] > known[name] for name in known)
+
+
+def test_a_good_scores_as_with_a_bank_that_never_saw_it(run: Run) -> None:
+    """The float file with the rows of a part switched off, against a network around the bank without that part."""
+    report = run.fit_report()
+    banks, network = saved_banks(run), load_network(run)
+    switched = Switched(run.file(FP32_SWITCHED), run.file(FP32_ONNX), report.input)
+    for name, part in list(parts_in_bank(report).items())[:3]:
+        first, second = (normality_head(without_part(bank, part)) for bank in banks)
+        assert network.normality.second is not None
+        network.normality.head, network.normality.second.head = first, second
+        with torch.inference_mode():
+            expected = float(network.eval()(image_tensor(report.data / name, report.input))[0])
+        switched.without(part)
+        assert switched.detector.predict(load_photo(report.data / name, report.input)).score == pytest.approx(
+            expected, rel=1e-3
+        )
+
+
+def test_the_shipped_file_is_refused_with_the_switches_of_another(run: Run, tmp_path: Path) -> None:
+    shutil.copy(run.file(INT8_SWITCHED), tmp_path / "other.onnx")
+    shutil.copy(run.file(INT8_SWITCHED).with_suffix(".npz"), tmp_path / "other.npz")
+    model = onnx.load(tmp_path / "other.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("normality.head.bank.0.bias"):
+            values = onnx.numpy_helper.to_array(tensor) + np.float32(30.0)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(Int8Error, match=r"other.onnx scores .* where model_int8.xml scores .*; quantize again"):
+        Switched(tmp_path / "other.onnx", run.file(INT8_IR), run.fit_report().input)
