@@ -18,6 +18,9 @@ from edge.core.worker import Worker
 THREAD = "capture"
 BACKOFF_S = (0.1, 5.0)  # first and longest wait before the camera is opened again
 STALL_S = 2.0  # a camera that gives nothing for so long is in fault, even when its driver reports no error
+QUIET_S = 1.2  # the same of a camera that gave frames much faster, so that the page tells it within two seconds
+MISSED = 2.5  # frames that a camera misses before it counts as quiet
+LINES, LINES_S = 6, 60.0  # of the log about its state, in so many s: one that fails at every other frame fills no disk
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +134,8 @@ class Capture:
         self._sizes = Sizes()
         self._times: deque[float] = deque(maxlen=400)
         self._error: str | None = "no frame yet"
+        self._said: deque[float] = deque(maxlen=LINES)  # monotonic s, of the last lines about the state
+        self._unsaid = 0  # changes since then
         self._changed_at = datetime.now(UTC)
 
     def start(self) -> None:
@@ -147,9 +152,16 @@ class Capture:
         age_s = None if frame is None else now - frame.captured_at
         recent = sum(1 for at in list(self._times) if now - at <= 2.0)
         detail = self._error or ""
-        if not detail and age_s is not None and age_s > STALL_S:
+        if not detail and age_s is not None and age_s > self._stalls_after_s():
             detail = f"camera {self.camera.describe()}: no frame for {age_s:.0f} s"
         return CameraStatus(not detail, detail, self._changed_at, recent / 2.0, age_s)
+
+    def _stalls_after_s(self) -> float:
+        times = list(self._times)
+        if len(times) < 2:
+            return STALL_S
+        usual_s = (times[-1] - times[0]) / (len(times) - 1)
+        return min(STALL_S, max(QUIET_S, MISSED * usual_s))
 
     def _run(self) -> None:
         shortest, longest = BACKOFF_S
@@ -161,6 +173,7 @@ class Capture:
                 self._read_frames()
             except CameraError as error:
                 self._down(str(error))
+                self._say()
             finally:
                 self.camera.close()
             if self._seq > before:
@@ -177,6 +190,7 @@ class Capture:
             frame = self._framed(shot, fault)
             self.slot.put(frame)
             self._times.append(frame.captured_at)
+            self._say()
             if fault:
                 self._down(f"camera {self.camera.describe()}: {fault}")
                 if frozen and self._freeze.needs_reopening(frame.captured_at):
@@ -195,11 +209,27 @@ class Capture:
 
     def _up(self) -> None:
         self._error = None
-        self._changed_at = datetime.now(UTC)
-        log.info("camera up: %s", self.camera.describe())
+        self._changed()
 
     def _down(self, error: str) -> None:
         if error != self._error:
-            self._changed_at = datetime.now(UTC)
-            log.warning("camera down: %s", error)
-        self._error = error
+            self._error = error
+            self._changed()
+
+    def _changed(self) -> None:
+        self._changed_at = datetime.now(UTC)
+        self._unsaid += 1
+        self._say()
+
+    def _say(self) -> None:
+        """Log a change of the state, or later how many there were."""
+        now = time.monotonic()
+        if self._unsaid == 0 or (len(self._said) == LINES and now - self._said[0] < LINES_S):
+            return
+        more = f"; it changed {self._unsaid} times since the last line" if self._unsaid > 1 else ""
+        if self._error is None:
+            log.info("camera up: %s%s", self.camera.describe(), more)
+        else:
+            log.warning("camera down: %s%s", self._error, more)
+        self._said.append(now)
+        self._unsaid = 0

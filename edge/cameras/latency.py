@@ -27,7 +27,11 @@ class StreamLatency(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     format: Literal[1] = 1
     made_at: datetime
-    source_sha256: str  # of camera.source: another stream has another latency
+    # Which camera.source it is: another stream has another latency. The source may hold a password, so what is stored
+    # is slow to compute and of this file alone; earlier versions stored a plain SHA-256.
+    salt: Annotated[str, Field(pattern="^([0-9a-f]{32})?$")] = ""  # random
+    source_scrypt: str = ""
+    source_sha256: str = ""
     changes: PositiveInt  # of the light, that were seen in the picture
     quickest_ms: Annotated[float, Field(ge=0)]  # from a change's order to its picture
     slowest_ms: Annotated[float, Field(ge=0)]
@@ -40,9 +44,20 @@ def is_stream(camera: CameraConfig) -> bool:
     return isinstance(camera, VideoCameraConfig) and not camera.is_device and not camera.is_file
 
 
+def source_scrypt(camera: VideoCameraConfig, salt: str) -> str:
+    """Return what tells one source from another and does not give its password away (RFC 7914, 16 MB)."""
+    return hashlib.scrypt(camera.source.encode(), salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=32).hex()
+
+
 def source_sha256(camera: VideoCameraConfig) -> str:
-    """Return what tells one source from another, without its password."""
+    """Return what earlier versions stored of a source."""
     return hashlib.sha256(camera.source.encode()).hexdigest()
+
+
+def _is_of(known: StreamLatency, camera: VideoCameraConfig) -> bool:
+    if known.source_scrypt:
+        return known.source_scrypt == source_scrypt(camera, known.salt)
+    return known.source_sha256 == source_sha256(camera)
 
 
 def latency_file(config: StationConfig) -> Path:
@@ -65,7 +80,7 @@ def with_latency(config: StationConfig) -> StationConfig:
     except (OSError, ValidationError) as error:
         words = " ".join(str(error).split())[:200]
         raise LatencyError(f"{path}: cannot be read ({words}); run `edge commission --latency` again") from None
-    if known.source_sha256 != source_sha256(camera):
+    if not _is_of(known, camera):
         return config
     measured = camera.model_copy(update={"latency_ms": known.latency_ms, "fps": camera.fps or known.fps})
     return config.model_copy(update={"camera": measured})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import shlex
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge.cameras import make_camera
 from edge.cameras.capture import Capture, FrameSlot
-from edge.cameras.latency import StreamLatency, is_stream, latency_file, source_sha256, timing_doubts, with_latency
+from edge.cameras.latency import StreamLatency, is_stream, latency_file, source_scrypt, timing_doubts, with_latency
 from edge.commands import CommandError
 from edge.config.cameras import VideoCameraConfig
 from edge.config.station import StationConfig
@@ -104,9 +105,11 @@ def _measured(config: StationConfig, camera: VideoCameraConfig, flash: Flash) ->
         flash.show(False)
         capture.stop()
     fps = (end.seq - begin.seq) / (end.captured_at - begin.captured_at)
+    salt = secrets.token_hex(16)
     return StreamLatency(
         made_at=datetime.now(UTC),
-        source_sha256=source_sha256(camera),
+        salt=salt,
+        source_scrypt=source_scrypt(camera, salt),
         changes=CHANGES,
         quickest_ms=min(delays_ms),
         slowest_ms=max(delays_ms),

@@ -15,7 +15,9 @@ HEALTH = "health.json"
 METRICS = "metrics.prom"
 LATEST = "latest.jpg"  # the newest frame with heatmap and outline
 LATEST_RAW = "latest_raw.jpg"  # the same frame, untouched
-STALE_AFTER_S = 1.2  # and a deadline: the engine writes health.json four times a second, but not while it judges
+# The engine writes health.json four times a second, but not while it judges, which takes as long as the deadline.
+STALE_AFTER_S = 1.5  # so that the page, which asks twice a second, tells a hanging engine within two seconds
+UNHEARD_S = 0.6  # beyond a deadline that is longer than that allows
 LATENCY_EDGES_S = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -78,7 +80,7 @@ class Health(BaseModel):
     state: State
     detail: str  # one line for a person, e.g. why the camera is in fault
     pid: int
-    written_at: datetime  # UTC; older than STALE_AFTER_S and deadline_ms: the engine is dead or hangs
+    written_at: datetime  # UTC; older than stale_after_s: the engine is dead or hangs
     started_at: datetime
     bundle: str
     bundle_path: str
@@ -121,7 +123,7 @@ class Health(BaseModel):
     @property
     def stale_after_s(self) -> float:
         """The age in s beyond which the engine is dead or hangs."""
-        return STALE_AFTER_S + self.deadline_ms / 1e3
+        return max(STALE_AFTER_S, UNHEARD_S + self.deadline_ms / 1e3)
 
 
 def write_health(run_dir: Path, health: Health) -> None:

@@ -59,6 +59,17 @@ def connect(run_dir: Path, name: str, timeout_s: float) -> socket.socket:
     return caller
 
 
+def deserted(run_dir: Path, name: str) -> bool:
+    """Return True when the process that listened at this socket is gone; False when it lives, or nobody can tell."""
+    try:
+        connect(run_dir, name, 0.0).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def send_frame(peer: socket.socket, words: bytes, picture: bytes | memoryview, until: float) -> None:
     """Send one frame before `until`, monotonic s; raises OSError, also when time is up."""
     peer.settimeout(max(0.001, until - time.monotonic()))

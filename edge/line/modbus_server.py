@@ -84,8 +84,12 @@ WRITE_COILS = (5, 15)
 class ModbusServer:
     """A server that shows one handshake to any number of clients. Registers change in memory, at once."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """Start the server, which listens when this returns; raises LineError when it cannot."""
+    def __init__(self, host: str, port: int, releases_for_s: float = HANGS_AFTER_S) -> None:
+        """Start the server, which listens when this returns; raises LineError when it cannot.
+
+        releases_for_s: how long a result releases without a sign of the inspection loop, at most.
+        """
+        self._releases_for_s = min(HANGS_AFTER_S, releases_for_s)
         self.address = f"{host}:{port}"
         self.recipe_active = 0
         self._host, self._port = host, port
@@ -275,7 +279,8 @@ class ModbusServer:
 
     def _look(self) -> None:
         """Take in what changes by itself: a loop that hangs, and whether the station can take a part."""
-        if time.monotonic() - self._alive_at > HANGS_AFTER_S:
+        longest_s = self._releases_for_s if self._handshake.signals().release else HANGS_AFTER_S
+        if time.monotonic() - self._alive_at > longest_s:
             self._hangs = True
             self._handshake.safe()
         self._handshake.hold(self._hangs or self._switches() or not self._admits())

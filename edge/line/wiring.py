@@ -12,7 +12,7 @@ from edge.config.station import StationConfig
 from edge.config.triggers import FreeRunTriggerConfig, GpioTriggerConfig, ModbusTriggerConfig
 from edge.line import LineError
 from edge.line.gpio_chip import Chip, open_chip
-from edge.line.modbus_server import ModbusServer
+from edge.line.modbus_server import HANGS_AFTER_S, ModbusServer
 from edge.line.outputs import Output
 from edge.line.outputs.delivery import Carrier, Delivery
 from edge.line.outputs.gpio import GpioOutput
@@ -27,6 +27,8 @@ from edge.line.triggers.gate import Gate, GatedTrigger, Source
 from edge.line.triggers.gpio import GpioTrigger
 from edge.line.triggers.modbus import ModbusTrigger
 from edge.line.triggers.software import SoftwareTrigger
+
+LEAST_RELEASE_S = 0.2  # without a sign of the inspection loop, which goes round each 0.05 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,10 @@ def open_line(config: StationConfig) -> Line:
 def _modbus(config: StationConfig) -> ModbusServer | None:
     for section in config.output:
         if isinstance(section, ModbusOutputConfig):
-            return ModbusServer(section.host, section.port)
+            free_run = isinstance(config.trigger, FreeRunTriggerConfig)
+            deadline_s = config.inspection.deadline_ms / 1e3
+            longest_s = max(deadline_s, LEAST_RELEASE_S) if free_run else HANGS_AFTER_S
+            return ModbusServer(section.host, section.port, longest_s)
     return None
 
 

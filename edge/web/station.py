@@ -20,12 +20,14 @@ from edge.core.types import one_line
 from edge.exchange import ExchangeError
 from edge.exchange.health import LATEST, LATEST_RAW, Health, State, read_health
 from edge.exchange.live import LivePicture, read_live
-from edge.exchange.requests import Requests
+from edge.exchange.requests import REQUESTS, Requests
+from edge.exchange.sockets import deserted
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
 from edge.history.reviews import REVIEWS, ReviewStore
 from edge.inference.bundle import Bundle, BundleError, open_bundle
 
+SUSPECT_AFTER_S = 0.6  # two reports were missed: is the process still there?
 HELD = 16  # live pictures: a second or two of a fast line, until the browser has fetched the one it was told of
 HELD_BYTES = 64 * 1024 * 1024
 PICTURE_KINDS = ("frame", "heat", "thumb")
@@ -85,7 +87,8 @@ class Station:
         age_s = abs((datetime.now(UTC) - health.written_at).total_seconds())
         if health.state is State.STOPPED:
             return EngineView(EngineState.STOPPED, health, age_s, health.detail)
-        if age_s > health.stale_after_s:
+        gone = age_s > SUSPECT_AFTER_S and deserted(self.config.run_dir, REQUESTS)
+        if gone or age_s > health.stale_after_s:
             return EngineView(EngineState.STALE, health, age_s, health.detail)
         return EngineView(EngineState(health.state.value), health, age_s, health.detail)
 

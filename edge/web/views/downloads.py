@@ -23,7 +23,7 @@ Piece = TypeVar("Piece", str, bytes)
 blueprint = Blueprint("downloads", __name__)
 CSV_TYPE = "text/csv; charset=utf-8"
 MAX_REFERENCE = 9999
-KEPT_S = 24 * 3600  # a stored picture never changes
+KEPT_S = 24 * 3600  # a picture of a bundle never changes
 
 
 @blueprint.get("/live.jpg")
@@ -46,12 +46,15 @@ def held(id: str) -> Response:  # noqa: A002  # as the document names it
 
 @blueprint.get(f"/pictures/<int(max={MAX_ID}):inspection_id>/<any(frame, heat, thumb):kind>")
 def stored(inspection_id: int, kind: str) -> Response:
-    """Send one stored picture: kind is frame, heat or thumb."""
+    """Send one stored picture: kind is frame, heat or thumb.
+
+    A browser that holds one asks whether it is still this one: the part of this number may be one of another history.
+    """
     path = current_station().picture(inspection_id, kind)
     missing = f"the {kind} picture of inspection {inspection_id} is not stored (any more)"
     if path is None:
         abort(404, missing)
-    return _jpeg(path, f"private, max-age={KEPT_S}, immutable", missing)
+    return _jpeg(path, "private, no-cache", missing)
 
 
 @blueprint.get(f"/references/<digest>/<int(max={MAX_REFERENCE}):number>")

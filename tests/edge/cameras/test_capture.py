@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.cameras import CameraError, Shot
-from edge.cameras.capture import BACKOFF_S, Capture, FrameSlot, Freeze
+from edge.cameras import Camera, CameraError, Shot
+from edge.cameras.capture import BACKOFF_S, LINES, QUIET_S, Capture, FrameSlot, Freeze
 from edge.cameras.folder import FolderCamera
 from edge.config.cameras import FolderCameraConfig
 from edge.core.types import Image
@@ -120,6 +120,51 @@ def test_camera_loss_and_return_show_in_the_status_and_as_one_log_line_each(
     assert len(ups) == 2
     assert len(gone) == 1
     assert len({r.message for r in caplog.records}) == len(caplog.records) - 1, "no line is repeated but 'camera up'"
+
+
+class Flickering(Camera):
+    """Every other frame is torn."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def describe(self) -> str:
+        return "flickering"
+
+    def open(self) -> None:
+        """It is always open."""
+
+    def read(self) -> Shot:
+        time.sleep(0.001)
+        self.frames += 1
+        return Shot(noise(self.frames), time.monotonic(), "torn" if self.frames % 2 else "")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_a_camera_that_fails_at_every_other_frame_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    camera = Flickering()
+    capture = Capture(camera, FrameSlot())
+    capture.start()
+    wait_for(lambda: camera.frames > 60)
+    assert len(caplog.records) == LINES
+    monkeypatch.setattr("edge.cameras.capture.LINES_S", 0.0)
+    wait_for(lambda: any("times since the last line" in one.message for one in caplog.records))
+    capture.stop()
+
+
+def test_a_camera_that_gave_frames_fast_is_missed_sooner_than_a_slow_one() -> None:
+    for period_s, up in ((0.04, False), (0.7, True)):
+        capture = Capture(Flickering(), FrameSlot())
+        capture._error = None
+        now = time.monotonic()
+        capture._times.extend(now - (QUIET_S + 0.3) - period_s * number for number in reversed(range(10)))
+        capture.slot.put(frame(now - (QUIET_S + 0.3)))
+        assert capture.status().up is up
 
 
 def test_a_camera_that_gives_nothing_is_in_fault_even_without_an_error(tmp_path: Path) -> None:

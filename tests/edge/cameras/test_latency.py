@@ -1,10 +1,19 @@
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge.cameras.latency import LatencyError, StreamLatency, latency_file, source_sha256, timing_doubts, with_latency
+from edge.cameras.latency import (
+    LatencyError,
+    StreamLatency,
+    latency_file,
+    source_scrypt,
+    source_sha256,
+    timing_doubts,
+    with_latency,
+)
 from edge.config.cameras import VideoCameraConfig
 from edge.config.station import StationConfig
 
@@ -53,6 +62,19 @@ def test_what_was_measured_of_a_stream_is_used_where_the_file_does_not_say_it(tm
     assert (camera.latency_ms, camera.fps) == (80.0, 25.0)
     by_hand = station(tmp_path, video(latency_ms=5.0, fps=30.0))
     assert with_latency(by_hand) == by_hand
+
+
+def test_the_file_knows_its_source_and_tells_nothing_of_its_password(tmp_path: Path) -> None:
+    config = station(tmp_path, video())
+    store(config, 80.0)
+    salts = ["00" * 16, "11" * 16]
+    camera = VideoCameraConfig(type="video", source=STREAM)
+    assert source_scrypt(camera, salts[0]) != source_scrypt(camera, salts[1])
+    for source, known in ((STREAM, True), (f"{STREAM}0", False)):
+        stored = json.loads(latency_file(config).read_text()) | {"salt": salts[0], "source_sha256": ""}
+        stored["source_scrypt"] = source_scrypt(VideoCameraConfig(type="video", source=source), salts[0])
+        latency_file(config).write_text(json.dumps(stored))
+        assert (with_latency(config) != config) is known
 
 
 def test_the_latency_of_another_source_counts_as_none_and_a_damaged_file_is_named(tmp_path: Path) -> None:

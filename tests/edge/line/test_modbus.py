@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from pymodbus.client import ModbusTcpClient
 
 from edge.commands.acceptance.fake_plc import FakePlc, PlcError
+from edge.config.station import StationConfig
 from edge.core.types import Verdict
 from edge.line import LineError, modbus_connections
 from edge.line.modbus_connections import MAX_CONNECTIONS
@@ -25,6 +27,7 @@ from edge.line.modbus_server import BEAT_S, HANGS_AFTER_S, Coil, ModbusServer
 from edge.line.outputs.modbus import ModbusOutput
 from edge.line.triggers.gate import Gate, GatedTrigger
 from edge.line.triggers.modbus import ModbusTrigger
+from edge.line.wiring import open_line
 from tests.edge.engine.parts import inspection, wait_for
 from tests.system.station import free_port
 
@@ -202,6 +205,32 @@ def test_nothing_releases_and_nothing_is_ready_while_the_loop_does_not_beat(wire
     wired.output.beat(0)
     assert plc.read()["ready"], "it goes on where it stopped"
     plc.close()
+
+
+def test_a_free_run_releases_no_longer_than_its_deadline_when_the_loop_hangs(tmp_path: Path) -> None:
+    config = StationConfig.model_validate(
+        {
+            "name": "Test", "bundle": tmp_path, "state_dir": tmp_path, "run_dir": tmp_path,
+            "camera": {"type": "folder", "path": tmp_path}, "trigger": {"type": "free_run", "rate_hz": 1},
+            "inspection": {"deadline_ms": 300}, "output": [{"type": "modbus", "port": free_port()}],
+        }
+    )  # fmt: skip
+    with closing(open_line(config)) as line:
+        assert line.modbus is not None
+        handshake = line.modbus._handshake
+        line.modbus.beat(0)
+        handshake.begin()
+        handshake.result(inspection(1, verdict=Verdict.OK))
+        line.modbus._look()
+        assert handshake.signals().release
+        line.modbus._alive_at -= 0.31
+        line.modbus._look()
+        assert not handshake.signals().release
+        line.modbus.beat(0)
+        handshake.begin()
+        line.modbus._alive_at -= 0.31
+        line.modbus._look()
+        assert not line.modbus._hangs, "the loop may judge for as long"
 
 
 def test_ready_is_zero_while_the_station_cannot_take_a_part(wired: Wired) -> None:

@@ -37,6 +37,23 @@ def test_no_live_picture_yet_is_404(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("kind", ["frame", "heat", "thumb"])
+def test_a_browser_asks_whether_a_stored_picture_is_still_that_of_its_number(
+    station: StandIn, client: FlaskClient, kind: str
+) -> None:
+    station.inspect(part_image())
+    with client.get(f"/pictures/1/{kind}") as first:
+        assert "no-cache" in first.headers["Cache-Control"]
+        tag = {"If-None-Match": first.headers["ETag"]}
+    with client.get(f"/pictures/1/{kind}", headers=tag) as again:
+        assert again.status_code == 304
+    station.config.events_db.unlink()
+    station.last = None  # another history begins with the same number
+    station.inspect(part_image(3, defect=True))
+    with client.get(f"/pictures/1/{kind}", headers=tag) as other:
+        assert other.status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["frame", "heat", "thumb"])
 def test_stored_pictures_are_served_by_number_and_kind(station: StandIn, client: FlaskClient, kind: str) -> None:
     station.inspect(part_image())
     with client.get(f"/pictures/1/{kind}") as response:

@@ -6,7 +6,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from edge.core.types import Reason
-from edge.exchange.health import HEALTH, STALE_AFTER_S, State
+from edge.exchange.health import HEALTH, STALE_AFTER_S, UNHEARD_S, State
+from edge.exchange.requests import REQUESTS
+from edge.exchange.sockets import listen
+from edge.web.station import SUSPECT_AFTER_S
 from tests.edge.web.standin import StandIn, part_image
 
 
@@ -45,6 +48,21 @@ def test_the_old_verdict_of_a_silent_engine_is_not_shown(station: StandIn, clien
     )
     assert status["display"]["headline"] == "NO ENGINE"
     assert status["latest"] is None
+
+
+def test_an_engine_whose_process_is_gone_is_told_before_its_last_word_is_old(
+    station: StandIn, client: FlaskClient
+) -> None:
+    listen(station.config.run_dir, REQUESTS).close()  # what a kill leaves
+    station.health(written_at=datetime.now(UTC) - timedelta(seconds=SUSPECT_AFTER_S + 0.05))
+    assert client.get("/api/status").get_json()["engine"]["state"] == "stale"
+
+
+@pytest.mark.parametrize("deadline_ms", [20.0, 300.0, 800.0])
+def test_a_hanging_engine_is_told_within_two_seconds(station: StandIn, deadline_ms: float) -> None:
+    """The page asks each .4 s."""
+    health = station.health().model_copy(update={"deadline_ms": deadline_ms})
+    assert deadline_ms / 1e3 + UNHEARD_S <= health.stale_after_s <= 2.0 - 0.4
 
 
 def test_a_snapshot_from_the_future_is_not_taken_for_a_living_engine(station: StandIn, client: FlaskClient) -> None:
