@@ -69,7 +69,7 @@ function withLimit(query, before = null) {
 }
 
 function showReport(report) {
-  setText(byId("span"), `${clock(report.from, true).slice(0, 16)} to ${clock(report.to, true).slice(0, 16)} · ${report.total.toLocaleString("en-GB")} parts${report.complete ? "" : ", the first of more: choose a shorter time"}`);
+  setText(byId("span"), `${clock(report.from, true).slice(0, 16)} to ${clock(report.to, true).slice(0, 16)} · ${report.total.toLocaleString("en-GB")} parts${report.complete ? "" : ", the first of more: choose a shorter time"}${report.sampled ? `; scores and times from ${report.sampled.toLocaleString("en-GB")} of them` : ""}`);
   for (const [verdict, count] of Object.entries(report.verdicts)) {
     setText(byId(`count-${verdict}`), count.toLocaleString("en-GB"));
     setText(byId(`share-${verdict}`), report.total ? `${((100 * count) / report.total).toFixed(2)} %` : "–");

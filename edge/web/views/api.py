@@ -11,7 +11,7 @@ from edge.history.rows import Selection
 from edge.web.access.gate import record
 from edge.web.connections import RETRY_AFTER_S
 from edge.web.facts import inspection_facts, station_facts
-from edge.web.report import last_hours, shift_in_numbers
+from edge.web.report import last_hours, numbers_of, shift_in_numbers
 from edge.web.review.likeness import reference_facts
 from edge.web.station import current_station
 from edge.web.trial import TrialError, current_trials
@@ -90,8 +90,10 @@ def shift_report() -> Response:
         abort(400, f"to: must be later than from, by at most {MAX_DAYS} days")
     station = current_station()
     with station.history() as log:
-        points = log.points(Selection(start, end, reason)) if log else []
-        facts = shift_in_numbers((one for one in points if wanted in {None, one.verdict}), start, end)
+        chosen = Selection(start, end, reason)
+        facts = (
+            numbers_of(log, chosen, wanted, start, end) if log else shift_in_numbers((), start, end) | {"sampled": None}
+        )
     return jsonify(facts | {"deadline_ms": station.config.inspection.deadline_ms})
 
 

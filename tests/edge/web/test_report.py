@@ -14,6 +14,7 @@ from edge.core.types import Reason, Verdict
 from edge.history.rows import Point
 from edge.web.report import MAX_BARS, SLOTS, shift_in_numbers
 from tests.edge.web.standin import StandIn, part_image
+from tests.tiny import THRESHOLD
 
 START = datetime(2026, 3, 4, 6, 0, tzinfo=UTC)
 HOURS = (timedelta(minutes=50), timedelta(hours=8), timedelta(hours=25), timedelta(days=31))
@@ -172,3 +173,22 @@ def test_the_history_page_names_the_end_of_the_chain(shift: StandIn, client: Fla
     html = client.get("/history").text
     assert "The last row is\n      <strong>4</strong>" in html
     assert "edge log verify" in html
+
+
+@pytest.mark.parametrize("query", ["", "&verdict=NG", "&verdict=OK", "&reason=score", "&reason=late"])
+def test_a_long_report_counts_every_part_and_says_how_many_it_read(
+    station: StandIn, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """The same numbers as from every row; scores and times come from a sample."""
+    station.shift(7, 900)
+    now = datetime.now(UTC)
+    span = f"from={now - timedelta(hours=8):%Y-%m-%dT%H:%M}Z&to={now + timedelta(minutes=2):%Y-%m-%dT%H:%M}Z"
+    whole = client.get(f"/api/report?{span}{query}").get_json()
+    monkeypatch.setattr("edge.web.report.MOST_READ", 7)
+    facts = client.get(f"/api/report?{span}{query}").get_json()
+    for key in ("total", "verdicts", "bars", "complete", "from", "to"):
+        assert facts[key] == whole[key]
+    assert whole["sampled"] is None
+    assert whole["total"] > 7
+    assert facts["sampled"] == sum(facts["latency"]["counts"]) <= 2 * 7
+    assert {slot["threshold"] for slot in facts["scores"]} <= {THRESHOLD}
