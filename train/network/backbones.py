@@ -54,9 +54,12 @@ class Backbone(nn.Module):
         return list(self.stages(image - self.zero))
 
     def two_scales(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the stages of the image and those of the image averaged 2 x 2."""
+        """Return the stages of the image and those of the image averaged 2 x 2 and turned by 180 degrees.
+
+        Padding shows at another edge of a turned image (docs/decisions/0018). `turned` turns a map of the second back.
+        """
         shifted = image - self.zero
-        return list(self.stages(shifted)), list(self.stages(functional.avg_pool2d(shifted, 2)))
+        return list(self.stages(shifted)), list(self.stages(turned(functional.avg_pool2d(shifted, 2))))
 
     @classmethod
     def pretrained(cls, name: str, weights: Path | None = None) -> Backbone:
@@ -101,6 +104,11 @@ class Backbone(nn.Module):
         except RuntimeError:
             raise NetworkError(f"{name}: the run is of another version of Linewatch; run `fit` again") from None
         return backbone
+
+
+def turned(maps: Tensor) -> Tensor:
+    """Turn (N, C, h, w) by 180 degrees."""
+    return maps.flip(2, 3)
 
 
 def _options(name: str) -> dict[str, Any]:

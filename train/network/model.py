@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.network.backbones import Backbone
+from train.network.backbones import Backbone, turned
 from train.network.fusion import PART_LIMIT, SOFTNESS, Fusion
 from train.network.heads import DefectHeads
 
@@ -36,7 +36,7 @@ class PatchFeatures(nn.Module):
         return self.patches(self.backbone(image))
 
     def scales(self, image: Tensor, count: int) -> tuple[Tensor, ...]:
-        """Return the patches of the image and, for two scales, those of the image averaged 2 x 2."""
+        """Return the patches of the image and, for two scales, those of the image averaged 2 x 2 and turned."""
         if count == 1:
             return (self(image),)
         return tuple(self.patches(stages) for stages in self.backbone.two_scales(image))
@@ -85,9 +85,10 @@ def _distances(rows: Tensor) -> nn.Conv2d:
 
 
 class SecondScale(nn.Module):
-    """A memory bank of the photographs averaged 2 x 2, added to that of the whole resolution.
+    """A memory bank of the photographs averaged 2 x 2 and turned by 180 degrees, added to that of the whole resolution.
 
-    What is larger than the cells of the first scale see is told by the second (docs/decisions/0013).
+    What is larger than the cells of the first scale see is told by the second (docs/decisions/0013), and turned it
+    sees each edge of the photograph with other padding (docs/decisions/0018).
     """
 
     def __init__(self, head: NormalityHead, share: float, shift: tuple[int, int] = (0, 0)) -> None:
@@ -101,8 +102,11 @@ class SecondScale(nn.Module):
         self.shift = shift
 
     def added(self, first: Tensor, own: Tensor) -> Tensor:
-        """Return the weighted sum of the first scale's map (1, 1, h, w) and this one's, which has fewer cells."""
-        finer = functional.interpolate(own, size=first.shape[-2:], mode="bilinear", align_corners=False)
+        """Return the weighted sum of the first scale's map (1, 1, h, w) and this one's, which has fewer cells.
+
+        own: still turned, as the head answers.
+        """
+        finer = functional.interpolate(turned(own), size=first.shape[-2:], mode="bilinear", align_corners=False)
         return (1.0 - self.share) * first + self.share * moved(finer, *self.shift)
 
 

@@ -41,8 +41,10 @@ def load_network(work: Run) -> InspectionNet:
 
 
 def second_scale(state: Mapping[str, Any]) -> SecondScale | None:
-    """The second scale that a state holds, if any."""
+    """The second scale that a state holds, if any; raises NetworkError for one of before it was turned."""
     second = state.get("second")
+    if second is not None and not second.get("turned"):
+        raise NetworkError("the run's second scale is of another version of Linewatch; run `python -m train fit` again")
     return None if second is None else SecondScale(normality_head(second), second["share"], tuple(second["shift"]))
 
 

@@ -24,7 +24,7 @@ from train.data.region import reference_photo, with_region, without_lost
 from train.data.region.picture import region_picture, write_picture
 from train.data.split import Split, split
 from train.int8.latency import predicted_ms
-from train.network.backbones import STRIDES, Backbone
+from train.network.backbones import STRIDES, Backbone, turned
 from train.network.bank import as_floats, memory_banks, normality_head, second_share
 from train.network.checkpoint import History
 from train.network.fusion import Fusion, fit_fusion
@@ -184,13 +184,13 @@ def _state(
     )
     drawn = (own.stride - added.stride) / 2.0  # a cell of the second map, drawn over those of the first
     shift = [round((b + drawn - a) / own.stride) for a, b in zip(own.offset, added.offset, strict=True)]
-    return {**first, "second": {**second, "share": share, "shift": shift}}
+    return {**first, "second": {**second, "share": share, "shift": shift, "turned": True}}
 
 
 def _scale(features: PatchFeatures, head: NormalityHead, number: int, image: Tensor) -> Tensor:
-    """Return the map of one of two scales, (1, 1, h, w)."""
+    """Return the map of one of two scales, (1, 1, h, w), the right way round."""
     distances: Tensor = head(features.scales(image, 2)[number])
-    return distances
+    return turned(distances) if number else distances
 
 
 def _fuse(normality: Normality, heads: DefectHeads, roles: Split, spec: InputSpec, recipe: TrainConfig) -> Fusion:

@@ -68,17 +68,20 @@ def test_two_scales_are_the_weighted_sum_of_both_maps_and_of_both_scores(feature
         _, found, score = Normality(features, some_head(1), 5, SecondScale(some_head(2), share))(image)
         fine, coarse = (some_head(number + 1)(patches) for number, patches in enumerate(features.scales(image, 2)))
         scores = (1 - share) * top_mean(fine, 5) + share * top_mean(coarse, 5)
-        coarse = torch.nn.functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        coarse = torch.nn.functional.interpolate(
+            coarse.flip(2, 3), size=fine.shape[-2:], mode="bilinear", align_corners=False
+        )
     assert coarse.shape == fine.shape == (1, 1, 6, 8)
     assert torch.allclose(found, (1 - share) * fine + share * coarse, atol=1e-4)
     assert torch.allclose(score, scores, atol=1e-4)
 
 
-def test_the_second_scale_sees_the_image_averaged_two_by_two(features: PatchFeatures) -> None:
+def test_the_second_scale_sees_the_image_averaged_two_by_two_and_turned(features: PatchFeatures) -> None:
     image = torch.rand(1, 3, 128, 128) * 255
     with torch.inference_mode():
         _, coarse = features.scales(image, 2)
-        assert torch.allclose(coarse, features(torch.nn.functional.avg_pool2d(image, 2)), atol=1e-3)
+        seen = torch.nn.functional.avg_pool2d(image, 2).flip(2, 3)
+        assert torch.allclose(coarse, features(seen), atol=1e-3)
 
 
 @pytest.mark.parametrize("stride", [8, 16])
