@@ -19,6 +19,7 @@ from train.run import progress
 
 BLANK_SHARE = 0.1  # of the good images may show nothing and are left out
 MAX_NATIVE = 2048  # pixels a side
+SMALL_TWO_FROM = 256  # pixels a side of smaller images: two scales are tried
 TWO_FROM = 600  # pixels a side of the images from which on two scales are judged
 SHARE_OF_TWO = 0.72  # of the images' side, for the larger of two scales
 MAX_TWO = 1280.0
@@ -38,6 +39,16 @@ def with_scales(recipe: TrainConfig, size: tuple[float, float], heads: bool) -> 
     named = recipe.native or recipe.side is not None or recipe.patch_stride != MULTIPLE
     one = heads or named or (size[0] * size[1]) ** 0.5 < TWO_FROM
     return recipe.model_copy(update={"scales": 1 if one else 2})
+
+
+def may_have_two(recipe: TrainConfig, size: tuple[float, float], heads: bool) -> bool:
+    """Return whether one scale is the default for these images and two are worth a trial: small photographs, no heads.
+
+    Smaller ones would be enlarged by more than a quarter.
+    """
+    own = (size[0] * size[1]) ** 0.5
+    named = recipe.native or recipe.side is not None or recipe.patch_stride != MULTIPLE
+    return not (recipe.scales or named or heads) and SMALL_TWO_FROM < own < TWO_FROM
 
 
 def input_spec(samples: Sequence[Sample], recipe: TrainConfig) -> InputSpec:

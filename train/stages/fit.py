@@ -19,7 +19,7 @@ from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos, validation_examples
 from train.data.dataset import Dataset, Sample, dataset_sha256, read_dataset
-from train.data.input_spec import input_spec, own_size, spec_of, with_bits, with_scales, without_blank
+from train.data.input_spec import input_spec, may_have_two, own_size, spec_of, with_bits, with_scales, without_blank
 from train.data.region import reference_photo, with_region, without_lost
 from train.data.region.picture import region_picture, write_picture
 from train.data.split import Split, split
@@ -32,10 +32,12 @@ from train.network.geometry import measure_geometry, prepared_photos, rough_geom
 from train.network.heads import DefectHeads
 from train.network.model import Normality, NormalityHead, PatchFeatures, top_mean
 from train.network.saved import save_network, second_scale
+from train.network.scales import chance_that_two_are_better
 from train.network.train_heads import train_heads
 from train.run import HEADS, REGION, REGION_PICTURE, FitReport, Run, git_commit, progress, rank, versions
 
 DEFAULT_BUDGET_MS = 40.0  # p50 of preparing and judging a photograph at two scales
+SURE = 0.8  # share of resamples in which two scales must win a trial
 SMALLEST_OF_TWO = 300  # pixels a side of the larger input; below it the smaller one sees too few cells
 CHECKPOINT = "heads_checkpoint.pt"
 
@@ -129,7 +131,9 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
 def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
     """Return the recipe with its scales decided, and with a smaller side where two would take too long on this CPU."""
     own = own_size(roles.fit, recipe)
+    undecided = may_have_two(recipe, own, roles.has_heads)
     recipe = with_scales(recipe, own, roles.has_heads)
+    recipe = _tried(recipe, roles, own) if undecided else recipe
     if recipe.scales == 1 or recipe.side is not None or recipe.native:
         return recipe
     spec = spec_of(own, recipe)
@@ -148,6 +152,18 @@ def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
         f"{DEFAULT_BUDGET_MS:g} ms on this CPU{more}"
     )
     return recipe
+
+
+def _tried(recipe: TrainConfig, roles: Split, own: tuple[float, float]) -> TrainConfig:
+    """Return the recipe with two scales where a trial says that they see artificial defects better."""
+    pair = recipe.model_copy(update={"scales": 2})
+    features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights), recipe.patch_stride).eval()
+    chance = chance_that_two_are_better(features, roles.fit, spec_of(own, pair), pair)
+    if chance is None:
+        return recipe
+    chosen = "two scales" if chance >= SURE else "one scale"
+    print(f"fit: {chosen}; that two see artificial defects better is {chance:.0%} sure, {SURE:.0%} is asked for")
+    return pair if chance >= SURE else recipe
 
 
 @dataclass(frozen=True)
