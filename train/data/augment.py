@@ -59,7 +59,7 @@ class Augment:
             pixels = np.clip(own + (pixels - own) * np.float32(rng.uniform(0.85, 1.15)), 0, 255)
         if rng.random() < 0.15:
             pixels = np.asarray(cv2.GaussianBlur(pixels, (3, 3), float(rng.uniform(0.3, 1.2))), dtype=np.float32)
-        return np.asarray(pixels, dtype=np.float32)
+        return np.clip(pixels, 0, 255).astype(np.float32)  # the blur's weights add up to a little more than 1
 
 
 def _affine(image: Image, mask: Mask, turn: float, rng: np.random.Generator) -> tuple[Image, Mask]:

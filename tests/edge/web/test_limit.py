@@ -99,7 +99,8 @@ def test_an_answer_on_another_row_or_of_another_bundle_counts_nothing(station: S
     station.last = None
     fill(station, [10.0, 60.0, 70.5])
     assert client.get("/api/limit?at=65").get_json()["effect"]["goods"] == 0
-    assert Queue(Station(station.config)).facts(5)["answered"] == 3
+    with client.application.test_request_context():
+        assert Queue(Station(station.config)).facts(5)["answered"] == 3
 
 
 @pytest.mark.parametrize("at", ["", "nan", "inf", "-1", "0", "1e9", "limit"])

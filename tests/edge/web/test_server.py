@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from edge.config.station import PageConfig, StationConfig
+from edge.people.roles import Role
+from edge.people.store import People
 from edge.web.server import WebError, serve
 from tests.edge.web.standin import StandIn, encoded
 from tests.tiny import bad_image
@@ -111,6 +113,9 @@ def test_a_port_in_use_is_one_clear_line(station: StandIn) -> None:
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
 def test_a_host_that_is_not_ours_is_one_clear_line(station: StandIn, host: str) -> None:
     page = PageConfig(host=host, port=station.config.page.port)
+    people = People(station.config.state_dir)  # a page for a network starts with people only
+    people.join(people.add("Ada", Role.ENGINEER), "Ada", "correct horse", "")
+    people.close()
     with pytest.raises(WebError, match=rf"{host}[^\n]*; "):
         serve(station.config.model_copy(update={"page": page}))
 

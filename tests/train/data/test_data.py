@@ -67,11 +67,13 @@ def only_warning(root: Path) -> str:
 def test_a_sound_set_is_listed_with_counts_and_sizes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--data", str(root)])
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
-    assert rows == [
+    assert rows[:3] == [
         ["train", "good", "20", "0", "32x24"],
         ["test", "good", "2", "0", "32x24"],
         ["test", "crack", "2", "2", "32x24"],
     ]
+    (region,) = rows[3:]
+    assert region[:6] == ["region:", "the", "whole", "photo", "is", "inspected:"]
 
 
 def test_the_range_of_sizes_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

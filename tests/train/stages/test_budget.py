@@ -43,10 +43,12 @@ def test_the_largest_side_inside_is_chosen_and_all_that_were_measured_are_listed
     """Networks of two sizes, really quantised and measured: the default first, which no photo is enlarged beyond."""
     chosen = budget(data, TINY, 1e6, None, Run(tmp_path / "run"))
     facts = Run(tmp_path / "run").read_report("budget.json", "budget")
-    assert chosen == TINY.model_copy(update={"side": 320, "scales": 1})
+    assert chosen == TINY.model_copy(update={"side": 320, "scales": 1, "crop": chosen.crop, "follow": chosen.follow})
+    assert chosen.region is None, "the region is decided before the size: here the whole photo"
     assert [(row["side"], row["predicted_ms"], row["chosen"]) for row in facts["sizes"]] == [(320, None, True)]
     assert facts["sizes"][0]["ms"] > 0
-    said = capsys.readouterr().out
+    region, said = capsys.readouterr().out.split("\n", 1)
+    assert region.startswith("region: the whole photo is inspected")
     assert re.fullmatch(r"budget: input 384x256 takes \d+\.\d\d ms of 1e\+06 ms on .+ \(1 sizes measured\)\n", said)
 
 
