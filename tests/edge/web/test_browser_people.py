@@ -150,6 +150,7 @@ def test_signing_in_and_people_are_made_for_gloves_at_every_size(
 
 
 def checked(page: Page) -> None:
+    page.wait_for_load_state("load")
     assert page.evaluate(SMALL_TARGETS) == []
     assert page.evaluate(LOW_CONTRAST) == []
     assert page.evaluate(WIDER_THAN_THE_SCREEN) <= 0
