@@ -38,6 +38,16 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
         raise
 
 
+def sync_folder(folder: Path, inside: bool = True) -> None:
+    """Bring a folder's entries to the disk, and with inside everything below it; raises OSError."""
+    for path in [*(folder.rglob("*") if inside else ()), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def set_aside(path: Path) -> Path | None:
     """Rename what lies where a file belongs and is none, e.g. a folder or a pipe; return its new name, None if nothing.
 

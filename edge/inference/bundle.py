@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import to_json
 
+from edge.core.files import sync_folder
 from edge.core.types import EdgeError, Limits, one_line
 from edge.inference.placement import MapGeometry
 from edge.inference.preprocess import InputSpec
@@ -347,18 +348,9 @@ def write_bundle(target: Path, facts: dict[str, Any], files: dict[str, Path]) ->
         (draft / DIGEST).write_bytes(_digest_line(sha256_bytes(raw)))
         open_bundle(draft)
         draft.chmod(0o755)
-        _sync(draft)
+        sync_folder(draft)
         draft.rename(target)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return open_bundle(target)
-
-
-def _sync(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

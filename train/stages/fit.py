@@ -78,19 +78,11 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     banks, odd = memory_banks(features, roles.bank, spec, recipe)
     state = {**_state(features, banks, roles, spec, recipe), "backbone": backbone.state_dict()}
     work.folder.mkdir(parents=True, exist_ok=True)
-    if learned is None:
-        work.file(HEADS).unlink(missing_ok=True)
-    else:
-        work.write_report(HEADS, {"epochs": learned.history.epochs, "kept_epoch": learned.history.kept})
+    fusion = None
     if learned is not None and roles.has_heads:
-        normality = Normality(features, normality_head(state), recipe.top_k, second_scale(state)).eval()
-        fusion = asdict(_fuse(normality, learned.heads, roles, spec, recipe))
-        photos = prepared_photos([sample.path for sample in roles.fit], spec)
-        place, _ = measure_geometry(_cells(lambda tensor: normality(tensor)[1]), photos, recipe.seed)
-        shift = [round((offset - (place.stride - 1.0) / 2.0) / STRIDES[0]) for offset in place.offset]
-        state |= {"heads": learned.heads.state_dict(), "types": list(learned.types), "fusion": fusion, "shift": shift}
-        facts = {"epochs": learned.history.epochs, "kept_epoch": learned.history.kept, "fusion": fusion}
-        work.write_report(HEADS, facts)
+        fusion, opinion = _opinion_of(learned, features, state, roles, spec, recipe)
+        state |= opinion
+    _tell_heads(work, learned, fusion)
     save_network(work, state)
     write_picture(
         region_picture(reference_photo(dataset, recipe), recipe.region, recipe.bits), work.file(REGION_PICTURE)
@@ -126,6 +118,37 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     for sample in odd:
         print(f"fit: look at {sample.path}: it lies far beyond the other good parts; the bank does without it")
     return report
+
+
+def _opinion_of(
+    learned: _Learned,
+    features: PatchFeatures,
+    state: dict[str, Any],
+    roles: Split,
+    spec: InputSpec,
+    recipe: TrainConfig,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return how the heads' opinion is fused with the bank's, and what the network's state gains by the heads."""
+    normality = Normality(features, normality_head(state), recipe.top_k, second_scale(state)).eval()
+    fusion = asdict(_fuse(normality, learned.heads, roles, spec, recipe))
+    photos = prepared_photos([sample.path for sample in roles.fit], spec)
+    place, _ = measure_geometry(_cells(lambda tensor: normality(tensor)[1]), photos, recipe.seed)
+    shift = [round((offset - (place.stride - 1.0) / 2.0) / STRIDES[0]) for offset in place.offset]
+    return fusion, {
+        "heads": learned.heads.state_dict(),
+        "types": list(learned.types),
+        "fusion": fusion,
+        "shift": shift,
+    }
+
+
+def _tell_heads(work: Run, learned: _Learned | None, fusion: dict[str, Any] | None) -> None:
+    """Write heads.json of what was learned, or remove that of a run before."""
+    if learned is None:
+        work.file(HEADS).unlink(missing_ok=True)
+        return
+    facts: dict[str, Any] = {"epochs": learned.history.epochs, "kept_epoch": learned.history.kept}
+    work.write_report(HEADS, facts if fusion is None else facts | {"fusion": fusion})
 
 
 def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from edge.core.files import sync_folder
 from edge.inference.bundle import DIGEST, MANIFEST, MAX_MANIFEST_BYTES, SIGNATURE, Bundle, BundleError, open_bundle
 
 SUFFIX = ".lwb"
@@ -88,10 +89,10 @@ def extract_bundle(archive: Path, folder: Path, name: Callable[[Bundle], str]) -
             if there.digest == bundle.digest:
                 return there
             raise BundleError(f"{target}: holds another bundle, and a bundle is never changed; move it away first")
-        _sync(bundle.path)
+        sync_folder(bundle.path)
         bundle.path.chmod(0o755)
         bundle.path.rename(target)
-        _sync(folder, inside=False)
+        sync_folder(folder, inside=False)
     return open_bundle(target)
 
 
@@ -194,12 +195,3 @@ def _refuse_full(archive: Path, folder: Path, needed: int) -> None:
         raise BundleError(
             f"{archive}: needs {needed / 1e6:.0f} MB in {folder}, {free / 1e6:.0f} MB are free; make room"
         )
-
-
-def _sync(folder: Path, inside: bool = True) -> None:
-    for path in [*(folder.rglob("*") if inside else ()), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

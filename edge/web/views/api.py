@@ -7,13 +7,14 @@ from http import HTTPStatus
 
 from flask import Blueprint, Response, abort, jsonify, request
 
+from edge.core.types import Inspection
 from edge.history.rows import Selection
 from edge.web.access.gate import record
 from edge.web.connections import RETRY_AFTER_S
 from edge.web.facts import inspection_facts, station_facts
 from edge.web.report import last_hours, numbers_of, shift_in_numbers
 from edge.web.review.likeness import reference_facts
-from edge.web.station import current_station
+from edge.web.station import Station, current_station
 from edge.web.trial import TrialError, current_trials
 from edge.web.views.parameters import moment, number, selection, shown, verdict
 
@@ -59,22 +60,22 @@ def inspections() -> Response:
 def inspection(inspection_id: int) -> Response:
     """Answer with one row by its number."""
     station = current_station()
-    with station.history() as log:
-        row = log.get(inspection_id) if log else None
-    if row is None:
-        abort(404, f"there is no inspection {inspection_id} in the history")
-    return jsonify(inspection_facts(row, station))
+    return jsonify(inspection_facts(_row(station, inspection_id), station))
 
 
 @blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>/reference")
 def reference(inspection_id: int) -> Response:
     """Answer with the good picture that looks most like this part's; `address` is null when there is none."""
     station = current_station()
+    return jsonify(reference_facts(station, _row(station, inspection_id)))
+
+
+def _row(station: Station, inspection_id: int) -> Inspection:
     with station.history() as log:
         row = log.get(inspection_id) if log else None
     if row is None:
         abort(404, f"there is no inspection {inspection_id} in the history")
-    return jsonify(reference_facts(station, row))
+    return row
 
 
 @blueprint.get("/report")

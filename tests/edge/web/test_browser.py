@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,19 +10,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from edge.core.types import Reason, Verdict
 from edge.exchange.live import named, write_live
 from edge.history.eventlog import EventLog
 from edge.inference.bundle import Bundle
-from tests.edge.web.conftest import free_port
+from tests.edge.web.conftest import CHROMIUM, free_port
 from tests.edge.web.standin import StandIn, all_commands, all_troubles, encoded, part_image
 from tests.edge.web.test_server import page_process
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
 SIZES = [(1280, 800), (1024, 768), (390, 844)]
 HANG_MS = 30_000
 
@@ -58,14 +54,6 @@ COUNT_TONES = """() => { window.tones = 0; const start = OscillatorNode.prototyp
 
 COUNT_SHIFTS = """() => { window.shifted = 0; new PerformanceObserver(list => { for (const entry of list.getEntries())
     if (!entry.hadRecentInput) window.shifted += entry.value; }).observe({ type: 'layout-shift', buffered: true }); }"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,11 @@ from edge.people.roles import Role
 from edge.people.store import People
 from tests.edge.web.conftest import free_port
 from tests.edge.web.standin import StandIn, all_commands
-from tests.edge.web.test_browser import (  # noqa: F401  # chromium is a fixture
+from tests.edge.web.test_browser import (
     HANG_MS,
     LOW_CONTRAST,
     SIZES,
     SMALL_TARGETS,
-    chromium,
-    pytestmark,
 )
 from tests.edge.web.test_server import page_process
 
@@ -45,7 +43,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> It
 
 
 @pytest.fixture
-def tablet(chromium: Browser, guarded: StandIn) -> Iterator[Page]:  # noqa: F811
+def tablet(chromium: Browser, guarded: StandIn) -> Iterator[Page]:
     """A tablet that nobody has signed in on, at the station's address."""
     context = chromium.new_context(viewport={"width": 1024, "height": 768})
     context.set_default_timeout(HANG_MS)

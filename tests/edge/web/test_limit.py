@@ -10,15 +10,16 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from edge.history.reviews import Opinion
 from edge.inference.bundle import Bundle
 from edge.web.review.limit import Judged, curve, effect, guarantee, upper_bound
 from edge.web.review.queue import Queue
 from edge.web.station import Station
+from tests.edge.web.conftest import CHROMIUM
 from tests.edge.web.standin import StandIn
-from tests.edge.web.test_browser import ARGUMENTS, CHROMIUM, LOW_CONTRAST, SMALL_TARGETS, Visitor, scrolls_sideways
+from tests.edge.web.test_browser import LOW_CONTRAST, SMALL_TARGETS, Visitor, scrolls_sideways
 from tests.edge.web.test_reviews import fill, say
 from tests.system.station import Engine
 from tests.system.station import Station as Running
@@ -147,32 +148,31 @@ def running(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> It
 
 
 @pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed")
-def test_a_limit_is_set_from_the_page_and_one_that_passes_a_bad_reference_is_not(running: Running) -> None:
+def test_a_limit_is_set_from_the_page_and_one_that_passes_a_bad_reference_is_not(
+    chromium: Browser, running: Running
+) -> None:
     """The page and the engine as they run on a station."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        visitor = Visitor(browser, running, 390, 844)  # type: ignore[arg-type]  # it has a page at a port, too
-        page = visitor.open("/limit")
-        expect(page.locator("#which")).to_contain_text("limit 50, the bundle")
-        assert page.evaluate(SMALL_TARGETS) == []
-        assert page.evaluate(LOW_CONTRAST) == []
-        assert not scrolls_sideways(page)
-        page.fill("#who", "Anna")
-        page.fill("#reason", "rust marks are fine")
-        page.click("#higher")
-        expect(page.locator("#at-text")).to_contain_text("1.05 (score")
-        page.click("#set")
-        expect(page.locator("#apply-answer")).to_contain_text("from now on, it was 50", timeout=60_000)
-        expect(page.locator("#which")).to_contain_text("Anna")
-        expect(page.locator("#log tr")).to_have_count(1)
-        page.fill("#reason", "let everything pass")
-        page.locator("#at").fill("3")
-        expect(page.locator("#at-text")).to_contain_text("3.00 (score")
-        page.click("#set")
-        expect(page.locator("#apply-answer")).to_contain_text("a bad part, which would pass", timeout=60_000)
-        page.fill("#reason", "as it was")
-        page.click("#own")
-        expect(page.locator("#apply-answer")).to_contain_text("from now on, it was 52.5", timeout=60_000)
-        expect(page.locator("#log tr")).to_have_count(2)
-        visitor.context.close()
-        browser.close()
+    visitor = Visitor(chromium, running, 390, 844)  # type: ignore[arg-type]  # it has a page at a port, too
+    page = visitor.open("/limit")
+    expect(page.locator("#which")).to_contain_text("limit 50, the bundle")
+    assert page.evaluate(SMALL_TARGETS) == []
+    assert page.evaluate(LOW_CONTRAST) == []
+    assert not scrolls_sideways(page)
+    page.fill("#who", "Anna")
+    page.fill("#reason", "rust marks are fine")
+    page.click("#higher")
+    expect(page.locator("#at-text")).to_contain_text("1.05 (score")
+    page.click("#set")
+    expect(page.locator("#apply-answer")).to_contain_text("from now on, it was 50", timeout=60_000)
+    expect(page.locator("#which")).to_contain_text("Anna")
+    expect(page.locator("#log tr")).to_have_count(1)
+    page.fill("#reason", "let everything pass")
+    page.locator("#at").fill("3")
+    expect(page.locator("#at-text")).to_contain_text("3.00 (score")
+    page.click("#set")
+    expect(page.locator("#apply-answer")).to_contain_text("a bad part, which would pass", timeout=60_000)
+    page.fill("#reason", "as it was")
+    page.click("#own")
+    expect(page.locator("#apply-answer")).to_contain_text("from now on, it was 52.5", timeout=60_000)
+    expect(page.locator("#log tr")).to_have_count(2)
+    visitor.context.close()

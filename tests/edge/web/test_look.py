@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from edge.core.types import Image
 from edge.inference.bundle import Bundle
-from tests.edge.web.conftest import free_port
+from tests.edge.web.conftest import CHROMIUM, free_port
 from tests.edge.web.standin import StandIn, part_image
-from tests.edge.web.test_browser import ARGUMENTS, CHROMIUM, LOW_CONTRAST, SMALL_TARGETS, Visitor
+from tests.edge.web.test_browser import LOW_CONTRAST, SMALL_TARGETS, Visitor
 from tests.edge.web.test_server import page_process
 
 needs_chromium = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed")
@@ -60,14 +60,6 @@ def test_without_a_stored_good_part_it_is_a_reference_of_the_bundle(station: Sta
         assert client.get(f"{found['address'].rpartition('/')[0]}/{place}").status_code == 404
     assert client.get("/references/0123456789ab/0").status_code == 404
     assert client.get("/api/inspections/2/reference").status_code == 404
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

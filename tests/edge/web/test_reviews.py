@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from edge.core.types import Inspection, Reason, Timings, Verdict
 from edge.history.eventlog import EventLog
 from edge.inference.bundle import Bundle
 from edge.web.review.queue import SHARE, Queue, lot
 from edge.web.station import Station
-from tests.edge.web.conftest import free_port
+from tests.edge.web.conftest import CHROMIUM, free_port
 from tests.edge.web.standin import StandIn, part_image
-from tests.edge.web.test_browser import ARGUMENTS, CHROMIUM, LOW_CONTRAST, SMALL_TARGETS, Visitor, scrolls_sideways
+from tests.edge.web.test_browser import LOW_CONTRAST, SMALL_TARGETS, Visitor, scrolls_sideways
 from tests.edge.web.test_server import page_process
 from tests.tiny import THRESHOLD
 
@@ -184,14 +184,6 @@ def test_a_disk_that_takes_no_answer_is_said(station: StandIn, client: FlaskClie
     assert "nothing was changed" in answer.get_json()["error"]
     station.health()
     assert client.get("/api/status").get_json()["display"]["headline"] == "NG", "the verdict does not depend on it"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
