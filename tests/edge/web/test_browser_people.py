@@ -98,6 +98,8 @@ def test_a_session_that_ends_in_the_middle_of_a_choice_loses_nothing(tablet: Pag
 
 def test_an_operator_acts_on_a_viewers_tablet_and_leaves_it_the_viewers(tablet: Page) -> None:
     sign_in(tablet, "Vera")
+    expect(tablet.locator(".who-name")).to_contain_text("Vera")
+    tablet.wait_for_load_state("load")  # a tap counts once the page's scripts are there
     tablet.get_by_role("button", name="Self-test").click()
     tablet.get_by_role("button", name="Yes, test").click()
     expect(tablet.get_by_role("dialog", name="This needs an operator")).to_be_visible()
