@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import shutil
 import tempfile
@@ -257,13 +258,15 @@ def _release(target: Path, product: str, counter: int | None) -> dict[str, Any]:
 
 
 def _aside(target: Path) -> Path | None:
-    """Return the folder that an existing bundle moves to, None when there is none; StageError when it is taken."""
+    """Return the free folder that an existing bundle moves to, None when there is none.
+
+    Two bundles of one second have one version: NAME-VERSION, then NAME-VERSION.2 and so on.
+    """
     if not target.exists():
         return None
     old = target.with_name(f"{target.name}-{open_bundle(target).manifest.version}")
-    if old.exists():
-        raise StageError(f"{old}: exists already; move it away")
-    return old
+    numbered = (old.with_name(f"{old.name}.{n}") for n in itertools.count(2))
+    return next(path for path in itertools.chain([old], numbered) if not path.exists())
 
 
 def _put_in_place(draft: Bundle, target: Path, aside: Path | None) -> Bundle:

@@ -31,6 +31,14 @@ def test_packing_again_leaves_the_old_bundle_whole(tiny_run: Run, tmp_path: Path
     assert len(names(tmp_path / "models")) == 2
 
 
+def test_a_taken_name_for_the_old_bundle_is_numbered(tiny_run: Run, tmp_path: Path) -> None:
+    """Two bundles packed within one second have one version."""
+    first = pack(tiny_run, tmp_path / "models/tiny")
+    (tmp_path / f"models/tiny-{first.manifest.version}").mkdir()
+    pack(tiny_run, tmp_path / "models/tiny")
+    assert open_bundle(tmp_path / f"models/tiny-{first.manifest.version}.2").digest == first.digest
+
+
 def test_each_pack_is_a_version_further_and_never_an_older_one(tiny_run: Run, tmp_path: Path) -> None:
     target = tmp_path / "models/tiny"
     releases = [pack(tiny_run, target).manifest.release, pack(tiny_run, target, counter=9).manifest.release]
