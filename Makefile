@@ -15,7 +15,7 @@ NAME ?= $(if $(DATA),$(notdir $(DATA:%/=%)),synthetic)
 SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test train benchmark chaos soak film fuzz check lock package clean
+.PHONY: help setup demo test train benchmark techreport chaos soak film fuzz check lock package clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,17 @@ benchmark: $(BASE) ## BUNDLE=models/default on this CPU: benchmark/benchmark.htm
 	@mkdir -p benchmark
 	@exec $(RUN) -m edge bench --bundle "$(BUNDLE)" --out benchmark \
 	    $(if $(TIER),--tier "$(TIER)") $(if $(COMPARE),--compare "$(COMPARE)")
+
+techreport: $(DEV) ## technical report of BUNDLE, measured on DATA=folder (synthetic): evidence/techreport.html and .json
+	@mkdir -p evidence
+	@$(if $(DATA),,test -d data/synthetic || $(RUN) -m train synth --out data/synthetic)
+	@$(RUN) -m train evaluate --bundle "$(BUNDLE)" --data "$(or $(DATA),data/synthetic)" \
+	    --json evidence/techreport-evaluate.json
+	@$(RUN) -m edge bench --bundle "$(BUNDLE)" --tier all --n 100 --quick --budget-ms 60000 \
+	    --json evidence/techreport-benchmark.json
+	@exec $(RUN) -m train report --bundle "$(BUNDLE)" --data "$(or $(DATA),data/synthetic)" \
+	    --evaluation evidence/techreport-evaluate.json --benchmark evidence/techreport-benchmark.json \
+	    $(if $(WORK),--work "$(WORK)") --out evidence/techreport.html
 
 check: $(DEV) ## ruff, mypy, import-linter
 	@$(RUN) -m ruff check .

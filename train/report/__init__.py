@@ -1,1 +1,1 @@
-"""The report of a training run as one HTML page."""
+"""What a run and a bundle can do, as one HTML page each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -32,10 +33,13 @@ def _region(work: Run) -> tuple[str, str] | None:
 
 
 def _training(work: Run) -> list[tuple[str, str]]:
-    """Return a chart of each figure that the training recorded, with its caption."""
     if not work.file(HEADS).is_file():
         return []
-    epochs = work.read_report(HEADS, "fit").get("epochs") or []
+    return training_curves(work.read_report(HEADS, "fit").get("epochs") or [])
+
+
+def training_curves(epochs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return a chart of each figure that the training recorded, with its caption."""
     keys = dict.fromkeys(key for epoch in epochs for key, value in epoch.items() if isinstance(value, int | float))
     return [
         (charts.training_curve(epochs, key), f"{charts.words(key)} after each epoch") for key in keys if key != "epoch"
@@ -47,14 +51,15 @@ def _trials(work: Run) -> tuple[list[str], list[list[str]]] | None:
     trials = work.read_report("quantize.json", "quantize").get("trials") or []
     keys = list(dict.fromkeys(key for trial in trials for key in trial))
     return (
-        ([k.replace("_", " ") for k in keys], [[_cell(trial.get(key)) for key in keys] for trial in trials])
+        ([k.replace("_", " ") for k in keys], [[cell(trial.get(key)) for key in keys] for trial in trials])
         if trials
         else None
     )
 
 
-def _cell(value: Any) -> str:
-    if value is None:
+def cell(value: Any) -> str:
+    """Return a figure as a table shows it."""
+    if value is None or value == []:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"

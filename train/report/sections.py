@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,33 +19,41 @@ from train.measure.results import rows
 from train.measure.threshold import limits_of, promise
 from train.report import charts
 from train.report.origin import origin
-from train.report.pictures import Panel, best_catches, contact_sheet, panels, worst_escapes, worst_overkill
+from train.report.pictures import Entry, Panel, best_catches, contact_sheet, panels, worst_escapes, worst_overkill
 from train.run import FitReport, Run
 
 
 def write_report(work: Run, facts: dict[str, Any], path: Path) -> None:
     """Write the page of an evaluated run; facts: evaluate.json."""
     run = work.fit_report()
-    templates = FileSystemLoader(Path(__file__).parent)
-    page = Environment(loader=templates, autoescape=True, undefined=StrictUndefined).get_template("page.html")
-    found = page.render(
-        name=work.folder.resolve().name,
-        summary=_summary(work, facts),
-        distances=_distances(facts),
-        types=_types(facts),
-        pictures=_pictures(work, run, facts),
-        places=facts["int8"]["places"],
-        pixel=facts["int8"]["pixel"],
-        measures=_measures(facts),
-        probability=_probability(work, facts),
-        cpu_tier=facts["cpu_tier"],
-        origin=origin(work, run, facts),
+    found = (
+        templates()
+        .get_template("page.html")
+        .render(
+            name=work.folder.resolve().name,
+            summary=_summary(work, facts),
+            distances=distances(facts),
+            types=_types(facts),
+            pictures=_pictures(work, run, facts),
+            places=facts["int8"]["places"],
+            pixel=facts["int8"]["pixel"],
+            measures=_measures(facts),
+            probability=_probability(work, facts),
+            cpu_tier=facts["cpu_tier"],
+            origin=origin(work, run, facts),
+        )
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(found, encoding="utf-8")
 
 
-def _percent(share: float) -> str:
+def templates() -> Environment:
+    """Return the templates of this room; a name that nobody gave is an error."""
+    return Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+
+
+def percentage(share: float) -> str:
+    """Return a share as people read it, e.g. `97.9 %`."""
     return f"{100 * share:.1f} %"
 
 
@@ -52,7 +61,8 @@ def _range(facts: dict[str, float]) -> str:
     return f"95 % confidence: {100 * facts['low']:.1f} to {100 * facts['high']:.1f} %"
 
 
-def _with_interval(found: Interval) -> str:
+def with_interval(found: Interval) -> str:
+    """Return a measure with its 95 % interval in brackets."""
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
@@ -72,8 +82,8 @@ def _summary(work: Run, facts: dict[str, Any]) -> dict[str, Any]:
     )
     auroc = limits["image"]["auroc"]
     cards = [
-        (_percent(limits["sensitivity"]["value"]), "of defective parts found", _range(limits["sensitivity"])),
-        (_percent(limits["specificity"]["value"]), "of good parts passed", _range(limits["specificity"])),
+        (percentage(limits["sensitivity"]["value"]), "of defective parts found", _range(limits["sensitivity"])),
+        (percentage(limits["specificity"]["value"]), "of good parts passed", _range(limits["specificity"])),
         (f"{auroc['value']:.3f}", "image AUROC", f"95 % confidence: {auroc['low']:.3f} to {auroc['high']:.3f}"),
         (f"{int8['infer_ms_p50']:.1f} ms", "inference, median", f"{facts['cpu_tier']}, INT8"),
     ]
@@ -98,26 +108,26 @@ def _arrays(facts: dict[str, Any]) -> tuple[Any, Any, list[str]]:
     return distances, np.array([x != GOOD for x in labels]), labels
 
 
-def _distances(facts: dict[str, Any]) -> list[tuple[str, str]]:
+def distances(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the charts of all parts, each with its caption."""
-    distances, bad, _ = _arrays(facts)
+    far, bad, _ = _arrays(facts)
     return [
-        (charts.histogram(distances, bad, 1.0), "Right of the dashed line a part is rejected."),
-        (charts.roc(distances, bad, 1.0), "ROC: what finding more defective parts costs in good ones."),
-        (charts.precision_recall(distances, bad, 1.0), "Precision and recall at this set's share of defects."),
+        (charts.histogram(far, bad, 1.0), "Right of the dashed line a part is rejected."),
+        (charts.roc(far, bad, 1.0), "ROC: what finding more defective parts costs in good ones."),
+        (charts.precision_recall(far, bad, 1.0), "Precision and recall at this set's share of defects."),
     ]
 
 
 def _types(facts: dict[str, Any]) -> dict[str, Any]:
-    distances, _, labels = _arrays(facts)
+    far, _, labels = _arrays(facts)
     shown = []
     for name, found in facts["int8"]["per_type"].items():
         share, auroc = (Interval(**found["intervals"][key]) for key in ("found", "auroc"))
         caught = f"{found['found_at_threshold']} of {found['n']}"
         right = "–" if found["named_right"] is None else f"{found['named_right']} of {found['found_at_threshold']}"
         sure = f"{100 * share.low:.0f} to {100 * share.high:.0f} %"
-        shown.append([name, caught, sure, _with_interval(auroc), right])
-    return {"rows": shown, "dots": charts.by_type(distances, labels, GOOD, 1.0)}
+        shown.append([name, caught, sure, with_interval(auroc), right])
+    return {"rows": shown, "dots": charts.by_type(far, labels, GOOD, 1.0)}
 
 
 def _pictures(work: Run, run: FitReport, facts: dict[str, Any]) -> dict[str, Any] | None:
@@ -130,16 +140,24 @@ def _pictures(work: Run, run: FitReport, facts: dict[str, Any]) -> dict[str, Any
     place = work.map_geometry()
     detector = Detector(work.need(INT8_IR, "quantize"), run.input, types=run.types, geometry=place)
     limits = limits_of(work.read_report("calibration.json", "calibrate"))
-    groups = [_outlying(work, run, detector, limits)]
+    groups = [_outlying(work, run, detector, limits), *mistakes(detector, samples, images, limits)]
+    bad = [(samples[image["file"]], image) for image in images if image["label"] != GOOD]
+    return {"groups": groups, "sheet": contact_sheet(detector, bad, limits), "defective": len(bad)}
+
+
+def mistakes(
+    detector: Detector, samples: Mapping[str, Sample], images: Sequence[Entry], limits: Limits
+) -> list[tuple[str, str, list[Panel]]]:
+    """Return the worst escapes, the worst overkill and the best catches, each group with its title and pictures."""
+    groups = []
     for title, none, chosen in (
         ("Worst escapes: defective, judged OK", "None: every defective test part is found.", worst_escapes),
         ("Worst overkill: good, judged NG", "None: every good test part passes.", worst_overkill),
         ("Best catches: defective, judged NG", "None.", best_catches),
     ):
-        found = [(samples[image["file"]], image) for image in chosen(images, facts["threshold"])]
+        found = [(samples[image["file"]], image) for image in chosen(images, limits.threshold)]
         groups.append((title, none, panels(detector, found, limits)))
-    bad = [(samples[image["file"]], image) for image in images if image["label"] != GOOD]
-    return {"groups": groups, "sheet": contact_sheet(detector, bad, limits), "defective": len(bad)}
+    return groups
 
 
 def _outlying(work: Run, run: FitReport, detector: Detector, limits: Limits) -> tuple[str, str, list[Panel]]:
@@ -157,7 +175,7 @@ def _outlying(work: Run, run: FitReport, detector: Detector, limits: Limits) -> 
 
 def _measures(facts: dict[str, Any]) -> list[list[str]]:
     return [
-        [words, _with_interval(int8), f"{fp32.value:.3f}"]
+        [words, with_interval(int8), f"{fp32.value:.3f}"]
         for (words, int8), (_, fp32) in zip(rows(facts, "int8"), rows(facts, "fp32"), strict=True)
     ]
 
