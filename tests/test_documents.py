@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from edge.config.cameras import FolderCameraConfig, GenicamCameraConfig, VideoCameraConfig
 from edge.config.outputs import OutputConfig
+from edge.config.shift import ShiftConfig
 from edge.config.station import InspectionConfig, PageConfig, QualityConfig, StationConfig, StorageConfig
 from edge.config.triggers import TriggerConfig
 from edge.core.types import Reason, Verdict
@@ -37,6 +38,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "Quality": QualityConfig,
     "Storage": StorageConfig,
     "Page": PageConfig,
+    "Shift": ShiftConfig,
 }
 NUMBER_WORDS = {4: "Four", 8: "Eight", 16: "Sixteen"}
 

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from edge.config.cameras import CameraConfig
 from edge.config.outputs import GpioOutputConfig, ModbusOutputConfig, OutputConfig
 from edge.config.section import GivenPath, Host, Port, Section
+from edge.config.shift import ShiftConfig
 from edge.config.triggers import FreeRunTriggerConfig, GpioTriggerConfig, ModbusTriggerConfig, TriggerConfig
 from edge.core.types import EdgeError
 
@@ -95,6 +96,7 @@ class StationConfig(Section):
     quality: QualityConfig = QualityConfig()
     storage: StorageConfig = StorageConfig()
     page: PageConfig = PageConfig()
+    shift: ShiftConfig = ShiftConfig()
     bundle_signatures: Literal["required", "optional"] = "required"  # optional: unsigned bundles judge, too
     bundle_trust: GivenPath = Path("trust")  # folder of the public keys and of the versions that judged
 

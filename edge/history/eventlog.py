@@ -15,6 +15,8 @@ from typing import Any
 from edge.core.types import Inspection, Reason, Verdict
 from edge.history.database import Database, HistoryError
 from edge.history.marks import MAX_ID, Mark, noted_id
+from edge.history.reading import sums
+from edge.history.reading.spans import Span, spans
 from edge.history.rows import (
     CLOCK_STEPS,
     COLUMNS,
@@ -32,7 +34,6 @@ from edge.history.rows import (
     rows_lost,
     timestamp,
 )
-from edge.history.spans import Span, spans
 
 _INSERT = f"INSERT INTO inspections ({', '.join(COLUMNS)}) VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
 log = logging.getLogger(__name__)
@@ -106,6 +107,8 @@ class EventLog:
         self._check_schema(read_only, before_migration)
         head = self.head()
         self._name, self.reserved_to = head.history, head.reserved_to
+        if not read_only:
+            self._keep_sums(before_migration)
         self._mark = None if read_only else self._open_mark()
         self.marked = Marked() if self._mark is None else _marked(self._mark.read())
 
@@ -142,6 +145,23 @@ class EventLog:
         self._execute_all(SCHEMA)
         values = (secrets.token_hex(8), last_id, last_hash, counts.ok, counts.ng, counts.error, last_id)
         self._db.execute("INSERT INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def _keep_sums(self, before_migration: Callable[[], None]) -> None:
+        """Count the rows that the sums lack; count all of them where the sums disagree with the head record."""
+        with self._db.transaction():
+            sums.make_tables(self._db)
+            head = self.head()
+            if head.last_id - sums.summed_to(self._db) > BATCH:
+                before_migration()
+            if head.last_id > sums.summed_to(self._db):
+                sums.count_up_to(self._db, head.last_id)
+            counts = {"OK": head.counts.ok, "NG": head.counts.ng, "ERROR": head.counts.error}
+            if sums.totals(self._db) != counts:
+                log.error(
+                    "%s: the sums of the shift report are not those of the rows; they are counted anew", self.path
+                )
+                before_migration()
+                sums.count_anew(self._db, head.last_id)
 
     def _execute_all(self, statements: str) -> None:
         for statement in statements.split(";\n")[:-1]:
@@ -190,6 +210,7 @@ class EventLog:
             reserved_to = max(reserved_to, last_id + self._ahead)
             values = (last_id, last_hash, reserved_to)
             self._db.execute("UPDATE head SET last_id = ?, last_hash = ?, reserved_to = ?", values)
+            sums.count_up_to(self._db, last_id)
             self._note(max(last_id, self.marked.stored), max(reserved_to, self.marked.reserved_to))
         self.reserved_to = reserved_to
 
@@ -413,6 +434,8 @@ class EventLog:
             return f"row {last_id} is not the last row that the head record knows ({head.last_id})"
         if tuple(tallies.values()) != (head.counts.ok, head.counts.ng, head.counts.error):
             return "the counts of the head record are not those of the rows"
+        if not sums.agree(self._db):
+            return "the rows are whole, and the sums of the shift report are not theirs"
         return None
 
 

@@ -29,6 +29,7 @@ from edge.web.access.certificate import tls_context
 from edge.web.access.gate import Access
 from edge.web.access.tls import TlsFront
 from edge.web.connections import MAX_BODY_BYTES, Server
+from edge.web.shift import views as shift
 from edge.web.station import Station
 from edge.web.trial import Trials
 from edge.web.views import (
@@ -134,7 +135,7 @@ def _station_app(
     gate.install(app, access, station.config.name)
     guard.few_at_once(app, slow)
     errors.install(app)
-    for module in (pages, api, commands, monitoring, downloads, openapi, people, reviews, limit):
+    for module in (pages, api, commands, monitoring, downloads, openapi, people, reviews, limit, shift):
         app.register_blueprint(module.blueprint)
     return app
 

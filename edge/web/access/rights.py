@@ -36,6 +36,10 @@ RIGHTS: dict[str, Role | None] = {
     "limit.limit": Role.OPERATOR,
     "limit.apply": Role.ENGINEER,
     "api.shift_report": Role.VIEWER,
+    "shift.shift_page": Role.VIEWER,
+    "shift.shift": Role.VIEWER,
+    "shift.orders": Role.VIEWER,
+    "shift.set_order": Role.OPERATOR,
     "downloads.live": Role.VIEWER,
     "downloads.held": Role.VIEWER,
     "downloads.stored": Role.VIEWER,
@@ -60,5 +64,5 @@ RIGHTS: dict[str, Role | None] = {
 ASKS_NOBODY = frozenset({"static", "metrics.healthz", "overview.healthz"})  # answered whatever the list of people is
 ASKS_A_PERSON = frozenset(  # a guest who opens one of these in a browser is led to the sign-in
     {"pages.station", "pages.history", "pages.inspection", "pages.wall", "overview.overview", "people.people_page"}
-    | {"reviews.review_page", "limit.limit_page"}
+    | {"reviews.review_page", "limit.limit_page", "shift.shift_page"}
 )

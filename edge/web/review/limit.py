@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from edge.history.reading.scores import Scores
 from edge.history.reviews import Opinion
-from edge.history.scores import Scores
 from edge.web.station import Station
 
 RISK = 0.05  # of a bound that does not hold

@@ -14,8 +14,8 @@ from itertools import chain, islice, zip_longest
 from typing import Any
 
 from edge.core.types import Verdict
+from edge.history.reading.scores import Scored, Scores
 from edge.history.reviews import Opinion, Origin, Review
-from edge.history.scores import Scored, Scores
 from edge.web.facts import inspection_facts
 from edge.web.station import Station
 

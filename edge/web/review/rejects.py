@@ -8,8 +8,8 @@ from typing import Any
 from flask import url_for
 
 from edge.core.types import Inspection, Verdict
+from edge.history.reading.scores import Scores
 from edge.history.reviews import Seen
-from edge.history.scores import Scores
 from edge.web.station import Station
 from edge.web.wording import inspection_words
 

@@ -53,7 +53,7 @@ async function show() {
     showReport(report);
     rows.replaceChildren(...lines(list));
     ended(list);
-    setText(byId("rows-what"), [byId("verdict").value, byId("reason").value.replaceAll("_", " ")].filter(Boolean).join(", "));
+    setText(byId("rows-what"), [byId("verdict").value, byId("reason").value.replaceAll("_", " "), `${report.total.toLocaleString("en-GB")} of ${report.of.toLocaleString("en-GB")} parts of this time`].filter(Boolean).join(", "));
   } catch (error) {
     if (mine !== asked) return;
     setText(byId("problem"), error instanceof TypeError ? "No connection to the station. Try again." : error.message);

@@ -12,8 +12,8 @@ from edge.history.rows import Selection
 from edge.web.access.gate import record
 from edge.web.connections import RETRY_AFTER_S
 from edge.web.facts import inspection_facts, station_facts
-from edge.web.report import last_hours, numbers_of, shift_in_numbers
 from edge.web.review.likeness import reference_facts
+from edge.web.shift.report import last_hours, numbers_of, shift_in_numbers
 from edge.web.station import Station, current_station
 from edge.web.trial import TrialError, current_trials
 from edge.web.views.parameters import moment, number, selection, shown, verdict
@@ -95,7 +95,9 @@ def shift_report() -> Response:
         facts = (
             numbers_of(log, chosen, wanted, start, end) if log else shift_in_numbers((), start, end) | {"sampled": None}
         )
-    return jsonify(facts | {"deadline_ms": station.config.inspection.deadline_ms})
+        every = wanted is None and reason is None
+        of = facts["total"] if every or log is None else sum(log.tally(Selection(start, end)).values())
+    return jsonify(facts | {"of": of, "deadline_ms": station.config.inspection.deadline_ms})
 
 
 @blueprint.post("/inspect")

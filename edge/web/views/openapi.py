@@ -33,6 +33,7 @@ QUERIES: dict[str, Facts] = {
     "api.status": {"raw": _FLAG},
     "api.inspections": _PAGE | _ROWS,
     "api.shift_report": _ROWS,
+    "shift.shift": {"at": _TIME, "order": {"type": "string", "maxLength": 40}},
     "api.inspect": {"heatmap": _FLAG},
     "downloads.history": _ROWS,
     "people.audit": _PAGE | {"before": {"type": "integer", "minimum": 1, "maximum": 2**62}},
@@ -56,7 +57,13 @@ _IMAGE: Facts = {
     "required": ["image"],
     "properties": {"image": {"type": "string", "format": "binary"}},
 }
+_ORDER: Facts = {
+    "type": "object",
+    "required": ["order"],
+    "properties": {name: {"type": "string", "maxLength": 80} for name in ("order", "before", "who")},
+}
 BODIES: dict[str, Facts] = {
+    "shift.set_order": {"application/json": {"schema": _ORDER}},
     "commands.recipe": {"application/json": {"schema": _RECIPE}},
     "api.inspect": {"multipart/form-data": {"schema": _IMAGE}},
 }

@@ -1,3 +1,4 @@
+from datetime import time
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,26 @@ def test_the_demo_station_is_valid() -> None:
     demo = load_config(Path(__file__).parents[3] / "models" / "demo.toml")
     assert demo.page.host == "127.0.0.1"
     assert demo.trigger.rate_hz == 2
+
+
+def test_the_plan_of_shifts_is_read_with_times_as_text_or_as_toml_has_them(tmp_path: Path) -> None:
+    shift = load(tmp_path, GOOD + '[shift]\nzone = "Europe/Berlin"\nstarts = { A = "05:45", B = 17:45:00 }\n').shift
+    assert shift.starts == {"A": time(5, 45), "B": time(17, 45)}
+    assert list(load(tmp_path, GOOD).shift.starts) == ["Early", "Late", "Night"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('zone = "Europe/Bielefeld"', "shift.zone: 'Europe/Bielefeld' is no time zone"),
+        ('zone = "../../etc/passwd"', "shift.zone: '../../etc/passwd' is no time zone"),
+        ('starts = { A = "25:00" }', "shift.starts.A: '25:00' is no time of day; write it like 06:00"),
+        ('starts = { A = "06:00", B = "06:00" }', "shift.starts: two shifts begin at the same time"),
+        ("starts = {}", "shift.starts: "),
+        ('order = "🔩"', "shift.order: '🔩' is no number of an order"),
+    ],
+)
+def test_a_plan_of_shifts_that_cannot_be_is_one_line(tmp_path: Path, lines: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f"{GOOD}[shift]\n{lines}\n")
+    assert words in str(caught.value)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge.core.types import Reason, Verdict
 from edge.history.rows import Point
-from edge.web.report import MAX_BARS, SLOTS, shift_in_numbers
+from edge.web.shift.report import MAX_BARS, SLOTS, shift_in_numbers
 from tests.edge.web.standin import StandIn, part_image
 from tests.tiny import THRESHOLD
 
@@ -71,13 +71,19 @@ def test_a_shift_is_counted_hour_by_hour(shift: StandIn, client: FlaskClient) ->
     assert facts["deadline_ms"] == 100
 
 
+def test_a_filter_says_of_how_many_parts_it_chose(shift: StandIn, client: FlaskClient) -> None:
+    for query, wanted in (("", (4, 4)), ("&verdict=NG", (1, 4)), ("&reason=late", (1, 4))):
+        facts = client.get(f"/api/report?from=2026-03-04T06:00Z&to=2026-03-04T14:00Z{query}").get_json()
+        assert (facts["total"], facts["of"]) == wanted
+
+
 def test_a_report_without_any_part_is_empty_and_no_failure(client: FlaskClient) -> None:
     facts = client.get("/api/report").get_json()
     assert (facts["total"], facts["scores"], facts["complete"]) == (0, [], True)
 
 
 def test_a_history_too_long_for_one_report_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.web.report.MAX_POINTS", 2)
+    monkeypatch.setattr("edge.web.shift.report.MAX_POINTS", 2)
     found = [Point(START, Verdict.OK, 1.0, 50.0, 10.0)] * 3
     assert (
         shift_in_numbers(found, START, START + HOURS[1])["complete"],
@@ -184,7 +190,7 @@ def test_a_long_report_counts_every_part_and_says_how_many_it_read(
     now = datetime.now(UTC)
     span = f"from={now - timedelta(hours=8):%Y-%m-%dT%H:%M}Z&to={now + timedelta(minutes=2):%Y-%m-%dT%H:%M}Z"
     whole = client.get(f"/api/report?{span}{query}").get_json()
-    monkeypatch.setattr("edge.web.report.MOST_READ", 7)
+    monkeypatch.setattr("edge.web.shift.report.MOST_READ", 7)
     facts = client.get(f"/api/report?{span}{query}").get_json()
     for key in ("total", "verdicts", "bars", "complete", "from", "to"):
         assert facts[key] == whole[key]
