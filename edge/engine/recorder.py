@@ -25,7 +25,7 @@ from edge.exchange.health import Drift
 from edge.exchange.live import named, write_live
 from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
-from edge.history.pictures import INPUT, NoRoomError, PictureStore, keep_apart
+from edge.history.pictures import INPUT, NoRoomError, PictureStore, Stock, keep_apart
 from edge.inference.bundle import Bundle
 from edge.inference.heatmap import overlay
 from edge.inference.preprocess import prepare
@@ -119,6 +119,10 @@ class Recorder:
         """Return the number of rows that are not yet in the history."""
         with self._counting:
             return self._unstored
+
+    def pictures(self) -> Stock:
+        """Return what is stored of pictures."""
+        return self._shelf.stock
 
     def drift(self, bundle: Bundle) -> Drift | None:
         """Return the drift test's report on a bundle; None when it is off, or the bundle has judged no part yet."""

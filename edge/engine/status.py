@@ -15,7 +15,8 @@ from edge.core.files import write_atomically
 from edge.core.types import Inspection, Verdict
 from edge.engine.metrics import Metrics, Tally
 from edge.engine.station import RunningStation
-from edge.exchange.health import METRICS, Health, OutputHealth, State, write_health
+from edge.exchange.health import METRICS, Health, OutputHealth, State, StoredPictures, write_health
+from edge.history.pictures import Stock
 from edge.inference.cpu import cpu_tier
 
 EVERY_S = 0.25  # at the latest: the page tells a silent engine within two seconds
@@ -131,6 +132,7 @@ class StatusWriter:
             quality_fault=station.recipes.active.check.fault,
             drift=station.recorder.drift(bundle),
             storage_fault=station.recorder.storage_fault,
+            pictures=_pictures(station.recorder.pictures()),
         )
 
     def _recipes(self) -> dict[str, Any]:
@@ -159,6 +161,10 @@ class StatusWriter:
             "software_trigger": self._station.config.trigger.page_button,
             "outputs": [OutputHealth(**asdict(output.state())) for output in line.outputs],
         }
+
+
+def _pictures(stock: Stock) -> StoredPictures:
+    return StoredPictures(mb=round(stock.bytes / 1e6, 1), oldest_ok=stock.oldest_ok, oldest_other=stock.oldest_other)
 
 
 def sd_notify(message: str) -> bool:

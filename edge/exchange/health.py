@@ -72,6 +72,15 @@ class SelfTest(BaseModel):
     detail: str = ""
 
 
+class StoredPictures(BaseModel):
+    """The pictures on the disk: how far they reach back, and how much room they take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    mb: float
+    oldest_ok: int | None  # number of the oldest OK part whose pictures are stored
+    oldest_other: int | None  # the same of NG and ERROR parts
+
+
 class Health(BaseModel):
     """A snapshot of the engine, written four times a second and after inspections."""
 
@@ -117,6 +126,7 @@ class Health(BaseModel):
     quality_fault: str | None = None  # why pictures are refused now, for as long as they are
     drift: Drift | None = None
     storage_fault: str | None = None  # why pictures are not kept; rows go on
+    pictures: StoredPictures | None = None
     outputs: list[OutputHealth] = []
     self_test: SelfTest | None = None
 

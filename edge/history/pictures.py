@@ -9,6 +9,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge.core.files import write_atomically
@@ -94,6 +95,15 @@ def _picture_id(entry: os.DirEntry[str]) -> int | None:
     return number if own and entry.is_file(follow_symlinks=False) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What is stored: whose pictures are the oldest, and how many bytes all of them have."""
+
+    bytes: int = 0
+    oldest_ok: int | None = None  # inspection id; None: no OK part has pictures
+    oldest_other: int | None = None
+
+
 class PictureStore:
     """The folder images_dir with a limit in bytes and a reserve of free space.
 
@@ -104,6 +114,7 @@ class PictureStore:
     def __init__(self, folder: Path, max_bytes: int, keep_free_bytes: int = 0) -> None:
         """Set the limits; keep_free_bytes must stay free on the folder's disk, for rows and for the system."""
         self.bytes = 0
+        self.stock = Stock()  # replaced as a whole, so that another thread may read it
         self._folder = folder
         self._max_bytes = max_bytes
         self._keep_free_bytes = keep_free_bytes
@@ -127,6 +138,11 @@ class PictureStore:
             (self._ok if inspection_id in ok else self._others).append((inspection_id, size))
         self.bytes = sum(sizes.values())
         self._make_room(0, 0, ok=False)
+        self._count()
+
+    def _count(self) -> None:
+        ok, other = (kept[0][0] if kept else None for kept in (self._ok, self._others))
+        self.stock = Stock(self.bytes, ok, other)
 
     def _found(self) -> tuple[dict[int, int], list[str]]:
         """Return the bytes of each part's pictures, and what else lies there; unfinished files are removed."""
@@ -166,6 +182,7 @@ class PictureStore:
             raise
         (self._ok if ok else self._others).append((inspection_id, size))
         self.bytes += size
+        self._count()
         return True
 
     def remove_oldest(self, ok_only: bool = False) -> bool:
@@ -176,6 +193,7 @@ class PictureStore:
         inspection_id, size = kept.popleft()
         if self._unlink(inspection_id):
             self.bytes -= size
+        self._count()
         return True
 
     def _make_room(self, size: int, files: int, ok: bool) -> bool:

@@ -14,8 +14,8 @@ from edge.core.types import Inspection, Reason, finite, one_line
 from edge.exchange.health import Health, OutputHealth
 from edge.exchange.live import LivePicture
 from edge.history.database import HistoryError
-from edge.web.notices import messages, notices
 from edge.web.review.rejects import rejects_facts
+from edge.web.service.notices import messages, notices
 from edge.web.station import PICTURE_KINDS, EngineState, EngineView, Station
 from edge.web.wording import UNKNOWN, Words, duration, inspection_words, percent, station_words
 

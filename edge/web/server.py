@@ -29,9 +29,9 @@ from edge.web.access.certificate import tls_context
 from edge.web.access.gate import Access
 from edge.web.access.tls import TlsFront
 from edge.web.connections import MAX_BODY_BYTES, Server
+from edge.web.service.trial import Trials
 from edge.web.shift import views as shift
 from edge.web.station import Station
-from edge.web.trial import Trials
 from edge.web.views import (
     api,
     commands,

@@ -13,9 +13,9 @@ from edge.web.access.gate import record
 from edge.web.connections import RETRY_AFTER_S
 from edge.web.facts import inspection_facts, station_facts
 from edge.web.review.likeness import reference_facts
+from edge.web.service.trial import TrialError, current_trials
 from edge.web.shift.report import last_hours, numbers_of, shift_in_numbers
 from edge.web.station import Station, current_station
-from edge.web.trial import TrialError, current_trials
 from edge.web.views.parameters import moment, number, selection, shown, verdict
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, jsonify, render_template
 
 from edge import __version__
 from edge.web.facts import station_view
-from edge.web.notices import notices
+from edge.web.service.notices import notices
 from edge.web.station import Station
 from edge.web.views.monitoring import CONTENT_TYPE, up_lines
 

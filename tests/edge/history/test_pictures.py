@@ -17,6 +17,7 @@ from edge.history.pictures import (
     MAX_REMOVED,
     NoRoomError,
     PictureStore,
+    Stock,
     highest_picture,
     keep_apart,
     picture_path,
@@ -53,6 +54,7 @@ def test_the_limit_holds_and_oldest_ok_pictures_go_before_any_other(
         after = set(kept(folder))
         gone = before - after
         assert on_disk(folder) == shelf.bytes <= limit
+        assert shelf.stock == Stock(shelf.bytes, min(after & ok, default=None), min(after - ok, default=None))
         assert (number in after) == stored
         assert stored or good, "NG and ERROR always find room"
         for kind in (ok, before - ok):

@@ -209,7 +209,7 @@ def test_without_a_running_engine_an_upload_is_503(station: StandIn, client: Fla
 def test_an_engine_that_does_not_answer_is_503(
     station: StandIn, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.web.trial.ANSWER_WITHIN_S", 0.05)
+    monkeypatch.setattr("edge.web.service.trial.ANSWER_WITHIN_S", 0.05)
     station.health()
     response = post(client, encoded(good_image(), ".png"))
     assert response.status_code == 503

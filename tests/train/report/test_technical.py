@@ -20,7 +20,11 @@ BENCHMARK = {
     "skipped": ["AMX"],
     "results": [
         {
-            "tier": "AVX2", "runtime": "openvino", "precision": "int8", "n": 73, "fps": 61.7,
+            "tier": "AVX2",
+            "runtime": "openvino",
+            "precision": "int8",
+            "n": 73,
+            "fps": 61.7,
             "stages": {
                 key: {"p50": 11.25, "p95": 13.75, "p99": 17.35, "max": 19.5}
                 for key in ("prepare_ms", "infer_ms", "decide_ms", "total_ms")
