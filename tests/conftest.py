@@ -17,3 +17,10 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A verified bundle around the tiny model; read only: copy it before you damage it."""
     folder = tmp_path_factory.mktemp("tiny")
     return write_tiny_bundle(folder / "bundle", folder / "work")
+
+
+@pytest.fixture(scope="session")
+def tiny_box_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A verified bundle around the tiny model that locates by boxes; read only."""
+    folder = tmp_path_factory.mktemp("tiny_boxes")
+    return write_tiny_bundle(folder / "bundle", folder / "work", boxed=True)

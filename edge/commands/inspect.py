@@ -55,7 +55,8 @@ def _inspect_files(
         sys.stdout.write(f"{line}\n")
         if names is not None and image is not None and judgement.prediction is not None:
             box = judgement.box or (0, 0, image.shape[1], image.shape[0])
-            heat = overlay(image, judgement.prediction.anomaly_map, limits, box, decision.verdict)
+            boxes = None if judgement.prediction.boxes is None else decision.regions
+            heat = overlay(image, judgement.prediction.anomaly_map, limits, box, decision.verdict, boxes)
             _write_png(names.next_for(path), heat)
     return int(failed)
 

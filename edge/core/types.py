@@ -80,6 +80,18 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Located:
+    """A box that the model itself found. Pixels count from edges: 0 is the left or upper edge of the picture."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    score: float  # in units of the part's score
+    label: str  # type of defect
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer of the model on one image; it decides nothing."""
 
@@ -90,6 +102,7 @@ class Prediction:
     infer_ms: float
     defect_type: str = ""  # the likeliest, if the part is defective; empty where the bundle knows no types
     box: tuple[int, int, int, int] | None = None  # x, y, width, height that the map covers, frame pixels
+    boxes: tuple[Located, ...] | None = None  # the best first; None where the model locates by its map only
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +120,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A marked area of an NG part; the first one of a part holds the highest value of the map."""
+    """A marked area or box of an NG part; the first one of a part holds the highest value of the map."""
 
     x: int  # frame pixels, left
     y: int  # frame pixels, top

@@ -287,7 +287,7 @@ class Recorder:
 def _made(inspection: Inspection, image: Image, bundle: Bundle, kept: bool) -> dict[str, bytes]:
     """Return the encoded pictures by kind; raises EngineError when the frame is one of which none can be made."""
     try:
-        pictures = _pictures(inspection, image)
+        pictures = _pictures(inspection, image, bundle.manifest.boxes is not None)
         if kept and inspection.score is not None:
             pictures[INPUT] = _lossless(prepare(image, bundle.manifest.input))
     except (cv2.error, MemoryError, EdgeError) as error:
@@ -299,17 +299,18 @@ def _made(inspection: Inspection, image: Image, bundle: Bundle, kept: bool) -> d
     return pictures
 
 
-def _pictures(inspection: Inspection, image: Image) -> dict[str, bytes]:
+def _pictures(inspection: Inspection, image: Image, boxed: bool) -> dict[str, bytes]:
     """Return JPEG bytes by kind; heat only when there is an anomaly map. The thumbnail shows what the heatmap shows.
 
-    Frame and heat name their part.
+    Frame and heat name their part. boxed: the regions are boxes of the model's own.
     """
     pictures = {"frame": named(_jpeg(image), inspection.id)}
     shown = image
     if inspection.anomaly_map is not None and inspection.limits is not None:
         anomaly_map = np.nan_to_num(inspection.anomaly_map, posinf=0.0, neginf=0.0)
         box = inspection.box or (0, 0, image.shape[1], image.shape[0])
-        shown = overlay(image, anomaly_map, inspection.limits, box, inspection.verdict)
+        boxes = inspection.regions if boxed else None
+        shown = overlay(image, anomaly_map, inspection.limits, box, inspection.verdict, boxes)
         pictures["heat"] = named(_jpeg(shown), inspection.id)
     height, width = shown.shape[:2]
     scale = min(THUMB_WIDTH / width, MOST_THUMB_HEIGHT / height)

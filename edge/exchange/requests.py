@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge.core.types import AnomalyMap, EdgeError, Image, Limits, Prediction, one_line
+from edge.core.types import AnomalyMap, EdgeError, Image, Limits, Located, Prediction, one_line
 from edge.core.worker import Worker
 from edge.exchange import ExchangeError
 from edge.exchange.sockets import MAX_PICTURE_BYTES, FrameError, connect, listen, receive_frame, send_frame
@@ -50,6 +50,7 @@ class Answer:
     infer_ms: float
     bundle: str
     defect_type: str = ""
+    boxes: tuple[Located, ...] | None = None  # pixels of the prepared image; None where the map locates
 
 
 class Judge(Protocol):
@@ -122,7 +123,9 @@ class Requests:
         try:
             shape = facts.pop("rows"), facts.pop("columns")
             anomaly_map = np.frombuffer(cells, np.float32).reshape(shape)
-            return Answer(anomaly_map=anomaly_map, limits=Limits(**facts.pop("limits")), **facts)
+            found = facts.pop("boxes", None)
+            boxes = None if found is None else tuple(Located(**box) for box in found)
+            return Answer(anomaly_map=anomaly_map, limits=Limits(**facts.pop("limits")), boxes=boxes, **facts)
         except (KeyError, TypeError, ValueError) as error:
             raise ExchangeError(f"the engine's answer cannot be read ({error}); try again") from error
 
@@ -315,3 +318,5 @@ def _serve(call: _Call, judge: Judge, obey: Callable[[Command], None]) -> None:
         "infer_ms": prediction.infer_ms,
         "defect_type": prediction.defect_type,
     }
+    if prediction.boxes is not None:
+        call.words["boxes"] = [asdict(box) for box in prediction.boxes]

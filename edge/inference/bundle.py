@@ -20,10 +20,12 @@ from pydantic_core import to_json
 from edge.core.files import sync_folder
 from edge.core.types import EdgeError, Limits, one_line
 from edge.inference.placement import MapGeometry
+from edge.inference.placement.boxes import BoxFacts
 from edge.inference.preprocess import InputSpec
 
 FORMAT = 2  # what is written; format 1, which said nothing of the map's place, is read too
-READABLE = (1, 2)
+FORMAT_BOXES = 3  # of a bundle that locates by boxes, which an older Linewatch would judge without their limits
+READABLE = (1, 2, 3)
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"
 SIGNATURE = "manifest.sig"  # of manifest.json; a bundle without one is not signed
@@ -110,7 +112,7 @@ class Release(Facts):
 class Manifest(Facts):
     """Everything the device needs to know of a bundle, and everything an auditor may ask."""
 
-    format: Literal[1, 2]
+    format: Literal[1, 2, 3]
     name: str = Field(pattern=f"^{NAME}$")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$")
     created: datetime
@@ -123,6 +125,8 @@ class Manifest(Facts):
     marking: Marking | None = None  # format 1 does not say
     calibration: Calibration
     types: tuple[str, ...] = ()  # of defects, in the order of the model's `defect_types`; empty: it tells none apart
+    # Format 3: the model locates defects by boxes, and the score is the best box's, in units of its type's limit.
+    boxes: BoxFacts | None = Field(default=None, exclude_if=lambda boxes: boxes is None)
     metrics: dict[str, Any]
     training: dict[str, Any]  # backbone, seed, package versions: for the auditor, never read by the device
     references: tuple[Reference, ...] = Field(min_length=2)  # good ones, and one that is marked
@@ -132,8 +136,12 @@ class Manifest(Facts):
     @model_validator(mode="after")
     def _map_fits(self) -> Manifest:
         told = self.map is not None and self.marking is not None
-        if self.format == 2 and not told:
-            raise ValueError("format 2 needs map and marking")
+        if self.format != 1 and not told:
+            raise ValueError(f"format {self.format} needs map and marking")
+        if (self.format == FORMAT_BOXES) != (self.boxes is not None):
+            raise ValueError(f"boxes: format {FORMAT_BOXES} needs them, and no other knows them")
+        if self.boxes is not None and (self.types or self.threshold.value != 1.0):
+            raise ValueError("boxes: each has the limit of its type, so that the threshold is 1 and types are theirs")
         if self.format == 1 and (self.map is not None or self.marking is not None):
             raise ValueError("format 1 knows neither map nor marking")
         if self.map is not None and (misfit := self.map.misfit(self.input)) is not None:
@@ -289,7 +297,7 @@ def _parse_manifest(path: Path, raw: bytes) -> Manifest:
         raise BundleError(f"{path}: {MANIFEST} is not JSON ({error}); pack the bundle again") from None
     found = data.get("format") if isinstance(data, dict) else None
     if found not in READABLE or isinstance(found, bool):
-        known = " and ".join(map(str, READABLE))
+        known = ", ".join(map(str, READABLE[:-1])) + f" and {READABLE[-1]}"
         raise BundleError(f"{path}: bundle format {found!r}, this Linewatch reads formats {known}; pack it again")
     try:
         return Manifest.model_validate_json(raw, strict=True)  # a true or a "0.3" is no number
@@ -342,7 +350,8 @@ def write_bundle(target: Path, facts: dict[str, Any], files: dict[str, Path]) ->
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, draft / name)
         listed = {name: sha256_file(draft / name) for name in sorted(files)}
-        manifest = _parse_manifest(target, to_json({"format": FORMAT, **facts, "files": listed}))
+        written = FORMAT if facts.get("boxes") is None else FORMAT_BOXES
+        manifest = _parse_manifest(target, to_json({"format": written, **facts, "files": listed}))
         raw = (manifest.model_dump_json(indent=2) + "\n").encode()
         (draft / MANIFEST).write_bytes(raw)
         (draft / DIGEST).write_bytes(_digest_line(sha256_bytes(raw)))

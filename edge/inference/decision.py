@@ -14,11 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.core.types import ANOMALY, AnomalyMap, Limits, Prediction, Reason, Region, Verdict
+from edge.core.types import ANOMALY, AnomalyMap, Limits, Located, Prediction, Reason, Region, Verdict
 
 MAX_REGIONS = 32
 EDGE = 0.6  # a region ends where this share of its height over a typical good part is left (docs/decisions/0011)
 FURTHER = 0.25  # share of the strongest region's height that a further region must reach, beside the threshold
+MOST_NAMES = 3  # types that the sentence for a worker names
 LEAST_PX = 2  # map values: a further region that is smaller is noise
 
 Labels = NDArray[np.int32]
@@ -50,8 +51,32 @@ def decide(prediction: Prediction, limits: Limits, box: tuple[int, int, int, int
         return Decision(Verdict.ERROR, Reason.INFERENCE_FAILED, f"score {score} is not a finite number", ())
     if score < limits.threshold:
         return Decision(Verdict.OK, Reason.SCORE, "", ())
+    if prediction.boxes is not None:
+        regions = box_regions(prediction.boxes, limits, box)
+        if regions:
+            return Decision(Verdict.NG, Reason.SCORE, "", regions)
+        return Decision(Verdict.ERROR, Reason.INFERENCE_FAILED, f"no box has the score of {score:.4g}", ())
     label = prediction.defect_type or ANOMALY
     return Decision(Verdict.NG, Reason.SCORE, "", find_regions(prediction.anomaly_map, limits, box, label))
+
+
+def box_regions(boxes: Sequence[Located], limits: Limits, box: tuple[int, int, int, int]) -> tuple[Region, ...]:
+    """Return the boxes that reach the threshold, cut at the inspected rectangle, the best first (at most 32)."""
+    x, y, width, height = box
+    regions = []
+    for one in boxes[:MAX_REGIONS]:
+        if one.score >= limits.threshold:
+            left, right = _within(one.left, one.right, x, width)
+            top, bottom = _within(one.top, one.bottom, y, height)
+            area = (right - left) * (bottom - top)
+            regions.append(Region(left, top, right - left, bottom - top, area, one.score, one.label))
+    return tuple(regions)
+
+
+def _within(first: float, last: float, start: int, length: int) -> tuple[int, int]:
+    """Return two edges as whole pixels inside start..start + length, at least one pixel apart."""
+    low = min(max(round(first), start), start + length - 1)
+    return low, min(max(round(last), low + 1), start + length)
 
 
 def mark(anomaly_map: AnomalyMap, limits: Limits) -> Labels:
@@ -119,5 +144,6 @@ def defect_words(regions: Sequence[Region]) -> str:
     """Say in one sentence for a worker what is marked."""
     if not regions:
         return "Defect found."
-    kind = "" if regions[0].label == ANOMALY else f"{regions[0].label}, "
+    names = list(dict.fromkeys(region.label for region in regions if region.label != ANOMALY))
+    kind = "".join(f"{name}, " for name in names[:MOST_NAMES])
     return f"Defect found: {kind}{len(regions)} marked area{'s' if len(regions) > 1 else ''}."

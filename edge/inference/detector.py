@@ -11,12 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-from edge.core.types import AnomalyMap, EdgeError, Image, Prediction
+from edge.core.types import AnomalyMap, EdgeError, Image, Located, Prediction
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, Calibration
 from edge.inference.cpu import require_cpu
 from edge.inference.placement import MapGeometry, on_frame, placed
+from edge.inference.placement.boxes import BoxFacts, boxes_on_frame, located
 from edge.inference.preprocess import InputSpec, load_image, prepare, view_of
-from edge.inference.runtimes import RUNTIMES, Runtime, Settings, load
+from edge.inference.runtimes import RUNTIMES, Loaded, Runtime, Settings, load
 
 __all__ = [
     "RUNTIMES",
@@ -33,6 +34,7 @@ __all__ = [
 Precision = Literal["int8", "fp32"]
 SCORE, ANOMALY_MAP = "score", "anomaly_map"  # what every model answers
 TYPES = "defect_types"  # (1, K) shares of the K types, where the manifest names types
+BOXES, BOX_TYPES = "boxes", "box_types"  # (1, 4, h, w) sides in input pixels, (1, K, h, w) shares, where it names boxes
 DEFAULT_SETTINGS = Settings()
 
 
@@ -68,28 +70,28 @@ class Detector:
         settings: Settings = DEFAULT_SETTINGS,
         types: Sequence[str] = (),
         geometry: MapGeometry | None = None,
+        boxes: BoxFacts | None = None,
     ) -> None:
-        """Load and compile a model file (IR or ONNX); geometry: where the cells of its map look.
+        """Load and compile a model file (IR or ONNX); geometry: where the cells of its map look; boxes: of a detector.
 
         Without a geometry the detector is for scores only: its maps are the model's own cells, in no frame's pixels.
 
         The model takes `image` (1, height, width, 3) uint8 RGB and answers `score` (1,), `anomaly_map` (1, 1, h, w)
-        and, with types, `defect_types` (1, K), all float32. Raises DetectorError when it does not, RuntimeLoadError
-        when the runtime does not load it, CpuError when this CPU is none for INT8.
+        and, with types, `defect_types` (1, K), and with boxes `boxes` (1, 4, h, w) and `box_types` (1, K, h, w), all
+        float32. Raises DetectorError when it does not, RuntimeLoadError when the runtime does not load it, CpuError
+        when this CPU is none for INT8.
         """
         require_cpu()
         self.spec = spec
         self.runtime = runtime
-        self._calibration = calibration
+        self._calibration, self._boxes = calibration, boxes
         self._types = tuple(types)
         loaded = load(model, runtime, settings)
         if loaded.shape != (1, spec.height, spec.width, 3):
             raise DetectorError(
                 f"{model}: takes input {loaded.shape}, the manifest says {spec.width}x{spec.height} RGB"
             )
-        for name in (SCORE, ANOMALY_MAP, *([TYPES] if types else [])):
-            if name not in loaded.outputs:
-                raise DetectorError(f"{model}: answers {', '.join(loaded.outputs)} and no {name!r}; export it again")
+        _refuse_other_answers(model, loaded, types, boxes)
         self._geometry = geometry
         rows, columns = loaded.outputs[ANOMALY_MAP][-2:]
         if geometry is not None and (geometry.columns, geometry.rows) != (columns, rows):
@@ -111,7 +113,7 @@ class Detector:
         """Load a verified bundle's model; int8 is what ships, fp32 is for comparison."""
         manifest, model = bundle.manifest, model_file(bundle, runtime, precision)
         spec, calibration, types = manifest.input, manifest.calibration, manifest.types
-        detector = cls(model, spec, calibration, runtime, settings, types, manifest.map)
+        detector = cls(model, spec, calibration, runtime, settings, types, manifest.map, manifest.boxes)
         if manifest.map is None:
             detector._geometry = manifest.format_1_geometry(*detector.map_size)
         return detector
@@ -127,6 +129,9 @@ class Detector:
         prepared = time.perf_counter()
         found = self._answer(tensor, (prepared - start) * 1e3)
         anomaly_map = on_frame(found.anomaly_map, view, self.spec, image.shape)
+        if found.boxes is not None:
+            found = boxes_on_frame(found, view, self.spec, image.shape)
+            found = replace(found, defect_probability=probability(found.score, self._calibration))
         infer_ms = (time.perf_counter() - prepared) * 1e3
         return replace(found, anomaly_map=anomaly_map, infer_ms=infer_ms, box=view.box)
 
@@ -146,13 +151,38 @@ class Detector:
         score, cells = float(answers[SCORE].reshape(())), np.asarray(answers[ANOMALY_MAP], dtype=np.float32)[0, 0]
         return score, cells, self._types[int(np.argmax(answers[TYPES]))] if self._types else ""
 
+    def _infer_boxes(self, tensor: Image, facts: BoxFacts) -> tuple[float, AnomalyMap, tuple[Located, ...]]:
+        answers = self.run(tensor)
+        cells, sides, shares = (np.asarray(answers[name], np.float32)[0] for name in (ANOMALY_MAP, BOXES, BOX_TYPES))
+        anomaly_map, found = located(cells[0], sides, shares, facts, (self.spec.width, self.spec.height))
+        return (found[0].score if found else math.nan), anomaly_map, found
+
     def _answer(self, tensor: Image, prepare_ms: float) -> Prediction:
         start = time.perf_counter()
-        score, cells, defect_type = self._infer(tensor)
+        boxes: tuple[Located, ...] | None = None
+        if self._boxes is None:
+            score, cells, defect_type = self._infer(tensor)
+        else:
+            score, cells, boxes = self._infer_boxes(tensor, self._boxes)
+            defect_type = boxes[0].label if boxes else ""
         anomaly_map = cells if self._geometry is None else placed(cells, self._geometry, tensor)
         infer_ms = (time.perf_counter() - start) * 1e3
         chance = probability(score, self._calibration)
-        return Prediction(score, chance, anomaly_map, prepare_ms, infer_ms, defect_type)
+        return Prediction(score, chance, anomaly_map, prepare_ms, infer_ms, defect_type, boxes=boxes)
+
+
+def _refuse_other_answers(model: Path, loaded: Loaded, types: Sequence[str], boxes: BoxFacts | None) -> None:
+    """Raise DetectorError where an answer is missing, or boxes do not belong to the map's cells or the types."""
+    for name in (SCORE, ANOMALY_MAP, *([TYPES] if types else []), *([BOXES, BOX_TYPES] if boxes else [])):
+        if name not in loaded.outputs:
+            raise DetectorError(f"{model}: answers {', '.join(loaded.outputs)} and no {name!r}; export it again")
+    cells = loaded.outputs[ANOMALY_MAP][-2:]
+    wanted = {} if boxes is None else {BOXES: (1, 4, *cells), BOX_TYPES: (1, len(boxes.types), *cells)}
+    for name, shape in wanted.items():
+        if tuple(loaded.outputs[name]) != shape:
+            raise DetectorError(
+                f"{model}: answers {name!r} of {loaded.outputs[name]}, the manifest says {shape}; pack the bundle again"
+            )
 
 
 def model_file(bundle: Bundle, runtime: Runtime, precision: Precision) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.core.types import AnomalyMap, Image, Limits, Verdict
+from edge.core.types import AnomalyMap, Image, Limits, Region, Verdict
 from edge.inference.decision import mark
 
 # Colours from the marking value to the top, (R, G, B). Blue and violet are the hues that grey metal, paper, green
@@ -20,12 +22,20 @@ CSS_STOPS = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in RAMP)
 Box = tuple[int, int, int, int]
 
 
-def overlay(image: Image, anomaly_map: AnomalyMap, limits: Limits, box: Box, verdict: Verdict) -> Image:
+def overlay(
+    image: Image,
+    anomaly_map: AnomalyMap,
+    limits: Limits,
+    box: Box,
+    verdict: Verdict,
+    boxes: Sequence[Region] | None = None,
+) -> Image:
     """Draw the heatmap over a copy of an (H, W, 3) uint8 BGR frame; box: the inspected rectangle, frame pixels.
 
     Nothing is painted below the marking value, which good parts hardly reach. From there on the colours follow the
     distance to a typical good part on a scale that is the same for every image. Only an NG part gets outlines: they
-    are those of its regions.
+    are those of its regions. boxes: the regions of a model that locates by boxes, drawn with their types in place of
+    outlines of the map; None for any other model.
     """
     x, y, width, height = box
     painted = image.copy()
@@ -34,8 +44,10 @@ def overlay(image: Image, anomaly_map: AnomalyMap, limits: Limits, box: Box, ver
     colours = cv2.applyColorMap(cv2.convertScaleAbs(share, alpha=255.0), _lookup_table())
     opacity = np.where(share > 0, FAINT + (STRONG - FAINT) * share, 0.0).astype(np.float32)
     part[:] = cv2.blendLinear(np.ascontiguousarray(part), colours, 1.0 - opacity, opacity)
-    if verdict is Verdict.NG:
+    if verdict is Verdict.NG and boxes is None:
         _outline(part, anomaly_map, limits)
+    for region in reversed(boxes or ()) if verdict is Verdict.NG else ():
+        _frame(painted, region)
     return painted
 
 
@@ -55,6 +67,21 @@ def _outline(part: Image, anomaly_map: AnomalyMap, limits: Limits) -> None:
     thickness = max(1, round(max(width, height) / 400))
     cv2.drawContours(part, outlines, -1, (0, 0, 0), thickness + 2)
     cv2.drawContours(part, outlines, -1, (255, 255, 255), thickness)
+
+
+def _frame(image: Image, region: Region) -> None:
+    """Draw a box and its type into the frame: white on black, which shows on any ground; the type above the box."""
+    height, width = image.shape[:2]
+    thickness = max(1, round(max(width, height) / 400))
+    first, last = (region.x, region.y), (region.x + region.w - 1, region.y + region.h - 1)
+    cv2.rectangle(image, first, last, (0, 0, 0), thickness + 2)
+    cv2.rectangle(image, first, last, (255, 255, 255), thickness)
+    scale = max(width, height) / 1400
+    (long, high), below = cv2.getTextSize(region.label, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    x = max(0, min(region.x, width - long))
+    y = region.y - thickness - below if region.y - thickness - below >= high else last[1] + thickness + below + high
+    cv2.rectangle(image, (x, y - high - 1), (x + long, y + below), (0, 0, 0), cv2.FILLED)
+    cv2.putText(image, region.label, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA)
 
 
 def _enlarged(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:

@@ -90,7 +90,8 @@ def _judged(detector: Detector, sample: Sample, image: Entry, limits: Limits) ->
         x, y, width, height = box
         hit = hottest_on(prediction.anomaly_map, mask[y : y + height, x : x + width])
         words += f" The hottest pixel {'lies on' if hit else 'misses'} the mask."
-    heat = overlay(frame, prediction.anomaly_map, limits, box, decision.verdict)
+    boxes = None if prediction.boxes is None else decision.regions
+    heat = overlay(frame, prediction.anomaly_map, limits, box, decision.verdict, boxes)
     return frame, heat, words
 
 

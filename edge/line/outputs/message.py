@@ -26,6 +26,9 @@ def message(station: str, inspection: Inspection) -> bytes:
         "defect_probability": inspection.defect_probability,
         "bundle": inspection.bundle,
         "total_ms": round(inspection.timings.total_ms, 3),
-        "regions": [{"x": r.x, "y": r.y, "w": r.w, "h": r.h, "peak": round(r.peak, 4)} for r in inspection.regions],
+        "regions": [
+            {"x": r.x, "y": r.y, "w": r.w, "h": r.h, "peak": round(r.peak, 4), "label": r.label}
+            for r in inspection.regions
+        ],
     }
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from flask import current_app
 
-from edge.core.types import EdgeError, Image, Prediction, Reason, Verdict, distance, finite, one_line
+from edge.core.types import EdgeError, Image, Prediction, Reason, Region, Verdict, distance, finite, one_line
 from edge.exchange.health import Health
 from edge.exchange.requests import Answer
 from edge.inference.bundle import Bundle
@@ -23,7 +23,16 @@ from edge.inference.decision import Decision, decide
 from edge.inference.heatmap import overlay
 from edge.inference.part import PartNotFoundError
 from edge.inference.placement import on_frame
-from edge.inference.preprocess import ImageError, ImageTooLargeError, InputSpec, decode_image, prepare, view_of
+from edge.inference.placement.boxes import boxes_on_frame
+from edge.inference.preprocess import (
+    ImageError,
+    ImageTooLargeError,
+    InputSpec,
+    RegionView,
+    decode_image,
+    prepare,
+    view_of,
+)
 from edge.inference.usable import unusable
 from edge.web.station import EngineState, Station
 from edge.web.wording import percent, verdict_words
@@ -75,10 +84,11 @@ class Trials:
             answer = self._station.requests.ask(tensor, ANSWER_WITHIN_S)
             if answer.bundle != bundle.title:
                 raise TrialError(503, f"the engine has changed to bundle {answer.bundle}; send the image again")
-            answer = replace(answer, anomaly_map=on_frame(answer.anomaly_map, view, spec, image.shape))
+            answer = _laid(answer, view, spec, image.shape)
             timings = {"decode": decode_ms, "prepare": prepare_ms, "infer": answer.infer_ms}
-            facts = _judge(answer, view.box) | _size(image)
-            facts["heatmap"] = _heatmap_url(image, answer, view.box, Verdict(facts["verdict"])) if heatmap else None
+            decision = decide(_prediction(answer), answer.limits, view.box)
+            facts = _facts(answer, decision) | _size(image)
+            facts["heatmap"] = _heatmap_url(image, answer, view.box, decision) if heatmap else None
         timings["total"] = (time.perf_counter() - start) * 1e3
         return facts | {"timings_ms": _rounded(timings)}
 
@@ -130,10 +140,23 @@ def _refused(image: Image, bundle: Bundle, reason: Reason, why: str, decode_ms: 
     return facts | {"heatmap": None, "timings_ms": _rounded(timings)}
 
 
-def _judge(answer: Answer, box: tuple[int, int, int, int]) -> dict[str, Any]:
+def _prediction(answer: Answer) -> Prediction:
     chance, kind = answer.defect_probability, answer.defect_type
-    prediction = Prediction(answer.score, chance, answer.anomaly_map, 0.0, answer.infer_ms, kind)
-    return _facts(answer, decide(prediction, answer.limits, box))
+    return Prediction(answer.score, chance, answer.anomaly_map, 0.0, answer.infer_ms, kind, boxes=answer.boxes)
+
+
+def _laid(answer: Answer, view: RegionView, spec: InputSpec, frame: tuple[int, ...]) -> Answer:
+    """Return the answer with its map and its boxes laid on the picture; frame: shape of the picture."""
+    found = boxes_on_frame(_prediction(answer), view, spec, frame)
+    chance = answer.defect_probability if found.score == answer.score else math.nan  # it was of an ignored box
+    return replace(
+        answer,
+        score=found.score,
+        defect_probability=chance,
+        defect_type=found.defect_type,
+        boxes=found.boxes,
+        anomaly_map=on_frame(answer.anomaly_map, view, spec, frame),
+    )
 
 
 def _facts(answer: Answer, decision: Decision) -> dict[str, Any]:
@@ -163,8 +186,9 @@ def _is_strange(answer: Answer) -> bool:
     return answer.anomaly_map.size > 0 and float((answer.anomaly_map >= answer.limits.marking).mean()) > STRANGE_SHARE
 
 
-def _heatmap_url(image: Image, answer: Answer, box: tuple[int, int, int, int], verdict: Verdict) -> str | None:
+def _heatmap_url(image: Image, answer: Answer, box: tuple[int, int, int, int], decision: Decision) -> str | None:
     """Return the overlay as a JPEG data URL, at most SHOWN_SIDE_PX wide and high."""
+    boxes = None if answer.boxes is None else decision.regions
     if answer.anomaly_map.size == 0:
         return None
     scale = min(1.0, SHOWN_SIDE_PX / max(image.shape[:2]))
@@ -173,8 +197,14 @@ def _heatmap_url(image: Image, answer: Answer, box: tuple[int, int, int, int], v
         height, width = image.shape[:2]
         x, y = round(box[0] * scale), round(box[1] * scale)
         box = (x, y, min(round(box[2] * scale), width - x), min(round(box[3] * scale), height - y))
-    painted = overlay(image, answer.anomaly_map, answer.limits, box, verdict)
+        boxes = None if boxes is None else tuple(_shrunk(region, scale) for region in boxes)
+    painted = overlay(image, answer.anomaly_map, answer.limits, box, decision.verdict, boxes)
     encoded, jpeg = cv2.imencode(".jpg", painted, [cv2.IMWRITE_JPEG_QUALITY, 88])
     if not encoded:
         raise TrialError(503, "the heatmap could not be encoded; ask again with heatmap=0")
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")
+
+
+def _shrunk(region: Region, scale: float) -> Region:
+    x, y, w, h = (round(side * scale) for side in (region.x, region.y, region.w, region.h))
+    return replace(region, x=x, y=y, w=max(1, w), h=max(1, h))

@@ -10,7 +10,7 @@ import pytest
 
 import edge.engine.recorder
 from edge.config.station import StorageConfig
-from edge.core.types import Image, Inspection, Verdict
+from edge.core.types import Image, Inspection, Region, Verdict
 from edge.core.worker import WorkerError
 from edge.engine.drift import DriftWatch
 from edge.engine.recorder import MAX_PICTURES, THUMB_WIDTH, Recorder
@@ -69,6 +69,19 @@ def test_the_heat_picture_is_the_overlay_and_the_frame_is_untouched(station: Sta
         stored = load_image(picture_path(station.images, 1, kind)).astype(int)
         other = painted if kind == "frame" else bad_image()
         assert np.abs(stored - wanted).mean() < np.abs(stored - other.astype(int)).mean() / 2
+
+
+def test_the_heat_picture_of_a_bundle_with_boxes_shows_them(station: Station, tiny_box_bundle: Bundle) -> None:
+    part = replace(inspection(1, bad_image()), regions=(Region(20, 30, 50, 40, 2000, 60.0, "spur"),))
+    station.recorder.start()
+    station.recorder.put(part, tiny_box_bundle)
+    station.recorder.stop()
+    assert part.anomaly_map is not None
+    painted = overlay(bad_image(), part.anomaly_map, LIMITS, (0, 0, 128, 96), part.verdict, part.regions)
+    outlined = overlay(bad_image(), part.anomaly_map, LIMITS, (0, 0, 128, 96), part.verdict)
+    stored = load_image(picture_path(station.images, 1, "heat")).astype(int)
+    assert np.abs(stored - painted).mean() < np.abs(stored - outlined.astype(int)).mean() / 2
+    assert [region.label for region in station.events.recent(1)[0].regions] == ["spur"]
 
 
 def test_colours_are_stored_as_they_were_seen(station: Station) -> None:
@@ -133,9 +146,9 @@ def test_a_picture_that_nobody_keeps_is_made_at_most_so_often_and_the_last_is_sh
 ) -> None:
     made: list[int] = []
 
-    def noting(inspection: Inspection, image: Image) -> dict[str, bytes]:
+    def noting(inspection: Inspection, image: Image, boxed: bool) -> dict[str, bytes]:
         made.append(inspection.id)
-        return pictures_of(inspection, image)
+        return pictures_of(inspection, image, boxed)
 
     pictures_of = edge.engine.recorder._pictures
     monkeypatch.setattr("edge.engine.recorder._pictures", noting)

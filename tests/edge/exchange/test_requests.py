@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.core.types import EdgeError, Image, Prediction
+from edge.core.types import EdgeError, Image, Located, Prediction
 from edge.exchange import ExchangeError
 from edge.exchange.requests import REQUESTS, Answer, Command, Requests, RequestServer, Verb
 from edge.exchange.sockets import MAX_PICTURE_BYTES, connect, receive_frame
@@ -87,6 +88,14 @@ def test_an_upload_gets_the_score_that_the_line_would(tmp_path: Path, engine: En
         assert answer.defect_probability == wanted.defect_probability
         assert (answer.anomaly_map == wanted.anomaly_map).all()
         assert (answer.limits, answer.bundle) == (LIMITS, "tiny 1 0")
+
+
+def test_boxes_reach_the_page_as_the_model_found_them(tmp_path: Path, engine: Engine) -> None:
+    boxes = (Located(0.1, 2.5, 30.25, 40.0, 3.5, "spur"), Located(1.0, 2.0, 3.0, 4.0, 0.5, "Grat ü"))
+    engine.predict = lambda _: replace(prediction(3.5), boxes=boxes)
+    assert still_serves(tmp_path).boxes == boxes
+    engine.predict = lambda _: prediction(3.5)
+    assert still_serves(tmp_path).boxes is None
 
 
 def test_red_and_blue_of_an_upload_reach_the_model_in_order(

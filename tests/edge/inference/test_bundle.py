@@ -132,8 +132,8 @@ def test_a_path_that_leaves_the_bundle_is_refused(copy: Path, name: str) -> None
 
 
 def test_a_newer_format_is_named_with_the_one_that_is_read(copy: Path) -> None:
-    seal(copy, lambda manifest: manifest.update(format=3))
-    assert "format 3, this Linewatch reads formats 1 and 2" in refusal(copy)
+    seal(copy, lambda manifest: manifest.update(format=4))
+    assert "format 4, this Linewatch reads formats 1, 2 and 3" in refusal(copy)
 
 
 def without_place(manifest: dict[str, Any]) -> None:

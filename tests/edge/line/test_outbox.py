@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from edge.history.eventlog import EventLog
 from edge.line.outputs import OutputError
+from edge.line.outputs.message import message
 from edge.line.outputs.outbox import MARK, PIECE, Outbox
 from tests.edge.engine.parts import inspection
 
@@ -237,6 +238,11 @@ def test_a_history_that_cannot_be_read_is_one_line_and_what_waits_comes_later(st
     assert os.linesep not in str(caught.value)
     away.rename(station.events_db)
     assert station.sequences() == [1, 2, 3]
+
+
+def test_a_message_names_the_type_of_each_region() -> None:
+    told = json.loads(message("press", inspection(1)))
+    assert told["regions"] == [{"x": 1, "y": 2, "w": 3, "h": 4, "peak": 60.0, "label": "anomaly"}]
 
 
 def earlier(folder: Path, *messages: tuple[int, int, int]) -> None:

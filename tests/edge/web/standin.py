@@ -277,7 +277,7 @@ class StandIn:
         self._threads = []
 
     def _engine(self, state: State, detail: str, callers: socket.socket, requests: RequestServer) -> None:
-        recipe = Answering(self.detector.predict_prepared, LIMITS, self.bundle.title)
+        recipe = Answering(self.detector.predict_prepared, self.bundle.manifest.limits, self.bundle.title)
         callers.setblocking(False)
         while not self._stop.is_set():
             self.health(state, detail)

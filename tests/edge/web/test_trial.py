@@ -5,6 +5,7 @@ import struct
 import threading
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,9 +19,12 @@ from edge.engine.judge import judge
 from edge.exchange.health import State
 from edge.exchange.requests import RequestServer
 from edge.history.eventlog import EventLog
+from edge.inference.bundle import Bundle
 from edge.inference.preprocess import MAX_FILE_BYTES
+from edge.web.server import create_app
 from edge.web.wording import UNKNOWN
 from tests.edge.engine.parts import Answering
+from tests.edge.web.conftest import free_port
 from tests.edge.web.standin import StandIn, encoded, part_image
 from tests.tiny import LIMITS, THRESHOLD, bad_image, good_image
 
@@ -86,6 +90,22 @@ def test_the_heatmap_of_a_large_image_fits_a_screen_while_regions_stay_in_its_pi
     assert decoded(answer["heatmap"]).shape == (1200, 1600, 3)
     region = answer["regions"][0]
     assert (region["x"], region["y"], region["w"], region["h"]) == (800, 600, 800, 600)
+
+
+def test_boxes_of_a_large_image_are_told_in_its_pixels_and_drawn(tmp_path: Path, tiny_box_bundle: Bundle) -> None:
+    station = StandIn(tmp_path / "station", tiny_box_bundle, port=free_port())
+    station.start()
+    try:
+        answer = post(create_app(station.config).test_client(), encoded(bad_image(3200, 2400), ".png")).get_json()
+    finally:
+        station.stop()
+    assert (answer["verdict"], answer["threshold"]) == ("NG", 1.0)
+    assert answer["words"]["what"] == "Defect found: bright, 1 marked area."
+    (region,) = answer["regions"]
+    assert region["label"] == "bright"
+    assert 600 <= region["x"] < region["x"] + region["w"] <= 1800
+    drawn = decoded(answer["heatmap"]).astype(int)
+    assert drawn[region["y"] // 2, region["x"] // 2 : (region["x"] + region["w"]) // 2].mean() > 200, "the box's line"
 
 
 def _no_command(_: object) -> None:
