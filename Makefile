@@ -74,6 +74,8 @@ lock: ## regenerate both lock files (needs uv)
 	@command -v uv >/dev/null || { echo "linewatch: uv is not installed; run: pip install uv" >&2; exit 1; }
 	@uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	    -o requirements/base.lock
+	@uv pip compile --quiet --group pyproject.toml:tools --universal --python-version 3.11 --generate-hashes \
+	    -o requirements/tools.lock
 	@uv pip compile --quiet pyproject.toml --extra train --group test --group check -c requirements/base.lock \
 	    --universal --python-version 3.11 --generate-hashes -o requirements/dev.lock
 

@@ -4,7 +4,7 @@ set -euo pipefail
 
 # shellcheck source=firmware_scripts/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
-root=/ config="" recipe=default wait_s=120 bundle=""
+recipe=default wait=120 bundle="" asked=""
 
 usage() {
     cat <<'END'
@@ -22,40 +22,18 @@ not judge with the new bundle in time, the bundle before judges again. Whatever 
 END
 }
 
-parse_arguments() {
-    while (($#)); do
-        case $1 in
-            --help | -h) usage && exit 0 ;;
-            --dry-run) dry_run=true && shift && continue ;;
-            --root | --config | --recipe | --wait) ;;
-            -*) fail 2 "unknown option $1; see install-bundle.sh --help" ;;
-            *)
-                [[ -z $bundle ]] || fail 2 "one bundle at a time; $1 is one too many"
-                bundle=$1 && shift && continue
-                ;;
-        esac
-        [[ -n ${2-} ]] || fail 2 "$1 needs a value; see install-bundle.sh --help"
-        case $1 in
-            --wait) wait_s=$2 ;;
-            *) printf -v "${1#--}" %s "$2" ;;
-        esac
-        shift 2
-    done
-}
-
 check_arguments() {
+    ((${#rest[@]} < 2)) || fail 2 "one bundle at a time; ${rest[1]} is one too many"
+    bundle=${rest[0]-}
     [[ -n $bundle ]] || fail 2 "BUNDLE.lwb is missing; see install-bundle.sh --help"
     [[ -e $bundle ]] || fail 2 "$bundle: no such bundle"
-    [[ $wait_s =~ ^[0-9]{1,4}$ ]] || fail 2 "--wait $wait_s is no number of seconds"
+    [[ $wait =~ ^[0-9]{1,4}$ ]] || fail 2 "--wait $wait is no number of seconds"
     bundle=$(realpath -- "$bundle")
-    root=$(realpath -m -- "$root")
-    root=${root%/}
-    config=$(realpath -m -- "${config:-$root/etc/linewatch/station.toml}")
-    python=$root/opt/linewatch/current/bin/python
-    [[ -x $python ]] || fail 1 "no engine is installed in ${root:-/}; run install.sh first"
+    asked=$config
+    find_station the bundles
+    [[ -z $asked ]] || config=$(realpath -m -- "$asked")
+    need_engine
     [[ -f $config ]] || fail 1 "$config: no such file; give the station's with --config"
-    [[ -n $root ]] || $dry_run || ((EUID == 0)) || fail 1 "the bundles of / need root; use sudo, or --root DIR"
-    umask 022 # the engine's user must be able to read what root installs
 }
 
 edge_bundle() { # edge_bundle ACT ARGUMENT...
@@ -65,7 +43,7 @@ edge_bundle() { # edge_bundle ACT ARGUMENT...
 # The window of the automatic return: it ends with the confirmation, whatever happens to this script.
 start_with_it() {
     run systemctl restart linewatch-engine.service || true # the confirmation tells what the engine does
-    if edge_bundle confirm --wait "$wait_s"; then
+    if edge_bundle confirm --wait "$wait"; then
         return
     fi
     echo "the engine does not judge with the new bundle; the bundle before comes back" >&2
@@ -75,7 +53,7 @@ start_with_it() {
 }
 
 main() {
-    parse_arguments "$@"
+    parse "config= recipe= wait=" "$@"
     check_arguments
     edge_bundle activate "$bundle" --recipe "$recipe"
     if [[ -z $root ]]; then

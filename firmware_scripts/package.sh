@@ -2,10 +2,8 @@
 # Build the archive that installs a station without a network. Two builds of one commit have one hash.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-readonly here
 # shellcheck source=firmware_scripts/steps.sh
-source "$here/firmware_scripts/steps.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
 out=dist wheels="" python=$here/.venv/bin/python
 
 usage() {
@@ -21,21 +19,8 @@ sudo firmware_scripts/install.sh --wheel linewatch-*.whl --wheels wheels
 END
 }
 
-parse_arguments() {
-    while (($#)); do
-        case $1 in
-            --help | -h) usage && exit 0 ;;
-            --dry-run) dry_run=true && shift && continue ;;
-            --out | --wheels | --python) ;;
-            *) fail 2 "unknown option $1; see package.sh --help" ;;
-        esac
-        [[ -n ${2-} ]] || fail 2 "$1 needs a value; see package.sh --help"
-        printf -v "${1#--}" %s "$2"
-        shift 2
-    done
-}
-
 check_arguments() {
+    takes_nothing_else
     [[ -x $python ]] || fail 2 "$python is no Python; run make test first, or give one with --python"
     [[ -z $wheels || -d $wheels ]] || fail 2 "$wheels is not a folder of wheels"
     [[ -z $wheels ]] || wheels=$(realpath -- "$wheels")
@@ -49,7 +34,7 @@ check_arguments() {
 # Only what is committed goes in, so that the commit tells what is in it.
 collect() { # collect FOLDER
     local pip=("$python" -m pip --quiet --disable-pip-version-check --no-input)
-    git -C "$here" archive HEAD firmware_scripts systemd requirements/base.lock models/default LICENSE README.md |
+    git -C "$here" archive HEAD firmware_scripts systemd requirements/base.lock requirements/tools.lock models/default LICENSE README.md |
         tar -x -C "$1"
     mkdir "$1/.source"
     git -C "$here" archive HEAD pyproject.toml README.md LICENSE edge train | tar -x -C "$1/.source"
@@ -58,7 +43,7 @@ collect() { # collect FOLDER
     local source=()
     [[ -z $wheels ]] || source=(--no-index --find-links "$wheels")
     "${pip[@]}" download "${source[@]}" --require-hashes --only-binary :all: -r "$1/requirements/base.lock" \
-        -d "$1/wheels"
+        -r "$1/requirements/tools.lock" -d "$1/wheels"
     "$python" "$here/firmware_scripts/sbom.py" "$1"
     (cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) >"$1.sums"
     mv "$1.sums" "$1/SHA256SUMS"
@@ -74,7 +59,7 @@ pack() { # pack FOLDER
 }
 
 main() {
-    parse_arguments "$@"
+    parse "out= wheels= python=" "$@"
     check_arguments
     local version name
     version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$here/pyproject.toml")

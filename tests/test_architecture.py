@@ -155,6 +155,17 @@ def test_no_deadline_follows_a_clock_that_can_be_set() -> None:
     assert wall == ["edge/line/outputs/webhook.py"], "the date that it signs, and no other"
 
 
+def test_the_page_touches_the_engines_folder_only_to_read_what_people_set() -> None:
+    """The page's user may write config.page_dir alone; see docs/decisions/0026-two-users.md."""
+    named = {
+        path.relative_to(REPO).as_posix()
+        for path in (REPO / "edge" / "web").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "state_dir"
+    }
+    assert named == {"edge/web/views/limit.py"}, "limits.db, read only"
+
+
 ROOMS = [REPO / "edge", REPO / "train"]
 # A verb of the command line and a stage of training each have the functions that their table of verbs calls. Settings
 # are how a runtime runs a model, and one way to quantise it; no file reads both.

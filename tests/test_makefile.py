@@ -63,6 +63,6 @@ def test_train_names_the_product_after_its_folder(arguments: list[str], expected
 
 def test_the_locks_tell_the_commands_that_make_lock_runs() -> None:
     planned = " ".join(make("--dry-run", "lock").stdout.replace("\\\n", " ").split())
-    for name in ("base", "dev"):
+    for name in ("base", "tools", "dev"):
         header = (REPO / "requirements" / f"{name}.lock").read_text().splitlines()[1]
         assert header.removeprefix("#").strip() in planned.replace("--quiet ", "")

@@ -55,9 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _audit(config: StationConfig, arguments: argparse.Namespace) -> None:
-    if not (config.state_dir / AUDIT).exists():
-        raise HistoryError(f"{config.state_dir / AUDIT}: no audit yet; it begins with the first command")
-    audit = AuditLog(config.state_dir, read_only=True)
+    if not (config.page_dir / AUDIT).exists():
+        raise HistoryError(f"{config.page_dir / AUDIT}: no audit yet; it begins with the first command")
+    audit = AuditLog(config.page_dir, read_only=True)
     try:
         if arguments.action == "verify-audit":
             last_id, last_hash = audit.verify()

@@ -77,6 +77,7 @@ class PageConfig(Section):
         return "https" if self.tls else "http"
 
 
+PAGE_DIR = "page"  # in state_dir
 DEFAULT_RECIPE = "default"  # the name that the key `bundle` goes by
 RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
@@ -126,6 +127,15 @@ class StationConfig(Section):
     def baseline(self, recipe: str) -> Path:
         """Return the file that holds the commissioned picture of a recipe."""
         return self.state_dir / f"baseline-{recipe}.json"
+
+    @property
+    def page_dir(self) -> Path:
+        """The folder of what the page writes: state_dir/page where an installation made it, else state_dir.
+
+        With it the page needs no right to write where the engine writes.
+        """
+        own = self.state_dir / PAGE_DIR
+        return own if own.is_dir() else self.state_dir
 
     @property
     def events_db(self) -> Path:

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import socket
+import stat
 import struct
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from edge.exchange import ExchangeError
 
 WAITING = 8  # connections the kernel keeps until they are accepted
 MODE = 0o600  # of a socket: other users cannot connect
+SHARED_MODE = 0o660  # in a run_dir with the setgid bit: its group, to which the page's user belongs, can connect
 MAX_WORDS_BYTES = 64 * 1024
 MAX_PICTURE_BYTES = 3 * 4096 * 4096  # the largest input that a bundle may have
 _MAGIC = b"LWF1"
@@ -39,6 +41,8 @@ def listen(run_dir: Path, name: str) -> socket.socket:
         os.fchmod(listener.fileno(), MODE)  # before the name exists: nobody finds it open for a moment
         with _reachable(run_dir, name) as address:
             listener.bind(address)
+            if os.stat(run_dir).st_mode & stat.S_ISGID:
+                os.chmod(address, SHARED_MODE)  # whatever the umask is
         listener.listen(WAITING)
     except OSError:
         listener.close()

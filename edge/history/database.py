@@ -51,7 +51,7 @@ class Database:
         with self.errors("cannot be opened", "; see docs/how-to/troubleshoot.md"), ExitStack() as failed:
             if not self._read_only:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            uri = f"{self.path.resolve().as_uri()}?mode={'ro' if self._read_only else 'rwc'}"
+            uri = f"{self.path.resolve().as_uri()}?mode={self._mode()}"
             self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None, timeout=busy_s)
             failed.callback(self._db.close)
             self._db.row_factory = sqlite3.Row
@@ -62,6 +62,17 @@ class Database:
             self.version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             self._files = self._found()
             failed.pop_all()
+
+    def _mode(self) -> str:
+        """Return how SQLite opens the file: a reader who may write nothing beside it takes what is there as it is.
+
+        SQLite makes shared memory beside a file even to read it. A writer that is at work has made it already; without
+        one nothing changes.
+        """
+        if not self._read_only:
+            return "rwc"
+        alone = not self._beside("-wal").exists() and not os.access(self.path.parent, os.W_OK, effective_ids=True)
+        return "ro&immutable=1" if alone else "ro"
 
     def be_patient(self, busy_s: float) -> None:
         """Wait so long from now on, at most, when another process holds the lock."""

@@ -116,9 +116,17 @@ class EventLog:
         with self._db.errors("cannot be marked"):
             return Mark(self.path.with_suffix(".ids"))
 
+    def _for_older_releases(self) -> bool:
+        """Return True when the later release that made this schema lets releases of ours read and write on.
+
+        It then notes the oldest such schema, and has only added columns that may be empty.
+        """
+        with self._db.errors():
+            return 0 < int(self._db.execute("PRAGMA application_id").fetchone()[0]) <= SCHEMA_VERSION
+
     def _check_schema(self, read_only: bool, before_migration: Callable[[], None]) -> None:
         version = self._db.version
-        if version == SCHEMA_VERSION:
+        if version == SCHEMA_VERSION or (version > SCHEMA_VERSION and self._for_older_releases()):
             return
         if version not in (0, 1, 2, 3) or (version == 0 and read_only):
             raise HistoryError(f"{self.path}: history schema {version}, this Linewatch reads {SCHEMA_VERSION}")

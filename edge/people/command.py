@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action; raises EdgeError with one line."""
     config = load_config(arguments.config)
-    _as_owner_of(config.state_dir)
-    people = People(config.state_dir)
+    _as_owner_of(config.page_dir)
+    people = People(config.page_dir)
     try:
         if arguments.action == "list":
             _list(people)
@@ -93,7 +93,7 @@ def _tell_code(name: str, code: str) -> None:
 
 def _record(config: StationConfig, action: str, name: str, role: Role | None) -> None:
     """Store in the audit what is about to be done; the outcome is what the list of people then says."""
-    audit = AuditLog(config.state_dir)
+    audit = AuditLog(config.page_dir)
     try:
         after = f"{name} ({role.value})" if role else name
         audit.append(

@@ -107,10 +107,10 @@ class Station:
     @contextmanager
     def reviews(self) -> Iterator[ReviewStore | None]:
         """Open the answers of people for reading, or give None while there are none; raises HistoryError."""
-        if not (self.config.state_dir / REVIEWS).exists():
+        if not (self.config.page_dir / REVIEWS).exists():
             yield None
             return
-        store = ReviewStore(self.config.state_dir, read_only=True)
+        store = ReviewStore(self.config.page_dir, read_only=True)
         try:
             yield store if store.ready else None
         finally:
@@ -118,7 +118,7 @@ class Station:
 
     def reviews_state(self) -> tuple[tuple[int, int], ...]:
         """Return what changes when the file of answers does."""
-        files = (self.config.state_dir / f"{REVIEWS}{ending}" for ending in ("", "-wal"))
+        files = (self.config.page_dir / f"{REVIEWS}{ending}" for ending in ("", "-wal"))
         found = [path.stat() for path in files if path.exists()]
         return tuple((one.st_mtime_ns, one.st_size) for one in found)
 

@@ -9,7 +9,7 @@ setup_file() {
     build_wheel
     make_bundle
     "$PYTHON" -m pip --quiet --disable-pip-version-check download --require-hashes --only-binary :all: \
-        -r "$REPO/requirements/base.lock" -d "$WHEELS"
+        -r "$REPO/requirements/base.lock" -r "$REPO/requirements/tools.lock" -d "$WHEELS"
     install_station >"$BATS_FILE_TMPDIR/install.log" 2>&1 || { cat "$BATS_FILE_TMPDIR/install.log" >&2 && false; }
 }
 
@@ -222,7 +222,7 @@ END
     tar xf "$BATS_TEST_TMPDIR"/first/*.tar -C "$BATS_TEST_TMPDIR"
     cd "$BATS_TEST_TMPDIR"/linewatch-*
     sha256sum -c --quiet SHA256SUMS
-    for name in $(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements/base.lock | sort -u); do
+    for name in $(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements/{base,tools}.lock | sort -u); do
         grep -q "pkg:pypi/$name@" sbom.json || ! ls wheels/"${name//-/_}"-* 2>/dev/null
     done
     [ "$(grep -c '"licenses"' sbom.json)" -eq "$(grep -c '"purl"' sbom.json)" ]

@@ -32,12 +32,12 @@ class CertificateError(EdgeError):
 def tls_context(config: StationConfig) -> tuple[ssl.SSLContext, str]:
     """Return what the server speaks TLS with, and the certificate's SHA-256 fingerprint.
 
-    A certificate that the page makes for itself lies in state_dir, and is made anew when it is about to end. Raises
+    A certificate that the page makes for itself lies in page_dir, and is made anew when it is about to end. Raises
     CertificateError.
     """
     certificate, key = config.page.certificate, config.page.private_key
     if certificate is None or key is None:
-        certificate, key = config.state_dir / OWN_CERTIFICATE, config.state_dir / OWN_KEY
+        certificate, key = config.page_dir / OWN_CERTIFICATE, config.page_dir / OWN_KEY
         if not _good_for_a_while(certificate, key):
             _make(certificate, key, config.page.host)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -30,7 +30,7 @@ UNRECORDED = frozenset({"people.sign_in", "people.join", "people.sign_out"})  # 
 class Access:
     """The people of a page, their sessions and their audit: one for all stations that the page shows."""
 
-    state_dir: Path
+    page_dir: Path
     people: People
     sessions: Sessions
     guests_may_look: bool
@@ -43,13 +43,13 @@ class Access:
         """Return the access to the page of this station.toml."""
         page = config.page
         sessions = Sessions(page.idle_minutes * 60.0)
-        return cls(config.state_dir, People(config.state_dir), sessions, page.guests_may_look)
+        return cls(config.page_dir, People(config.page_dir), sessions, page.guests_may_look)
 
     def record(self, deed: Deed) -> None:
         """Append a row to the audit; raises HistoryError, and then nothing may be done."""
         with self._opening:
             if self._audit is None:
-                self._audit = AuditLog(self.state_dir)
+                self._audit = AuditLog(self.page_dir)
         self._audit.append(deed)
 
 

@@ -103,7 +103,7 @@ def order_facts(station: Station, name: str, now: datetime) -> Facts | None:
 @contextmanager
 def order_store(station: Station, write: bool = False) -> Iterator[OrderStore]:
     """Open the orders of a station, for reading or for writing; raises HistoryError."""
-    with closing(OrderStore(station.config.state_dir, station.config.shift.order, read_only=not write)) as store:
+    with closing(OrderStore(station.config.page_dir, station.config.shift.order, read_only=not write)) as store:
         yield store
 
 

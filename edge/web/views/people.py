@@ -190,7 +190,7 @@ def audit() -> Response:
     """List who did what, newest first. limit 1..200, before: rows with a smaller number."""
     limit = number("limit", 50, 1, MAX_AUDIT)
     before = number("before", 0, 1, 2**62) if "before" in request.args else None
-    folder = current_access().state_dir
+    folder = current_access().page_dir
     if not (folder / AUDIT).exists():
         return jsonify(rows=[])
     log = AuditLog(folder, read_only=True)

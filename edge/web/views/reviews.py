@@ -100,7 +100,7 @@ def answer() -> Answer:
 def _stored(station: Station, write: Any, facts: dict[str, Any] | None) -> Answer:
     """Write into the file of reviews; a disk that takes nothing is said, and the page keeps the answer."""
     try:
-        with closing(ReviewStore(station.config.state_dir)) as store:
+        with closing(ReviewStore(station.config.page_dir)) as store:
             written = write(store)
     except ReviewConflictError:
         raise

@@ -127,3 +127,10 @@ def test_a_plan_of_shifts_that_cannot_be_is_one_line(tmp_path: Path, lines: str,
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, f"{GOOD}[shift]\n{lines}\n")
     assert words in str(caught.value)
+
+
+def test_the_page_writes_into_its_own_folder_where_an_installation_made_one(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD)
+    assert config.page_dir == tmp_path / "state"
+    (tmp_path / "state" / "page").mkdir(parents=True)
+    assert config.page_dir == tmp_path / "state" / "page"

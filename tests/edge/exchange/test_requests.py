@@ -5,7 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from edge.core.types import EdgeError, Image, Located, Prediction
 from edge.exchange import ExchangeError
 from edge.exchange.requests import REQUESTS, Answer, Command, Requests, RequestServer, Verb
-from edge.exchange.sockets import MAX_PICTURE_BYTES, connect, receive_frame
+from edge.exchange.sockets import MAX_PICTURE_BYTES, connect, listen, receive_frame
 from edge.inference.bundle import Bundle
 from edge.inference.detector import Detector
 from edge.inference.preprocess import prepare
@@ -205,6 +205,14 @@ def test_a_page_that_waits_hears_that_the_engine_stops(tmp_path: Path) -> None:
 
 def test_only_the_station_s_own_user_may_connect(tmp_path: Path, engine: Engine) -> None:
     assert (tmp_path / REQUESTS).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_group_of_a_folder_that_is_shared_with_it_may_connect_and_nobody_else(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2750)
+    before = os.umask(0o027)  # the unit's
+    with closing(listen(tmp_path, REQUESTS)):
+        os.umask(before)
+        assert (tmp_path / REQUESTS).stat().st_mode & 0o777 == 0o660
 
 
 def send(run_dir: Path, *pieces: bytes, read: bool = True) -> bytes:

@@ -1,9 +1,15 @@
 """The file of a database while it is open: removed, replaced or locked by somebody else."""
 
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -82,3 +88,57 @@ def test_a_write_that_the_disk_does_not_answer_holds_up_neither_another_one_nor_
     answer.set()
     writer.join()
     database.close()
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from edge.history.eventlog import EventLog
+from tests.edge.engine.parts import inspection
+log = EventLog(Path(sys.argv[1]))
+for number in range(1, 6):
+    log.append(inspection(number))
+print("written", flush=True)
+sys.stdin.read()
+log.close()
+"""
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Be another user of the group of the files for a while."""
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a while")
+@pytest.mark.parametrize("end", ["none", "stopped", "killed"])
+def test_who_may_only_read_reads_the_history_of_a_writer_that_runs_has_stopped_or_was_killed(end: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o750)
+        path = folder / "events.db"
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, umask=0o027
+        ) as writer:
+            assert writer.stdin is not None
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"written\n"
+            if end == "killed":
+                writer.send_signal(signal.SIGKILL)
+                writer.wait()
+            elif end == "stopped":
+                writer.stdin.close()
+                writer.wait()
+            before = sorted(path.name for path in folder.iterdir())
+            with somebody_else():
+                log = EventLog(path, read_only=True)
+                assert (log.verify().last_id, log.counts().total) == (5, 5)
+                log.close()
+                with pytest.raises(OSError, match="Permission denied"):
+                    (folder / "other").touch()
+            assert sorted(path.name for path in folder.iterdir()) == before
+            writer.kill()

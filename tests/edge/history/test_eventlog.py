@@ -1,6 +1,7 @@
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from edge.core.types import Inspection, Reason, Region, Timings, Verdict
 from edge.history.database import HistoryError
 from edge.history.eventlog import Counts, EventLog
+from edge.history.rows import SCHEMA_VERSION
 from tests.edge.engine.parts import inspection
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -137,3 +139,24 @@ def test_only_verdicts_are_stored(log: EventLog) -> None:
     with pytest.raises(AttributeError):
         log.append(replace(inspection(1), verdict="MAYBE"))  # type: ignore[arg-type]
     assert log.last_id() == 0
+
+
+def test_a_history_of_a_later_release_goes_on_where_that_release_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    log = EventLog(path)
+    log.append(inspection(1))
+    log.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE inspections ADD COLUMN later TEXT")
+        db.execute("PRAGMA user_version = 99")
+        db.execute(f"PRAGMA application_id = {SCHEMA_VERSION}")
+        db.commit()
+    log = EventLog(path)
+    log.append(inspection(2))
+    assert log.verify().last_id == 2
+    log.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == 99, "the later release takes the file up again"
+        db.execute(f"PRAGMA application_id = {SCHEMA_VERSION + 1}")
+    with pytest.raises(HistoryError, match="schema 99"):
+        EventLog(path)

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Write what somebody needs to find a fault into one file, without secrets, people or pictures. Safe to run again.
+set -euo pipefail
+
+# shellcheck source=firmware_scripts/steps.sh
+source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+out=. days=3
+
+usage() {
+    cat <<'END'
+Usage: collect-logs.sh [--out DIR] [--root DIR] [--days N] [--dry-run]
+
+  --out DIR   where linewatch-logs-DATE.tar.gz is written; default: the present folder
+  --root DIR  the station below DIR instead of / (without the logs of the services)
+  --days N    how far the logs go back; default: 3
+  --dry-run   say what would be done, change nothing
+
+Passwords, tokens, keys and names in addresses are blanked. Read the file before you give it away.
+END
+}
+
+# NAME = "value", NAME: value and the user of an address; the word may stand inside a longer name.
+blank() {
+    sed -E -e 's#(://)[^/@[:space:]"]+@#\1***@#g' \
+        -e 's/(([[:alnum:]_-]*)(passw|secret|token|credential|private_key|authorization|pin_|bearer)[[:alnum:]_-]*"?[[:space:]]*[=:][[:space:]]*)("[^"]*"|[^[:space:],}]+)([[:space:]]+[^[:space:]"=]+)?/\1***/Ig'
+}
+
+keep() { # keep NAME COMMAND...: what it says, or why it says nothing
+    local name=$1
+    shift
+    { timeout 60 "$@" 2>&1 || echo "($* ended with status $?)"; } | blank >"$work/logs/$name"
+}
+
+collect() {
+    keep system.txt uname -a
+    keep disk.txt df -h
+    keep memory.txt free -m
+    keep cpu.txt lscpu
+    keep station.toml cat "$config"
+    keep versions.json cat "$settings/trust/versions.json"
+    keep bundle-acts.jsonl cat "$settings/trust/audit.jsonl"
+    keep health.json cat "$root/run/linewatch/health.json"
+    keep metrics.prom cat "$root/run/linewatch/metrics.prom"
+    keep files.txt find "$opt" "$state" "$settings" -maxdepth 2 -printf '%M %u:%g %s %TY-%Tm-%Td %p -> %l\n'
+    [[ ! -x $python ]] || keep doctor.json edge doctor --json --config "$config"
+    [[ -z $root ]] || return 0
+    keep engine.log journalctl --no-pager -u linewatch-engine --since "-${days}d"
+    keep page.log journalctl --no-pager -u linewatch-page --since "-${days}d"
+    keep kernel.log journalctl --no-pager -k -p warning --since "-${days}d"
+    keep units.txt systemctl --no-pager show "${units[@]}"
+}
+
+main() {
+    parse "out= days=" "$@"
+    takes_nothing_else
+    [[ $days =~ ^[0-9]{1,4}$ ]] || fail 2 "--days $days is no number of days"
+    find_station the logs
+    local file
+    file=$(realpath -m -- "$out")/linewatch-logs-$(date -u +%Y%m%dT%H%M%SZ).tar.gz
+    if $dry_run; then
+        echo "would write: $file"
+        return
+    fi
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    mkdir -p -- "$(dirname -- "$file")" "$work/logs"
+    collect
+    tar -czf "$file.new" -C "$work" logs
+    mv -- "$file.new" "$file"
+    echo "$file"
+}
+
+main "$@"

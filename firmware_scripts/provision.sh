@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Prepare a computer for Linewatch: users, folders, camera names, clock, CPU, firewall, watchdog. Safe to run again.
+set -euo pipefail
+
+# shellcheck source=firmware_scripts/steps.sh
+source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+ports=8080,502 allow="" ntp=""
+
+usage() {
+    cat <<'END'
+Usage: provision.sh [--allow NETWORKS] [--ports PORTS] [--ntp SERVERS] [--root DIR] [--dry-run]
+
+  --allow NETWORKS  who reaches the ports, e.g. 192.168.10.0/24,192.168.20.7; default: this computer alone
+  --ports PORTS     of the page and of Modbus; default: 8080,502
+  --ntp SERVERS     where the clock is taken from, e.g. 192.168.10.1; default: those of the distribution
+  --root DIR        write the files below DIR instead of / (nothing is started)
+  --dry-run         say what would be done, change nothing
+
+Run it before install.sh, and again when a network or a port changes. Other rules of a firewall stay as they are.
+END
+}
+
+check_arguments() {
+    local part
+    takes_nothing_else
+    for part in ${ports//,/ }; do
+        [[ $part =~ ^[1-9][0-9]{0,4}$ && $part -lt 65536 ]] || fail 2 "--ports: $part is no port"
+    done
+    for part in ${allow//,/ }; do
+        [[ $part =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?$ || $part =~ ^[0-9a-fA-F:]*:[0-9a-fA-F:]*(/[0-9]{1,3})?$ ]] ||
+            fail 2 "--allow: $part is no network; write e.g. 192.168.10.0/24"
+    done
+    [[ -z $ntp || $ntp =~ ^[A-Za-z0-9.:,-]+$ ]] || fail 2 "--ntp: $ntp names no servers; write e.g. 192.168.10.1"
+    find_station the settings
+}
+
+put() { # put FILE: whole, or as it was; what it holds comes from standard input
+    local content
+    content=$(cat)
+    if $dry_run; then
+        echo "would write: $1"
+        return
+    fi
+    run mkdir -p -- "$(dirname -- "$1")"
+    printf '%s\n' "$content" >"$1.new"
+    run mv -T -- "$1.new" "$1"
+}
+
+# Its own table beside all others: packets to the ports of a station from anybody else are dropped.
+firewall() {
+    local four="" six="" part
+    for part in ${allow//,/ }; do
+        if [[ $part == *:* ]]; then six+="${six:+, }$part"; else four+="${four:+, }$part"; fi
+    done
+    put "$settings/firewall.nft" <<END
+# Made by provision.sh; a change here is lost when it runs again.
+table inet linewatch
+delete table inet linewatch
+table inet linewatch {
+    chain input {
+        type filter hook input priority 10; policy accept;
+        iif lo accept
+        tcp dport != { ${ports//,/, } } accept
+${four:+        ip saddr { $four \} accept
+}${six:+        ip6 saddr { $six \} accept
+}        drop
+    }
+}
+END
+    run install -m 0644 -D "$here/systemd/linewatch-firewall.service" "$root/etc/systemd/system/linewatch-firewall.service"
+}
+
+# A governor that saves power makes the first part after a pause late.
+cpu() {
+    put "$root/etc/tmpfiles.d/linewatch-cpu.conf" <<'END'
+w /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor - - - - performance
+END
+}
+
+# The engine's loop beats systemd, systemd beats the hardware: a computer that hangs starts again.
+watchdog() {
+    put "$root/etc/systemd/system.conf.d/linewatch.conf" <<'END'
+[Manager]
+RuntimeWatchdogSec=30s
+RebootWatchdogSec=5min
+END
+}
+
+clock() {
+    [[ -z $ntp ]] || put "$root/etc/systemd/timesyncd.conf.d/linewatch.conf" <<END
+[Time]
+NTP=${ntp//,/ }
+END
+}
+
+names() {
+    run mkdir -p "$root/etc/udev/rules.d"
+    run install -m 0644 "$here"/systemd/*.rules "$root/etc/udev/rules.d"
+}
+
+start() {
+    [[ -z $root ]] || return 0
+    run systemctl daemon-reload
+    try systemd-tmpfiles --create /etc/tmpfiles.d/linewatch-cpu.conf
+    try udevadm control --reload
+    try timedatectl set-ntp true
+    command -v nft >/dev/null || fail 1 "nft is missing, so nothing keeps others from the ports; run: apt install nftables"
+    run systemctl enable linewatch-firewall.service
+    run systemctl restart linewatch-firewall.service
+}
+
+main() {
+    parse "ports= allow= ntp=" "$@"
+    check_arguments
+    own_station
+    names
+    cpu
+    watchdog
+    clock
+    firewall
+    start
+    $dry_run || echo "provisioned ${root:-/}; the watchdog counts from the next start of the computer on"
+}
+
+main "$@"

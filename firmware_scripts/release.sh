@@ -1,0 +1,116 @@
+# shellcheck shell=bash
+# The releases of a station: one is in use, one was before it. Sourced by install.sh and rollback.sh after steps.sh.
+# shellcheck disable=SC2154 # the variables are those of steps.sh and of whoever sources this
+# docs/decisions/0027-a-release-that-gives-way.md
+
+in_use() { # the release that is in use, empty when none is
+    basename -- "$(readlink -- "$opt/current" 2>/dev/null)" 2>/dev/null || true
+}
+
+before_it() {
+    basename -- "$(readlink -- "$opt/previous" 2>/dev/null)" 2>/dev/null || true
+}
+
+of_release() { # of_release NAME VERB ARGUMENT...
+    (cd / && "$opt/releases/$1/bin/python" -P -m edge "${@:2}")
+}
+
+# A station.toml or bundles that this release does not take leave the one that runs alone.
+try_release() { # try_release NAME
+    [[ -e $opt/current && $(in_use) != "$1" ]] || return 0
+    if $dry_run; then
+        echo "would run: $opt/releases/$1/bin/python -P -m edge bundle verify --config $config"
+        return
+    fi
+    [[ -n $root || ! -e $config ]] || of_release "$1" bundle verify --config "$config" ||
+        fail 1 "the release that was there goes on; correct $config, then run this again"
+    judges_here "$1" || fail 1 "release $1 does not judge as it should on this CPU; the release that was there goes on"
+}
+
+# The references of the bundle in use, beside an engine that judges: only while a processor has nothing else to do.
+judges_here() { # judges_here NAME
+    local model
+    model=$(realpath -- "$state/models/current")
+    [[ ! -d $model ]] || chrt --idle 0 "$opt/releases/$1/bin/python" -P -m edge check "$model"
+}
+
+switch_to() { # switch_to NAME
+    local now
+    now=$(in_use)
+    [[ -z $now || $now == "$1" ]] || point "$opt/previous" "releases/$now"
+    point "$opt/current" "releases/$1"
+}
+
+# Start the release in use; when it does not get ready for a reason of its own, the one before takes over again.
+start_release() {
+    local was
+    [[ -z $root ]] || return 0
+    try udevadm control --reload
+    run systemctl daemon-reload
+    run systemctl enable "${units[@]}"
+    was=$($dry_run || unit_says InvocationID)
+    run systemctl restart --no-block "${units[@]}"
+    $dry_run || gets_ready "$was" || give_way
+}
+
+# An engine that ends by itself has a reason of its own. One that is merely slow is compared with the release before.
+gets_ready() { # gets_ready INVOCATION: of the engine that ran before
+    local give_up=$((SECONDS + wait)) restarts
+    while ((SECONDS < give_up)); do
+        ! stays_ready "$1" || return 0
+        restarts=$(unit_says NRestarts)
+        if ((${restarts:-0} >= 3)); then
+            [[ $(unit_says Result) == timeout ]] && slow_for_both || return 1
+            echo "the computer is busy: the release before is as slow; waiting" >&2
+            systemctl restart --no-block linewatch-engine.service
+        fi
+        sleep 1
+    done
+    slow_for_both || return 1
+    fail 1 "the computer is too busy to get any release ready; release $(in_use) goes on trying"
+}
+
+# READY, and still there five seconds later.
+stays_ready() { # stays_ready INVOCATION
+    local now
+    now=$(unit_says InvocationID)
+    [[ $(unit_says ActiveState) == active && $now != "$1" ]] || return 1
+    sleep 5
+    [[ $(unit_says ActiveState) == active && $(unit_says InvocationID) == "$now" ]]
+}
+
+unit_says() { # unit_says PROPERTY: one word about the engine
+    systemctl show --property "$1" --value linewatch-engine.service
+}
+
+# The same question to both: whoever is the only slow one has a fault.
+slow_for_both() {
+    local before model
+    before=$(before_it)
+    model=$(realpath -- "$state/models/current")
+    [[ -n $before ]] && ! timeout 60 "$opt/releases/$before/bin/python" -P -m edge check "$model" >/dev/null
+}
+
+give_way() {
+    local now before
+    now=$(in_use) before=$(before_it)
+    [[ -n $before && -f $opt/releases/$before/complete ]] ||
+        fail 1 "release $now does not get ready, and none was before it; see journalctl -u linewatch-engine"
+    point "$opt/current" "releases/$before"
+    run rm -f -- "$opt/previous"
+    systemctl restart --no-block "${units[@]}"
+    fail 1 "release $now does not get ready; release $before is in use again, see journalctl -u linewatch-engine"
+}
+
+# What is neither in use nor before it goes, and what a kill left half-made.
+prune_releases() {
+    local folder name kept
+    kept=" $(in_use) $(before_it) "
+    for folder in "$opt"/releases/*; do
+        name=${folder##*/}
+        [[ ! -d $folder || $kept == *" $name "* ]] || run rm -rf -- "$folder"
+    done
+    for folder in "$state"/models/*.new "$opt"/*.new; do
+        [[ ! -e $folder && ! -L $folder ]] || run rm -rf -- "$folder"
+    done
+}
