@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
@@ -29,19 +28,21 @@ def set_threshold(
     """The score from which a part is NG, from n good parts and the wanted false-reject share alpha.
 
     parts: the physical part that each score is of; empty: each is one of its own. Only parts are independent, so
-    n counts them, and a guarantee is about the highest score of each: several photos of one add no certainty.
-    cross: the model knows all these parts, and each was scored without itself. outliers: parts far beyond the rest
-    (train.data.parts) that are left out, at most so many.
+    n counts them: each of the m photos of a part weighs 1 / m, and several of one add no certainty. cross: the model
+    knows all these parts, and each was scored without itself. outliers: parts far beyond the rest (train.data.parts)
+    that are left out, at most so many.
 
-    With n + 1 >= 1 / alpha the threshold is the k-th largest of the scores, k = alpha (n + 1). Held-out parts give
-    split conformal (Vovk 2005; Lei et al. 2018): a new good part exceeds it with probability at most k / (n + 1),
-    whatever their distribution, on average over draws of n. For the n at hand the share rejected is itself random,
-    Beta(k, n + 1 - k) (Vovk 2012, equality for continuous scores): upper_95 is its 95 % quantile. With cross it is the
-    jackknife+ (Barber et al. 2021, theorem 1): at most 2 k / (n + 1), since a bank with the part in it is no farther
-    from a new part than one without (docs/decisions/0016).
+    With n + 1 >= 1 / alpha the threshold is the lowest that leaves at most k - 1 parts' weight of photos above it,
+    k = alpha (n + 1); with one photo of each part it is the k-th largest score. Held-out parts give split conformal
+    (Vovk 2005; Lei et al. 2018; for photos of parts Lee, Barber and Willett 2023): a photo of a new good part exceeds
+    it with probability at most k / (n + 1), whatever the distribution, on average over draws of n. For the n at hand
+    the share rejected is itself random, Beta(k, n + 1 - k) (Vovk 2012, equality for continuous scores of one photo a
+    part): upper_95 is its 95 % quantile, with k - 1 the parts that have a photo above. With cross it is the jackknife+
+    (Barber et al. 2021, theorem 1): at most 2 k / (n + 1), since a bank with the part in it is no farther from a new
+    part than one without (docs/decisions/0016).
 
-    Where outliers are allowed and k is not larger than their number, the threshold need not be the k-th largest score:
-    it is the normal quantile, but no lower than the next one that outliers cannot set, whose bound is stated.
+    Where outliers are allowed and k is not larger than their number, the threshold need not be so high: it is the
+    normal quantile, but no lower than the next one that outliers cannot set, whose bound is stated.
 
     With fewer parts nothing useful can be guaranteed, and the threshold is the normal quantile of all the log scores
     around their median, with the spread of the upper half only: an unusually calm part must not raise the threshold.
@@ -49,6 +50,34 @@ def set_threshold(
     Raises MeasureError with fewer than 4 scores, or when they are all equal or not positive.
     """
     values = np.asarray(scores, dtype=np.float64)
+    _refuse_unusable(values)
+    names, part, photos = np.unique(
+        parts if parts else np.arange(len(values)).astype(str), return_inverse=True, return_counts=True
+    )
+    left = ~np.isin(names, list(spared(values.tolist(), names[part].tolist(), outliers)))[part]
+    if not values[left].max() > values[left].min():
+        raise MeasureError(f"the goods' scores are all equal but for {np.sum(~left)}; check the images")
+    n = len(names)
+    allowed = alpha * (n + 1) + 1e-9
+    normal = _normal_limit(values[left], alpha)
+    if allowed < 1:
+        return Threshold(value=normal, method="normal_limit", n=n, alpha=alpha, bound=None)
+    rank = max(allowed, 1.0 + outliers)
+    if rank > n:
+        raise MeasureError(f"outliers = {outliers} leaves none of {n} good parts; allow fewer, or add good images")
+    weights = 1.0 / photos[part]
+    lowest, largest = (_lowest(values, weights, one) for one in (rank, allowed))
+    above = values >= lowest
+    share = (1.0 + float(weights[above].sum())) / (n + 1)
+    value = min(max(normal, lowest), largest)
+    if cross:
+        return Threshold(value=value, method="cross", n=n, alpha=alpha, bound=min(1.0, 2 * share))
+    parts_above = len(np.unique(part[above]))
+    upper_95 = float(stats.beta.ppf(0.95, parts_above + 1, n - parts_above))
+    return Threshold(value=value, method="conformal", n=n, alpha=alpha, bound=share, upper_95=upper_95)
+
+
+def _refuse_unusable(values: Floats) -> None:
     if len(values) < MIN_HOLDOUT:
         raise MeasureError(f"{len(values)} held-out good images, at least {MIN_HOLDOUT} are needed; add good images")
     if not (np.isfinite(values).all() and values.min() > 0 and values.max() > values.min()):
@@ -56,25 +85,13 @@ def set_threshold(
             "the goods' scores are not usable (equal, zero or not finite); check the images: copies of one picture "
             "tell nothing, so add photographs of different parts"
         )
-    names = np.asarray(parts if parts else [str(index) for index in range(len(values))])
-    left = ~np.isin(names, list(spared(values.tolist(), names.tolist(), outliers)))
-    if not values[left].max() > values[left].min():
-        raise MeasureError(f"the goods' scores are all equal but for {np.sum(~left)}; check the images")
-    highest = np.sort(_highest(values, names))
-    n = len(highest)
-    allowed = math.floor(alpha * (n + 1) + 1e-9)
-    if allowed < 1:
-        return Threshold(value=_normal_limit(values[left], alpha), method="normal_limit", n=n, alpha=alpha, bound=None)
-    normal = _normal_limit(_highest(values[left], names[left]), alpha)
-    rank = max(allowed, 1 + outliers)
-    if rank > n:
-        raise MeasureError(f"outliers = {outliers} leaves none of {n} good parts; allow fewer, or add good images")
-    lowest, largest = (float(np.nextafter(highest[-one], np.inf)) for one in (rank, allowed))
-    value = min(max(normal, lowest), largest)
-    if cross:
-        return Threshold(value=value, method="cross", n=n, alpha=alpha, bound=min(1.0, 2 * rank / (n + 1)))
-    upper_95 = float(stats.beta.ppf(0.95, rank, n + 1 - rank))
-    return Threshold(value=value, method="conformal", n=n, alpha=alpha, bound=rank / (n + 1), upper_95=upper_95)
+
+
+def _lowest(values: Floats, weights: Floats, rank: float) -> float:
+    """Return the lowest threshold at or above which scores of a weight of rank - 1 at most lie."""
+    order = np.argsort(-values)
+    reached = np.cumsum(weights[order]) > rank - 1.0 + 1e-9
+    return float(np.nextafter(values[order][np.argmax(reached)], np.inf))
 
 
 def _normal_limit(values: Floats, alpha: float) -> float:
@@ -102,14 +119,6 @@ def outliers(
         except MeasureError:
             found[names[index]] = None
     return found
-
-
-def _highest(values: Floats, parts: NDArray[np.str_]) -> Floats:
-    """The highest score of each part."""
-    names, part = np.unique(parts, return_inverse=True)
-    highest = np.zeros(len(names))
-    np.maximum.at(highest, part, values)
-    return highest
 
 
 def promise(threshold: Threshold) -> str:

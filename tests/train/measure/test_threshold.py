@@ -86,13 +86,36 @@ def test_many_photos_of_few_parts_promise_nothing() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(positive, min_size=60, max_size=90, unique=True), st.integers(2, 4))
-def test_a_guarantee_counts_a_part_as_rejected_if_any_of_its_photos_is(scores: list[float], photos: int) -> None:
+def test_a_guarantee_counts_of_each_part_the_share_of_its_photos_that_are_rejected(
+    scores: list[float], photos: int
+) -> None:
     parts = [str(index // photos) for index in range(len(scores))]
     threshold = set_threshold(scores, 0.1, parts)
     assert threshold.bound is not None
-    rejected = {part for part, score in zip(parts, scores, strict=True) if score >= threshold.value}
+    rejected = sum(1 / parts.count(part) for part, score in zip(parts, scores, strict=True) if score >= threshold.value)
     assert threshold.n == len(set(parts))
-    assert len(rejected) <= threshold.bound * (threshold.n + 1) - 1 + 1e-9
+    assert rejected <= threshold.bound * (threshold.n + 1) - 1 + 1e-9
+    assert threshold.bound <= 0.1 + 1e-9
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(positive, min_size=40, max_size=60, unique=True), st.sampled_from([0.05, 0.1]))
+def test_the_same_number_of_photos_of_each_part_twice_over_changes_nothing(scores: list[float], alpha: float) -> None:
+    names = [str(index) for index in range(len(scores))]
+    assert set_threshold(scores + scores, alpha, names + names) == set_threshold(scores, alpha, names)
+
+
+def test_a_new_photo_is_rejected_as_often_as_promised_when_photos_of_a_part_differ() -> None:
+    """Six photos of each of 40 parts, which differ as much as the parts do; new parts are photographed once."""
+    rng = np.random.default_rng(3)
+    shares, bounds = [], []
+    for _ in range(400):
+        scores = np.exp(rng.normal(size=(40, 1)) + rng.normal(size=(40, 6))).ravel()
+        threshold = set_threshold(scores.tolist(), 0.05, np.repeat(np.arange(40), 6).astype(str).tolist())
+        shares.append(stats.norm.sf(np.log(threshold.value), scale=2**0.5))
+        bounds.append(threshold.bound)
+    assert 0.025 < np.mean(shares) <= np.mean(bounds) + 0.003
+    assert max(bounds) <= 0.05 + 1e-9
 
 
 def test_a_guarantee_holds_when_the_photos_of_a_part_are_alike() -> None:
