@@ -61,7 +61,7 @@ class TrainConfig(BaseModel):
     backbone_rate: Annotated[float, Field(ge=0, le=1)] = (
         0.5  # times `rate`, for the deepest block; half for each group below
     )
-    patience: Annotated[int, Field(ge=1)] = 12  # epochs without a better validation loss until the end
+    patience: Annotated[int, Field(ge=1)] = 12  # epochs that tell the validation images apart worse until the end
     flips: bool = True  # mirrored parts are good parts, too
     turn: Annotated[float, Field(ge=0, le=180)] = 8.0  # degrees that a part may be turned by
     light: Annotated[float, Field(ge=0, le=1)] = 0.5  # log of the factor by which light and contrast may vary

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -9,8 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-TOLERATED = 1.1  # of the lowest validation loss: ten defects do not tell better from as good (docs/decisions/0007)
 
 
 @dataclass
@@ -21,18 +21,32 @@ class History:
 
     @property
     def kept(self) -> int:
-        """The latest epoch whose validation loss was about as low as any before it: the rate has fallen further."""
-        losses = self._losses
-        return max((n for n, loss in enumerate(losses, 1) if loss <= TOLERATED * min(losses[:n])), default=0)
+        """The latest epoch that told the validation images apart about as well as any before it.
+
+        About is one standard error, `validation_error`: a handful of defects do not tell better from as good, and the
+        rate has fallen further. The loss does not decide, since it grows with certainty, which calibration takes back
+        (docs/decisions/0007).
+        """
+        found = [(epoch["validation_auroc"], epoch["validation_error"]) for epoch in self.epochs]
+        best = itertools.accumulate(found, max)
+        good = zip(found, best, strict=True)
+        return max((n for n, ((auroc, _), (top, error)) in enumerate(good, 1) if auroc >= top - error), default=0)
 
     @property
-    def since_best(self) -> int:
-        """Epochs since the validation loss was lowest."""
-        return self._losses[::-1].index(min(self._losses)) if self.epochs else 0
+    def since_kept(self) -> int:
+        """Epochs since the one to be kept."""
+        return len(self.epochs) - self.kept
 
-    @property
-    def _losses(self) -> list[float]:
-        return [epoch["validation_loss"] for epoch in self.epochs]
+
+def auroc_error(auroc: float, negative: int, positive: int) -> float:
+    """Return the standard error of an AUROC of so many images of each kind (Hanley and McNeil 1982).
+
+    One more defect, which chance decides, is counted: an AUROC of 1 of a handful is not known exactly.
+    """
+    auroc, positive = (auroc * positive + 0.5) / (positive + 1), positive + 1
+    above, below = auroc / (2.0 - auroc), 2.0 * auroc**2 / (1.0 + auroc)
+    variance = auroc * (1.0 - auroc) + (positive - 1) * (above - auroc**2) + (negative - 1) * (below - auroc**2)
+    return math.sqrt(max(0.0, variance) / (negative * positive))
 
 
 def weights_of(net: nn.Module) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ from train.data.batches import Draws, Example, Photos, validation_examples
 from train.data.split import Split
 from train.network import NetworkError
 from train.network.backbones import Backbone
-from train.network.checkpoint import History, resume, save, weights_of
+from train.network.checkpoint import History, auroc_error, resume, save, weights_of
 from train.network.heads import DefectHeads
 from train.network.losses import dice_loss, focal_loss
 from train.run import progress, rank
@@ -96,7 +96,7 @@ def train_heads(
     left = range(len(history.epochs), recipe.epochs)
     with _memory(recipe, spec):
         for epoch in progress(left, "heads, epochs") if rank() == 0 else left:
-            if history.since_best >= recipe.patience or epoch * recipe.steps >= schedule.total_steps:
+            if history.since_kept >= recipe.patience or epoch * recipe.steps >= schedule.total_steps:
                 break
             draws.epoch, start = epoch, time.monotonic()
             facts = {"epoch": epoch + 1, "loss": _epoch(parallel, draws, (optimiser, schedule, mean), recipe, device)}
@@ -235,7 +235,7 @@ def _loss(net: nn.Module, batch: Sequence[Tensor], recipe: TrainConfig, draw: to
 def _validate(
     net: nn.Module, examples: Sequence[Example], recipe: TrainConfig, device: torch.device, epoch: int
 ) -> dict[str, float]:
-    """Loss and image AUROC of the two heads' mean on images that are not trained on."""
+    """Loss, image AUROC of the two heads' sum and its standard error on images that are not trained on."""
     net.eval()
     losses, scores, truth = [], [], []
     for start in range(0, len(examples), recipe.batch):
@@ -246,7 +246,9 @@ def _validate(
         truth += batch[2].tolist()
     loss = sum(losses) / len(examples)
     _refuse_overflow(loss, "validation loss", epoch, recipe)
-    return {"validation_loss": loss, "validation_auroc": float(roc_auc_score(truth, scores))}
+    auroc, bad = float(roc_auc_score(truth, scores)), int(sum(truth))
+    error = auroc_error(auroc, len(truth) - bad, bad)
+    return {"validation_loss": loss, "validation_auroc": auroc, "validation_error": error}
 
 
 @contextmanager

@@ -1,12 +1,15 @@
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from torch import nn
 
-from train.network.checkpoint import TOLERATED, History, resume, save, weights_of
+from train.network.checkpoint import History, auroc_error, resume, save, weights_of
 
 
 @pytest.fixture
@@ -70,14 +73,34 @@ def test_an_interruption_while_saving_leaves_the_checkpoint_before(
     assert resume(written, "key", nn.Linear(3, 2)) is not None
 
 
-@given(st.lists(st.floats(0.01, 10.0), min_size=1))
-def test_what_is_kept_is_the_latest_epoch_about_as_good_as_the_best(losses: list[float]) -> None:
-    history = History([{"validation_loss": loss} for loss in losses])
-    allowed = TOLERATED * min(losses)
-    assert losses[history.kept - 1] <= allowed
-    assert all(loss > allowed for loss in losses[history.kept :])
+def history_of(aurocs: Sequence[float], error: float = 0.05) -> History:
+    return History([{"validation_auroc": auroc, "validation_error": error} for auroc in aurocs])
 
 
-def test_epochs_are_counted_from_the_lowest_validation_loss() -> None:
-    losses = (3.0, 1.0, 2.0, 1.05)
-    assert History([{"validation_loss": loss} for loss in losses]).since_best == 2
+@given(st.lists(st.floats(0.0, 1.0), min_size=1))
+def test_what_is_kept_is_the_latest_epoch_within_a_standard_error_of_the_best_before_it(aurocs: list[float]) -> None:
+    kept = history_of(aurocs).kept
+    assert aurocs[kept - 1] >= max(aurocs[:kept]) - 0.05
+    assert all(auroc < max(aurocs[:n]) - 0.05 for n, auroc in enumerate(aurocs[kept:], kept + 1))
+
+
+def test_a_loss_that_grows_with_certainty_keeps_no_epoch_of_the_beginning() -> None:
+    epochs = [{"validation_loss": n, "validation_auroc": 0.9, "validation_error": 0.05} for n in (1.0, 1.2, 1.5)]
+    assert History(epochs).kept == 3
+
+
+def test_epochs_are_counted_from_the_one_that_is_kept() -> None:
+    assert history_of([0.5, 0.9, 0.87, 0.6]).since_kept == 1
+
+
+@pytest.mark.parametrize(("auroc", "good", "bad"), [(0.8, 40, 10), (0.95, 60, 30)])
+def test_the_error_of_an_auroc_is_that_of_many_draws(auroc: float, good: int, bad: int) -> None:
+    """Two normal distributions that lie apart so far."""
+    rng = np.random.default_rng(0)
+    apart = float(stats.norm.ppf(auroc)) * 2**0.5
+    draws = [float((rng.normal(apart, size=bad)[:, None] > rng.normal(size=good)).mean()) for _ in range(2000)]
+    assert auroc_error(auroc, good, bad) == pytest.approx(np.std(draws), rel=0.35, abs=0.03)
+
+
+def test_a_handful_of_defects_that_are_all_told_apart_leave_an_error() -> None:
+    assert auroc_error(1.0, 50, 8) > auroc_error(1.0, 50, 80) > 0.005

@@ -77,7 +77,8 @@ def test_a_run_that_had_stopped_early_does_not_go_on(data: Path, tmp_path: Path)
     """Interrupted after the last epoch that it needed, before the bank was built."""
     first = train(data, tmp_path / CHECKPOINT, epochs=1)
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
-    history = History([{"epoch": 1, "validation_loss": 1.0}, {"epoch": 2, "validation_loss": 2.0}])
+    figures = {"validation_loss": 1.0, "validation_error": 0.05}
+    history = History([{"epoch": n, "validation_auroc": auroc, **figures} for n, auroc in ((1, 0.9), (2, 0.6))])
 
     class Kept:
         def __init__(self, facts: object) -> None:
