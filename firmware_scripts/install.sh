@@ -118,7 +118,7 @@ copy_bundle() { # copy_bundle FROM TO
 
 install_files() {
     run mkdir -p "$settings" "$root/etc/systemd/system" "$root/etc/udev/rules.d"
-    run install -m 0644 "$here"/systemd/*.service "$root/etc/systemd/system"
+    run install -m 0644 "$here"/systemd/*.{service,path} "$root/etc/systemd/system"
     run install -m 0644 "$here"/systemd/*.rules "$root/etc/udev/rules.d"
     if [[ -e $config ]]; then
         echo "config: keeping $config"

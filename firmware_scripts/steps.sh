@@ -6,7 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 program=$(basename -- "$0")
 readonly here program
 dry_run=false root=/ config="" rest=()
-readonly units=(linewatch-engine.service linewatch-page.service)
+readonly units=(linewatch-engine.service linewatch-page.service linewatch-bundles.path)
 
 fail() { # fail CODE MESSAGE
     printf 'linewatch: %s: %s\n' "${program%.sh}" "$2" >&2

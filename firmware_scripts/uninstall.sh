@@ -20,7 +20,8 @@ main() {
     [[ -d $root ]] || fail 2 "--root needs a folder that exists; see uninstall.sh --help"
     find_station removing from
     [[ -n $root ]] || run systemctl disable --now "${units[@]}"
-    run rm -f -- "$root"/etc/systemd/system/linewatch-{engine,page,firewall}.service
+    run rm -f -- "$root"/etc/systemd/system/linewatch-{engine,page,firewall,bundles}.service
+    run rm -f -- "$root/etc/systemd/system/linewatch-bundles.path"
     run rm -f -- "$root"/etc/udev/rules.d/7?-linewatch-*.rules "$root"/etc/{sysusers,tmpfiles}.d/linewatch*.conf
     run rm -f -- "$root"/etc/systemd/{system,timesyncd}.conf.d/linewatch.conf
     run rm -rf -- "$opt"

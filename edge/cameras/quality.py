@@ -55,6 +55,12 @@ def _look(image: Image) -> Look:
     return _look_of(np.asarray(thumb, dtype=np.float32), _focus(image))
 
 
+def sight_of(image: Image) -> tuple[float, float, float]:
+    """Return focus, exposure (mean grey level) and the white share of an (H, W, 3) uint8 BGR frame, as compared."""
+    seen = _look(image)
+    return seen.focus, seen.exposure, seen.clipped
+
+
 def _look_of(thumb: NDArray[np.float32], focus: float) -> Look:
     """The same from a (48, 64, 3) BGR thumbnail in grey levels and a sharpness."""
     blue, green, red = (float(value) for value in cv2.mean(thumb)[:3])
@@ -193,6 +199,7 @@ class FrameCheck:
     def __init__(self, baseline: Baseline | None, limits: QualityConfig) -> None:
         """Without a baseline only frames that show nothing, and those that the capture marked, are refused."""
         self.fault: str | None = None  # of the last frame
+        self.baseline = baseline
         self.commissioned = baseline is not None
         self._comparison = None if baseline is None else Comparison(baseline, limits)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 from edge.cameras import make_camera, repeats_mean_frozen
 from edge.cameras.capture import Capture, FrameSlot
+from edge.cameras.commission import grab
 from edge.cameras.quality import Baseline, baseline_of
 from edge.commands import CommandError
 from edge.commands.latency import commission_latency
@@ -15,9 +15,6 @@ from edge.config.load import load_config
 from edge.config.station import DEFAULT_RECIPE, ConfigError, StationConfig
 from edge.core.files import own_folders, write_atomically
 from edge.core.types import Frame
-
-FIRST_FRAME_WITHIN_S = 10.0
-NEXT_FRAME_WITHIN_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,17 +63,8 @@ def _grab(config: StationConfig, count: int, seconds: float) -> tuple[list[Frame
     frozen_after = config.quality.frozen_frames if repeats_mean_frozen(config.camera) else 0
     capture = Capture(make_camera(config.camera), slot, frozen_after)
     capture.start()
-    grabbed: list[Frame] = []
-    began, wait_s = time.monotonic(), FIRST_FRAME_WITHIN_S
     try:
-        while len(grabbed) < count:
-            frame = slot.newer_than(time.monotonic(), wait_s)
-            if frame is None:
-                raise CommandError(f"the camera is in fault: {capture.status().detail or 'no frame'}")
-            wait_s = NEXT_FRAME_WITHIN_S
-            grabbed.append(frame)
-            due = began + len(grabbed) * seconds / count
-            time.sleep(max(0.0, due - time.monotonic()))
+        grabbed = grab(slot, count, seconds, lambda: capture.status().detail)
         return grabbed, capture.camera.describe()
     finally:
         capture.stop()

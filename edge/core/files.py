@@ -22,11 +22,13 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
 
     durable=False skips the sync, for run_dir, which is a tmpfs.
 
-    Raises OSError, and then leaves nothing behind: on a full disk every byte counts.
+    Raises OSError, and then leaves nothing behind: on a full disk every byte counts. Root may write into the folder of
+    another user: no link is followed.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with draft.open("wb") as stream:
+        draft.unlink(missing_ok=True)
+        with draft.open("xb") as stream:
             stream.write(data)
             if durable:
                 stream.flush()

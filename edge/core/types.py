@@ -58,6 +58,7 @@ class Reason(StrEnum):
     ENGINE_DIED = "engine_died", 7  # the id was given out, and the engine ended before its row was stored
     STALE_FRAME = "stale_frame", 8  # frames came, and none is proven to show what the trigger announced
     PART_NOT_FOUND = "part_not_found", 9  # the part that the bundle follows is not where it may be
+    COMMISSIONING = "commissioning", 10  # an engineer sets the station up: nothing is judged for the line
 
     def __new__(cls, value: str, code: int = 255) -> Reason:  # a default, so that Reason("late") passes mypy
         reason = str.__new__(cls, value)

@@ -130,7 +130,7 @@ def run_engine(config_file: Path, with_page: bool = True) -> None:
     check_files(config)
     for doubt in timing_doubts(config):
         log.warning("%s", doubt)
-    page = PageProcess(config_file, config.page) if with_page else None
+    page = PageProcess(config_file, config.page, config.page_dir) if with_page else None
     try:
         with own_folders(config.state_dir, config.run_dir), ExitStack() as stack:
             _clear(config)

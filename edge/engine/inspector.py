@@ -13,6 +13,7 @@ from functools import partial
 from edge.cameras.capture import FrameSlot
 from edge.cameras.stillness import FROZEN, PartWatch
 from edge.core.types import Frame, Inspection, Reason, Timings, Verdict
+from edge.engine import EngineError
 from edge.engine.judge import Judgement, attempt, judge, no_verdict, words
 from edge.engine.recipes import Recipe
 from edge.inference.preprocess import inspected_box
@@ -43,6 +44,8 @@ class Inspector:
         self._outputs_failed = False
         self._parts = PartWatch()
         self._self_test_failed: str | None = None
+        self._engineer: str | None = None  # who sets the station up
+        self.trial: tuple[Verdict, Reason] | None = None  # what the last part would have got without the set-up
         self.safe()
 
     def use(self, recipe: Recipe) -> None:
@@ -53,6 +56,30 @@ class Inspector:
         """Give every part ERROR/self_test_failed from the next one on, until use() is called."""
         self._self_test_failed = self_test_failed
 
+    def commission(self, engineer: str | None) -> None:
+        """Give every part ERROR/commissioning from the next one on, until it is called with None."""
+        self._engineer = engineer
+        self.safe()
+
+    def by_hand(self, output: str, verdict: Verdict | None) -> None:
+        """Set one output by hand, None: all safe. Raises EngineError unless the station is commissioned.
+
+        While it is, a part that comes now gets ERROR, and takes every release back before that.
+        """
+        if self._engineer is None:
+            raise EngineError("an output is set by hand only while the station is set up; begin the set-up first")
+        if verdict is None:
+            self.safe()
+            return
+        named = [one for one in self._line if one.name == output]
+        if not named:
+            known = ", ".join(one.name for one in self._line) or "none that moves parts"
+            raise EngineError(f"no output {output!r} can be set by hand; this station has {known}")
+        done = attempt(partial(named[0].by_hand, verdict))
+        if isinstance(done, Exception):
+            self.safe()
+            raise EngineError(words(done))
+
     def free(self) -> bool:
         """Return True when every output can tell the next verdict; any thread may ask."""
         return all(output.free() for output in self._outputs())
@@ -61,6 +88,8 @@ class Inspector:
         """Take back every release, in the thread of a trigger: that part has no verdict yet, or will have none."""
         for output in self._outputs():  # inspect() tells them again, and a failure then is the part's ERROR
             attempt(partial(output.ready, False) if accepted else output.passed)
+            if self._engineer is not None and not accepted:
+                attempt(output.safe)  # it may be set by hand, and a part passes
 
     def inspect(self, event: TriggerEvent) -> Inspection:
         """Judge the part of one trigger and tell the line; returns what is to be recorded."""
@@ -77,6 +106,9 @@ class Inspector:
             checked = partial(self._checked, frame, event)
             judgement = judge(recipe.detector, recipe.limits, frame.image, lambda _: recipe.check.refusal(checked()))
         judged = self._in_time(self._inspection(event, at, frame, judgement, grab_ms), _ms_since(event.at))
+        self.trial = (judged.verdict, judged.reason)
+        if self._engineer is not None:
+            judged = _held(judged, self._engineer)
         return self._tell(judged, event, hindered)
 
     def _frame_of(self, event: TriggerEvent) -> Frame | None:
@@ -223,6 +255,13 @@ class Inspector:
         elif told is None and self._outputs_failed:
             log.info("outputs work again")
         self._outputs_failed = told is not None
+
+
+def _held(judged: Inspection, engineer: str) -> Inspection:
+    """Return the ERROR of a part that came while an engineer sets the station up."""
+    would = f"it would be {judged.verdict}" + ("" if judged.reason is Reason.SCORE else f"/{judged.reason}")
+    detail = f"{engineer} sets the station up; {would}"
+    return replace(judged, verdict=Verdict.ERROR, reason=Reason.COMMISSIONING, detail=detail, regions=())
 
 
 def _untold(judged: Inspection, failure: Exception) -> Inspection:

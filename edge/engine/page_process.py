@@ -1,4 +1,7 @@
-"""The page as a child process of the engine: started with it, restarted when it dies, gone when the engine is gone."""
+"""The page as a child process of the engine: started with it, restarted when it dies, gone when the engine is gone.
+
+Beside it runs `edge bundle attend` for as long as the page wishes something. On a station systemd starts both.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ from pathlib import Path
 
 from edge.config.station import PageConfig
 from edge.engine import EngineError
+from edge.exchange.bundle_desk import wish_waits
 
 BACKOFF_S = (1.0, 30.0)
+ATTEND_EVERY_S = 0.5
 STARTS_WITHIN_S = 30.0
 PORT_FREE_WITHIN_S = 2.0  # the page of an engine that was killed goes within a second
 
@@ -25,9 +30,13 @@ log = logging.getLogger(__name__)
 class PageProcess:
     """`python -m edge page`, seen from the engine."""
 
-    def __init__(self, config_file: Path, page: PageConfig) -> None:
+    def __init__(self, config_file: Path, page: PageConfig, wishes: Path | None = None) -> None:
+        """wishes: where the page leaves its wishes about bundles; None: nobody here carries them out."""
         self._config_file = config_file
         self._page = page
+        self._wishes = wishes
+        self._desk: subprocess.Popen[bytes] | None = None
+        self._attended_at = 0.0
         self._child: subprocess.Popen[bytes] | None = None
         self._backoff_s = BACKOFF_S[0]
         self._started_at = 0.0
@@ -83,6 +92,9 @@ class PageProcess:
     def check(self) -> None:
         """Start the page again, with a back-off, when it died; call it from the main loop."""
         now = time.monotonic()
+        if now - self._attended_at > ATTEND_EVERY_S:
+            self._attended_at = now
+            self._attend()
         if self._child is not None and (status := self._child.poll()) is not None:
             shortest, longest = BACKOFF_S
             lasted = now - self._started_at
@@ -93,17 +105,25 @@ class PageProcess:
         elif self._restart_at is not None and now >= self._restart_at:
             self._spawn()
 
+    def _attend(self) -> None:
+        """Have a wish of the page about bundles carried out, by one process at a time."""
+        free = self._desk is None or self._desk.poll() is not None
+        if free and self._wishes is not None and wish_waits(self._wishes):
+            command = [sys.executable, "-m", "edge", "bundle", "attend", "--config", str(self._config_file)]
+            self._desk = subprocess.Popen(command, process_group=0)
+
     def stop(self) -> None:
-        """End the child, if there is one."""
-        if self._child is None:
-            return
-        self._child.terminate()
-        try:
-            self._child.wait(timeout=5.0)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        self._child = None
+        """End the children that there are."""
+        for child in (self._child, self._desk):
+            if child is None:
+                continue
+            child.terminate()
+            try:
+                child.wait(timeout=5.0)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self._child = self._desk = None
 
 
 def _cannot_bind(page: PageConfig) -> str | None:

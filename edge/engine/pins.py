@@ -15,7 +15,7 @@ from edge.config.station import StationConfig
 from edge.core.files import write_atomically
 from edge.core.types import Limits
 from edge.engine import EngineError
-from edge.exchange.requests import LimitWish
+from edge.exchange.commands import LimitWish
 from edge.history.eventlog import EventLog
 from edge.history.limits import LimitLog, limit_in_force
 from edge.inference.bundle import Bundle, BundleError, Sha256, read_digest
@@ -41,8 +41,9 @@ _FILE = TypeAdapter(dict[str, LastJudge])
 class Pins:
     """The digests that the recipes of a running engine are held to.
 
-    Only a start takes another bundle under an old name, and says so. While the engine runs, a recipe stands for the
-    bundle that its folder held at the start, or for the first one that judged by it where the folder could not be read.
+    A start takes another bundle under an old name, and says so. While the engine runs, a recipe stands for the bundle
+    that its folder held at the start, or for the first one that judged by it where the folder could not be read, until
+    an engineer activates another one.
     """
 
     def __init__(self, config: StationConfig) -> None:
@@ -58,19 +59,25 @@ class Pins:
             except BundleError as error:
                 log.warning("recipe %s: %s", name, error)
 
-    def admit(self, name: str, bundle: Bundle) -> str | None:
+    def admit(self, name: str, bundle: Bundle, activated: str | None = None) -> str | None:
         """Return the key that vouches for a recipe's bundle; None where nobody does, and nobody has to.
+
+        activated: the digest that an engineer wants the recipe to stand for from now on.
 
         Raises EngineError when the folder holds another bundle than the one that the recipe stands for, and
         BundleError when its signature or its version does not let it judge here.
         """
-        pinned = self._digests.setdefault(name, bundle.digest)
+        pinned = activated or self._digests.setdefault(name, bundle.digest)
         if bundle.digest != pinned:
             raise EngineError(
                 f"{bundle.path}: holds another bundle ({bundle.title}) than the one that recipe {name!r} stands for "
                 f"since the start (digest {pinned[:12]}); put that one back, or restart the engine to take this one"
             )
         return admitted(bundle, name, self._trust, self._required)
+
+    def renew(self, name: str, digest: str) -> None:
+        """Let a recipe stand for another bundle from now on."""
+        self._digests[name] = digest
 
     def activated(self, name: str, bundle: Bundle) -> None:
         """Remember what judges by a recipe; log it when it is another bundle than last time."""

@@ -21,8 +21,8 @@ from edge.core.worker import Worker
 from edge.engine import EngineError
 from edge.engine.judge import attempt, words
 from edge.engine.pins import Pins, SetLimit, set_limit, store_limit
+from edge.exchange.commands import LimitWish
 from edge.exchange.health import SelfTest
-from edge.exchange.requests import LimitWish
 from edge.inference.bundle import Bundle, open_bundle
 from edge.inference.detector import Detector, ReferenceCheck, check_references
 from edge.inference.runtimes import Settings
@@ -71,13 +71,19 @@ class Recipe:
 
 
 def load_recipe(
-    config: StationConfig, name: str, pins: Pins, rounds: int = START_ROUNDS, wish: LimitWish | None = None
+    config: StationConfig,
+    name: str,
+    pins: Pins,
+    rounds: int = START_ROUNDS,
+    wish: LimitWish | None = None,
+    activated: str | None = None,
 ) -> Recipe:
     """Open, verify and self-test the bundle of a recipe; raises EdgeError saying what is wrong with it.
 
     wish: another threshold than the one in force, which must pass the self-test, too.
+    activated: the digest of another bundle that the recipe is to stand for.
     """
-    recipe = attempt(lambda: _tested(config, name, pins, rounds, wish))  # a model can fail in any way
+    recipe = attempt(lambda: _tested(config, name, pins, rounds, wish, activated))  # a model can fail in any way
     if isinstance(recipe, Recipe):
         return recipe
     if isinstance(recipe, EdgeError):
@@ -85,17 +91,19 @@ def load_recipe(
     raise EngineError(f"{config.bundles[name]}: the self-test failed ({words(recipe)}); pack the bundle again")
 
 
-def _tested(config: StationConfig, name: str, pins: Pins, rounds: int, wish: LimitWish | None) -> Recipe:
+def _tested(
+    config: StationConfig, name: str, pins: Pins, rounds: int, wish: LimitWish | None, activated: str | None
+) -> Recipe:
     folder = Path(os.path.realpath(config.bundles[name]))  # a link that is set anew meanwhile mixes no two bundles
     bundle = open_bundle(folder)
-    signed_by = pins.admit(name, bundle)
+    signed_by = pins.admit(name, bundle, activated)
     _refuse_other_bits(config.camera, bundle)
     settings = config.inspection
     detector = Detector.from_bundle(bundle, settings.runtime, settings=Settings(settings.threads))
     check = FrameCheck(read_baseline(config.baseline(name)), config.quality)
     checks = check_references(detector, bundle)  # the first inferences are slower than any later one
     _refuse_slow(bundle, detector, settings.deadline_ms, rounds)
-    pins.admit(name, open_bundle(folder))  # what was loaded is what was verified
+    pins.admit(name, open_bundle(folder), activated)  # what was loaded is what was verified
     changed = set_limit(config.state_dir, bundle, checks, wish)
     return Recipe(name, bundle, detector, check, signed_by, changed)
 
@@ -190,6 +198,7 @@ class Recipes:
         self.limit_fault: str | None = None  # why the last change of the threshold was refused
         self.limits_decided = 0  # wishes for another threshold that were taken or refused
         self._limiting = False  # the active one is asked to judge by another threshold
+        self._activated: str | None = None  # the digest of another bundle that the active one is asked to take
         self._verifying = ""  # the one in the thread: a later selection waits for it, and then replaces it
         self._worker: Worker | None = None
         self._outcome: queue.SimpleQueue[Recipe | EdgeError] = queue.SimpleQueue()
@@ -239,6 +248,20 @@ class Recipes:
         self.limit_fault, self._testing, self._limiting = None, False, True
         self._begin(self.active.name, wish)
 
+    def take(self, name: str, digest: str) -> None:
+        """Begin to verify the bundle that was activated for a recipe; it judges when settle() finds it good.
+
+        A recipe that is not in use stands for it at once, and is verified when it is selected. Raises EngineError.
+        """
+        if name not in self._config.bundles:
+            raise EngineError(f"no recipe {name!r}; station.toml has {', '.join(self._config.bundles)}")
+        self._refuse_pending()
+        if name != self.active.name:
+            self._pins.renew(name, digest)
+            return
+        self.fault, self.unknown, self._testing, self._limiting = None, False, False, False
+        self._begin(name, activated=digest)
+
     def follow(self, number: int) -> None:
         """Take the number that a PLC wrote: the latest selection wins, and an unknown number changes nothing.
 
@@ -264,10 +287,11 @@ class Recipes:
         proving = self._testing or self._limiting
         return None if proving and self.pending == self.active.name else self.pending
 
-    def _begin(self, name: str, wish: LimitWish | None = None) -> None:
+    def _begin(self, name: str, wish: LimitWish | None = None, activated: str | None = None) -> None:
         self.pending = self._verifying = name
+        self._activated = activated
         judging = self.active.name
-        self._worker = Worker(THREAD, lambda: self._outcome.put(self._verified(name, judging, wish)))
+        self._worker = Worker(THREAD, lambda: self._outcome.put(self._verified(name, judging, wish, activated)))
         self._worker.start()
 
     def retest(self) -> None:
@@ -275,11 +299,11 @@ class Recipes:
         self.select(self.active.name)
         self._testing = True
 
-    def _verified(self, name: str, judging: str, wish: LimitWish | None) -> Recipe | EdgeError:
+    def _verified(self, name: str, judging: str, wish: LimitWish | None, activated: str | None) -> Recipe | EdgeError:
         """Verify a candidate, in the thread. The choice is stored here: the main loop never waits for the disk."""
         try:
             self._choose(judging)  # an earlier candidate may have been stored, and then replaced by this one
-            recipe = load_recipe(self._config, name, self._pins, BESIDE_ROUNDS, wish)
+            recipe = load_recipe(self._config, name, self._pins, BESIDE_ROUNDS, wish, activated)
             if wish is not None and self.pending != name:
                 return EngineError("another recipe was selected meanwhile; the limit stays as it is")
             if wish is not None:
@@ -330,6 +354,8 @@ class Recipes:
         if self._limiting:
             changed = recipe.own_limit or "back to the bundle's own"
             log.warning("limit %g instead of %g: %s", recipe.limits.threshold, self.active.limits.threshold, changed)
+        if self._activated is not None:
+            self._pins.renew(recipe.name, self._activated)
         self.active, self.refusal = recipe, None
         self.self_test = SelfTest(at=datetime.now(UTC), passed=True, detail=recipe.bundle.title)
 

@@ -11,13 +11,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from edge.cameras.quality import sight_of
 from edge.core.files import write_atomically
 from edge.core.types import Inspection, Verdict
 from edge.engine.metrics import Metrics, Tally
 from edge.engine.station import RunningStation
-from edge.exchange.health import METRICS, Health, OutputHealth, State, StoredPictures, write_health
+from edge.exchange.health import METRICS, Health, OutputHealth, Sight, State, StoredPictures, write_health
 from edge.history.pictures import Stock
 from edge.inference.cpu import cpu_tier
+from edge.inference.usable import unusable
 
 EVERY_S = 0.25  # at the latest: the page tells a silent engine within two seconds
 NOT_WITHIN_S = 0.1  # at a high rate the files follow the parts at 10 Hz
@@ -67,15 +69,35 @@ class StatusWriter:
         state = State.CAMERA_FAULT if detail else State.RUNNING
         if recipes.refusal is not None:
             state, detail = State.FAULT, recipes.refusal
+        elif state is State.RUNNING and self._station.set_up.engineer is not None:
+            state, detail = State.COMMISSIONING, f"{self._station.set_up.engineer} sets the station up"
         self._show_view(state)
         self.write(State.STARTING if starting else state, detail)
 
     def _show_view(self, state: State) -> None:
         """Show what the camera sees during its fault, in which no part's picture tells how the lens stands now."""
-        frame = self._station.capture.slot.newest() if state is State.CAMERA_FAULT else None
+        frame = self._station.capture.slot.newest() if self._watched(state) else None
         if frame is not None and frame.seq != self._viewed:
             self._viewed = frame.seq
             self._station.recorder.show_view(frame.image)
+
+    def _watched(self, state: State) -> bool:
+        """Say whether somebody wants to see what the camera sees, and no part."""
+        return state is State.CAMERA_FAULT or self._station.set_up.engineer is not None
+
+    def _sight(self, state: State) -> Sight | None:
+        frame = self._station.capture.slot.newest() if self._watched(state) else None
+        if frame is None:
+            return None
+        focus, exposure, clipped = sight_of(frame.image)
+        baseline = self._station.recipes.active.check.baseline
+        return Sight(
+            at=frame.wall_time, width=frame.image.shape[1], height=frame.image.shape[0], focus=round(focus, 2),
+            exposure=round(exposure, 2), clipped=round(clipped, 4),
+            refused=frame.fault or unusable(frame.image) or None,
+            commissioned_focus=None if baseline is None else baseline.focus,
+            commissioned_exposure=None if baseline is None else baseline.exposure,
+        )  # fmt: skip
 
     def write(self, state: State, detail: str) -> None:
         """Write both files now; raises OSError when run_dir cannot be written, unless it is only full for a while."""
@@ -133,6 +155,8 @@ class StatusWriter:
             drift=station.recorder.drift(bundle),
             storage_fault=station.recorder.storage_fault,
             pictures=_pictures(station.recorder.pictures()),
+            commissioning=station.set_up.facts(),
+            sight=self._sight(state),
         )
 
     def _recipes(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge.core.files import write_atomically
+from edge.core.types import Reason, Verdict
 from edge.exchange import ExchangeError
 
 HEALTH = "health.json"
@@ -28,6 +29,7 @@ class State(StrEnum):
     RUNNING = "running"
     CAMERA_FAULT = "camera_fault"
     FAULT = "fault"  # the self-test failed: every part is ERROR until one passes
+    COMMISSIONING = "commissioning"  # an engineer sets the station up: every part is ERROR
     STOPPED = "stopped"
 
 
@@ -81,6 +83,53 @@ class StoredPictures(BaseModel):
     oldest_other: int | None  # the same of NG and ERROR parts
 
 
+class Sight(BaseModel):
+    """What the camera sees now, in the values of the picture check. They cost a few thousand samples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    at: datetime  # UTC, of the frame
+    width: int
+    height: int
+    focus: float  # variance of the Laplacian
+    exposure: float  # mean, grey levels
+    clipped: float  # share of the picture that is white
+    refused: str | None = None  # why this frame would not be judged
+    commissioned_focus: float | None = None  # of the baseline
+    commissioned_exposure: float | None = None
+
+
+class DryPart(BaseModel):
+    """One part of a dry run: the line was told ERROR, whatever the model found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: int
+    would: Verdict
+    reason: Reason
+    total_ms: float  # from trigger to output
+
+
+class ByHand(BaseModel):
+    """The last time that an output was set by hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    output: str
+    verdict: Verdict | None  # None: the safe state
+    at: datetime
+
+
+class Commissioning(BaseModel):
+    """The set-up of a station by an engineer, for as long as it lasts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    who: str
+    since: datetime
+    baseline_at: datetime | None = None  # that was taken in this set-up
+    baseline_detail: str = ""  # what was stored, or why nothing was
+    baseline_runs: bool = False
+    trials: list[DryPart] = []  # the last ones, oldest first
+    by_hand: list[ByHand] = []  # the last of each output and verdict
+
+
 class Health(BaseModel):
     """A snapshot of the engine, written four times a second and after inspections."""
 
@@ -129,6 +178,8 @@ class Health(BaseModel):
     pictures: StoredPictures | None = None
     outputs: list[OutputHealth] = []
     self_test: SelfTest | None = None
+    commissioning: Commissioning | None = None
+    sight: Sight | None = None  # while the station is commissioned, or its camera is in fault
 
     @property
     def stale_after_s(self) -> float:

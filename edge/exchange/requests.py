@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge.core.types import AnomalyMap, EdgeError, Image, Limits, Located, Prediction, one_line
 from edge.core.worker import Worker
 from edge.exchange import ExchangeError
+from edge.exchange.commands import Command, CommissionWish, HandWish, LimitWish, Verb
 from edge.exchange.sockets import MAX_PICTURE_BYTES, FrameError, connect, listen, receive_frame, send_frame
 
 REQUESTS = "requests.sock"
@@ -66,34 +66,6 @@ class Judge(Protocol):
 
     def predict_prepared(self, tensor: Image) -> Prediction:
         """Judge a (1, height, width, 3) uint8 RGB tensor; raises EdgeError, whatever fails."""
-
-
-class Verb(StrEnum):
-    """The commands of the page, apart from judging an upload and a trigger (trigger_socket.py)."""
-
-    SWITCH_RECIPE = "switch_recipe"
-    SELF_TEST = "self_test"
-    SET_LIMIT = "set_limit"
-
-
-class LimitWish(BaseModel):
-    """The wish to judge by another threshold, in units of the score. The engine decides whether it is one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    before: float  # that the person saw: another one means that somebody else was faster
-    after: float | None  # None: the bundle's own
-    bundle_digest: str = Field(max_length=64)
-    who: str = Field(min_length=1, max_length=80)
-    reason: str = Field(min_length=1, max_length=300)
-
-
-class Command(BaseModel):
-    """One command of the page."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    verb: Verb
-    recipe: str | None = Field(default=None, max_length=64)
-    limit: LimitWish | None = None
 
 
 class _Size(BaseModel):
@@ -140,6 +112,18 @@ class Requests:
     def set_limit(self, wish: LimitWish, timeout_s: float = COMMAND_WITHIN_S) -> None:
         """Ask for another threshold; returns when the engine begins to prove it (Health.threshold, limit_fault)."""
         self._command(Command(verb=Verb.SET_LIMIT, limit=wish), timeout_s)
+
+    def take_bundle(self, recipe: str, digest: str, timeout_s: float = COMMAND_WITHIN_S) -> None:
+        """Ask to judge by a recipe with the bundle that was activated for it; returns when it begins to verify it."""
+        self._command(Command(verb=Verb.TAKE_BUNDLE, recipe=recipe, digest=digest), timeout_s)
+
+    def commission(self, wish: CommissionWish, timeout_s: float = COMMAND_WITHIN_S) -> None:
+        """Ask to begin, to go on with or to end commissioning; Health.commissioning tells what became of it."""
+        self._command(Command(verb=Verb.COMMISSION, commission=wish), timeout_s)
+
+    def set_by_hand(self, wish: HandWish, timeout_s: float = COMMAND_WITHIN_S) -> None:
+        """Ask to set an output by hand; returns when it is set, and raises ExchangeError when it must not be."""
+        self._command(Command(verb=Verb.SET_BY_HAND, hand=wish), timeout_s)
 
     def _command(self, command: Command, timeout_s: float) -> None:
         facts, _ = self._converse(command.model_dump_json().encode(), b"", timeout_s)

@@ -273,6 +273,18 @@ def read_digest(path: Path) -> str:
         raise BundleError(f"{path}: cannot be read ({error.strerror}: {error.filename})") from error
 
 
+def read_promise(path: Path) -> Bundle:
+    """Return what a bundle's folder says of itself, its files unverified: to be shown, never to judge with it.
+
+    Raises BundleError.
+    """
+    try:
+        raw, digest = _read_manifest(path)
+        return Bundle(path, _parse_manifest(path, raw), digest)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}: {error.filename})") from error
+
+
 def _read_manifest(path: Path) -> tuple[bytes, str]:
     for name in (MANIFEST, DIGEST):
         if not (path / name).is_file():

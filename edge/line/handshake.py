@@ -125,6 +125,14 @@ class Handshake:
         self._sequence = inspection.id & 0xFFFFFFFF
         self._error = inspection.reason.code
 
+    def by_hand(self, verdict: Verdict) -> bool:
+        """Show a result of no part, with RESULT_ID 0; False while a part is in work or its result is unread."""
+        if self._busy or self.unread:
+            return False
+        self._valid = True
+        self._verdict, self._sequence, self._error = VERDICTS[verdict], 0, Reason.COMMISSIONING.code
+        return True
+
     def results_ack(self, level: bool) -> None:
         """Take a write of RESULTS_ACK: its rising edge takes the result away."""
         if level and not self._results_ack:

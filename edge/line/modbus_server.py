@@ -15,7 +15,7 @@ from typing import Any
 from pymodbus.constants import ExcCodes
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from edge.core.types import Inspection, Reason
+from edge.core.types import Inspection, Reason, Verdict
 from edge.core.worker import Worker
 from edge.line import LineError
 from edge.line.handshake import Handshake, Write
@@ -155,6 +155,11 @@ class ModbusServer:
             if set_at > until:
                 self._handshake.safe(Reason.LATE)
             return set_at
+
+    def by_hand(self, verdict: Verdict) -> bool:
+        """Show a result of no part; False while a part is in work or its result is unread."""
+        with self._lock:
+            return self._handshake.by_hand(verdict)
 
     def safe(self) -> None:
         """Release nothing: a result that is out becomes ERROR."""

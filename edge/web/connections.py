@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS = 64
 UPLOADS = 3  # at once, so that most of the threads stay free
-UPLOAD_PATH = "/api/inspect"
 FORM_OVERHEAD_BYTES = 16 * 1024  # multipart headers around a file of the largest size
 MAX_BODY_BYTES = MAX_FILE_BYTES + FORM_OVERHEAD_BYTES
+PIECE_BYTES = 4 * 1024 * 1024  # of an uploaded bundle
+UPLOAD_PATHS = {"/api/inspect": MAX_BODY_BYTES, "/api/bundles/upload": PIECE_BYTES}  # and what each may bring
 SMALL_BODY_BYTES = 16 * 1024  # any request may bring so much
 MAX_HEAD_BYTES = 32 * 1024
 ROOM_BYTES = 80 * 1024 * 1024  # of all bodies together: one of the largest, or several photos
@@ -155,11 +156,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         size = MAX_BODY_BYTES if self.chunked else self.content_length
         if size <= SMALL_BODY_BYTES:
             return None
-        if not self.path.endswith(UPLOAD_PATH):
-            text = f"this request may bring {SMALL_BODY_BYTES} bytes at most"
-            return RefusalError(413, "Request Entity Too Large", text)
-        if size > MAX_BODY_BYTES:
+        most = next((most for path, most in UPLOAD_PATHS.items() if self.path.endswith(path)), SMALL_BODY_BYTES)
+        if size > most == MAX_BODY_BYTES:
             return _too_large()
+        if size > most:
+            return RefusalError(413, "Request Entity Too Large", f"this request may bring {most} bytes at most")
         if not self._room.take(size):
             text = "other images are being judged; nothing was done, send this one again in some seconds"
             return RefusalError(503, "Service Unavailable", text)

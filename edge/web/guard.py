@@ -19,7 +19,8 @@ TOKEN_HEADER = "X-CSRF-Token"  # noqa: S105  # a header's name
 TOKEN_FIELD = "csrf_token"  # noqa: S105
 SLOW = frozenset({
     "api.shift_report", "downloads.history", "commands.recipe", "commands.selftest", "commands.trigger", "limit.apply",
-    "limit.limit", "reviews.queue", "downloads.reviewed",
+    "limit.limit", "reviews.queue", "downloads.reviewed", "bundles.bundles", "bundles.upload",
+    "commissioning.take_step",
 })  # fmt: skip
 SLOW_AT_ONCE = 3
 POLICY = "; ".join(

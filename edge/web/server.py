@@ -30,6 +30,8 @@ from edge.web.access.gate import Access
 from edge.web.access.tls import TlsFront
 from edge.web.connections import MAX_BODY_BYTES, Server
 from edge.web.service.trial import Trials
+from edge.web.setup import bundles, commissioning
+from edge.web.setup.upload import Upload
 from edge.web.shift import views as shift
 from edge.web.station import Station
 from edge.web.views import (
@@ -131,11 +133,13 @@ def _station_app(
     app = _flask(key, page.tls)
     app.extensions["linewatch_station"] = station
     app.extensions["linewatch_trials"] = Trials(station)
+    app.extensions["linewatch_upload"] = Upload(station.config)
     guard.install(app, page.host)
     gate.install(app, access, station.config.name)
     guard.few_at_once(app, slow)
     errors.install(app)
-    for module in (pages, api, commands, monitoring, downloads, openapi, people, reviews, limit, shift):
+    setting_up = (bundles, commissioning)
+    for module in (pages, api, commands, monitoring, downloads, openapi, people, reviews, limit, shift, *setting_up):
         app.register_blueprint(module.blueprint)
     return app
 

@@ -40,12 +40,15 @@ class EngineState(StrEnum):
     RUNNING = "running"
     CAMERA_FAULT = "camera_fault"
     FAULT = "fault"  # its self-test failed
+    COMMISSIONING = "commissioning"  # an engineer sets the station up
     STOPPED = "stopped"  # it said goodbye
     STALE = "stale"  # it fell silent: dead or hanging
     ABSENT = "absent"  # it never wrote, or what it wrote cannot be read
 
 
-ALIVE = frozenset({EngineState.STARTING, EngineState.RUNNING, EngineState.CAMERA_FAULT, EngineState.FAULT})
+ALIVE = frozenset({EngineState.STARTING, EngineState.RUNNING, EngineState.CAMERA_FAULT, EngineState.FAULT}) | {
+    EngineState.COMMISSIONING
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ ERRORS: dict[Reason, tuple[str, str]] = {
     Reason.PART_NOT_FOUND: ("The part was not found in the picture.", "Reject the part. Check how parts are placed."),
     Reason.INFERENCE_FAILED: ("The model gave no usable answer.", "Reject the part. If it repeats, call maintenance."),
     Reason.LATE: ("The verdict came too late for the line.", "Reject the part. If it repeats, call maintenance."),
+    Reason.COMMISSIONING: ("An engineer sets the station up.", "Reject the part, or put it aside."),
     Reason.SELF_TEST_FAILED: ("The station failed its self-test.", "Reject the part. Call maintenance."),
     Reason.OUTPUT_FAILED: ("The line could not be told.", "Stop the line. Check the output's wiring."),
     Reason.ENGINE_DIED: (
@@ -57,6 +58,12 @@ ENGINE_WORDS: dict[EngineState, Words] = {
         "SELF-TEST FAILED",
         "The model does not give the scores it should on this computer.",
         "Every part is rejected. Call maintenance.",
+    ),
+    EngineState.COMMISSIONING: Words(
+        "wait",
+        "SET-UP",
+        "An engineer sets the station up. Nothing is judged for the line.",
+        "Every part is rejected. Wait until the engineer ends it.",
     ),
     EngineState.STOPPED: Words(
         "none", "NO ENGINE", "The engine was stopped.", "Parts are not inspected. Start the engine before the line."

@@ -115,6 +115,8 @@ one_line_refusal() { # STATUS WORDS COMMAND...
 @test "units, camera rule and configuration are in place" {
     [ -f "$ROOT/etc/systemd/system/linewatch-engine.service" ]
     [ -f "$ROOT/etc/systemd/system/linewatch-page.service" ]
+    [ -f "$ROOT/etc/systemd/system/linewatch-bundles.path" ]
+    [ -f "$ROOT/etc/systemd/system/linewatch-bundles.service" ]
     [ -f "$ROOT/etc/udev/rules.d/70-linewatch-camera.rules" ]
     [ "$(readlink "$ROOT/var/lib/linewatch/models/current")" = tiny ]
     local config=$BATS_TEST_TMPDIR/station.toml # what is at / in a station that boots is below $ROOT here
@@ -208,6 +210,7 @@ END
     [ "$status" -eq 0 ]
     [ ! -e "$ROOT/opt/linewatch" ]
     [ ! -e "$ROOT/etc/systemd/system/linewatch-engine.service" ]
+    [ ! -e "$ROOT/etc/systemd/system/linewatch-bundles.path" ]
     [ -f "$ROOT/etc/linewatch/station.toml" ]
     [ -f "$ROOT/var/lib/linewatch/models/tiny/manifest.json" ]
 }

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import strategies as st
 from pymodbus.client import ModbusTcpClient
 
-from edge.exchange.requests import REQUESTS, Command, Requests, RequestServer
+from edge.exchange.commands import Command
+from edge.exchange.requests import REQUESTS, Requests, RequestServer
 from edge.exchange.sockets import connect
 from edge.inference.bundle import Bundle
 from edge.line.modbus_server import ModbusServer

@@ -6,8 +6,9 @@ import pytest
 
 from edge.core.types import Verdict
 from edge.exchange import ExchangeError
+from edge.exchange.commands import LimitWish
 from edge.exchange.health import Health
-from edge.exchange.requests import LimitWish, Requests
+from edge.exchange.requests import Requests
 from edge.history.limits import LIMITS
 from edge.inference.bundle import Bundle
 from tests.edge.engine.parts import wait_for

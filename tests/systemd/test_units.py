@@ -15,6 +15,7 @@ from edge.config.cameras import VideoCameraConfig
 from edge.config.load import load_config
 from edge.config.station import PAGE_DIR
 from edge.engine.daemon import STOP_WITHIN_S
+from edge.exchange.bundle_desk import WISH
 
 REPO = Path(__file__).parents[2]
 UNITS = sorted((REPO / "systemd").glob("*.service"))
@@ -150,3 +151,16 @@ def test_the_example_camera_is_the_one_that_the_rule_names() -> None:
 def test_the_engine_ends_its_stop_itself_before_systemd_kills_it() -> None:
     assert float(setting(ENGINE, "TimeoutStopSec")) > STOP_WITHIN_S + 1
     assert float(setting(ENGINE, "WatchdogSec")) > STOP_WITHIN_S + 1
+
+
+BUNDLES = REPO / "systemd" / "linewatch-bundles.service"
+
+
+def test_the_wish_that_the_page_leaves_is_the_one_that_starts_who_carries_it_out() -> None:
+    station = load_config(REPO / "firmware_scripts" / "station.toml")
+    path = BUNDLES.with_suffix(".path")
+    assert setting(path, "PathExists") == str(station.state_dir / PAGE_DIR / WISH)
+    assert setting(path, "Unit") == BUNDLES.name
+    assert shlex.split(setting(BUNDLES, "ExecStart"))[3:6] == ["edge", "bundle", "attend"]
+    assert setting(BUNDLES, "PrivateNetwork") == "yes", "a process of root that no network reaches"
+    assert setting(BUNDLES, "CPUSchedulingPolicy") == "idle"

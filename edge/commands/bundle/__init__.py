@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from edge.commands import CommandError
 from edge.commands.bundle.activation import activate, allow_rollback, confirm, roll_back
+from edge.commands.bundle.desk import attend
 from edge.commands.bundle.store import Store, said
 from edge.config.load import load_config
 from edge.config.station import DEFAULT_RECIPE
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--automatic", action="store_true", help="only while an activation is not confirmed")
     _recipe(one)
     act("list", "show the bundles, and what was done with them", _list)
+    act("attend", "carry out what the page wishes, then end", _attend)
     one = act("allow-rollback", "let an older version of a product judge again", _allow)
     one.add_argument("--product", required=True, metavar="NAME")
     one.add_argument("--to", type=int, required=True, metavar="N", help="the oldest version that may judge")
@@ -78,6 +81,7 @@ def _install(store: Store, arguments: argparse.Namespace) -> int:
 def _activate(store: Store, arguments: argparse.Namespace) -> int:
     with store.alone():
         activate(store, arguments.bundle, arguments.recipe, arguments.new_product, arguments.shadow_seconds)
+    print("restart the engine now, and then run `python -m edge bundle confirm`")
     return 0
 
 
@@ -96,6 +100,14 @@ def _roll_back(store: Store, arguments: argparse.Namespace) -> int:
 def _list(store: Store, _arguments: argparse.Namespace) -> int:
     for line in store.listed():
         print(line)
+    return 0
+
+
+def _attend(store: Store, _arguments: argparse.Namespace) -> int:
+    try:
+        attend(store.config)
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}; run this as root, e.g. with sudo") from None
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from edge.engine.recipes import proven
 from edge.exchange import ExchangeError
 from edge.exchange.health import State, read_health
 from edge.inference.bundle import Bundle
-from edge.inference.release.versions import Activation, Versions, store_versions
+from edge.inference.release.versions import Activated, Activation, Versions
 
 NICEST = 19
 SHORTEST_REASON = 10  # characters
@@ -22,28 +23,29 @@ LOOK_S = 0.2
 JUDGES = (State.RUNNING, State.CAMERA_FAULT)
 
 
-def activate(store: Store, source: Path, recipe: str, new_product: bool, shadow_s: float) -> None:
-    """Let a bundle judge by a recipe from the next start on; prints what was found. Raises EdgeError.
+def activate(
+    store: Store, source: Path, recipe: str, new_product: bool, shadow_s: float, say: Callable[[str], None] = print
+) -> None:
+    """Let a bundle judge by a recipe from the next start on; says what was found. Raises EdgeError.
 
     Nothing changes before everything was proven. The last two steps are a note and a link, each in one step.
     """
-    _step_aside()
+    step_aside()
     link = store.link(recipe)
     versions = store.versions()
     bundle = store.install(source)
-    print(said(bundle, store.admissible(bundle)))
+    say(said(bundle, store.admissible(bundle)))
     _refuse_other_product(versions, bundle, recipe, new_product)
     pending = versions.activation
     if pending is not None and (pending.recipe, pending.new.digest) != (recipe, bundle.digest):
         raise CommandError(f"{pending.new.title} is not confirmed yet; run `edge bundle confirm` or `rollback` first")
     if os.path.realpath(link) != os.path.realpath(bundle.path):
         store.refuse_no_link(link)
-    print(proven(store.config, bundle))
+    say(proven(store.config, bundle))
     for line in shadow(store.config, bundle, shadow_s):
-        print(line)
+        say(line)
     old = store.judging(recipe) if pending is None else pending.old
     _switch(store, versions, Activation(recipe=recipe, new=activated(bundle), old=old))
-    print("restart the engine now, and then run `python -m edge bundle confirm`")
 
 
 def _refuse_other_product(versions: Versions, bundle: Bundle, recipe: str, new_product: bool) -> None:
@@ -60,7 +62,7 @@ def _switch(store: Store, versions: Versions, activation: Activation) -> None:
     """Note the activation, then set the link: an engine that starts in between still judges with the old bundle."""
     before = "nothing" if activation.old is None else activation.old.title
     why = f"recipe {activation.recipe}: {activation.new.title} after {before}"
-    store_versions(store.trust_folder, versions.model_copy(update={"activation": activation}), "activate", why)
+    store.note(versions.model_copy(update={"activation": activation}), "activate", why)
     _point(store, activation.recipe, activation.new.folder)
 
 
@@ -78,7 +80,7 @@ def confirm(store: Store, wait_s: float) -> str:
     if activation is None:
         raise CommandError("no activation waits for its confirmation; see `python -m edge bundle list`")
     give_up = time.monotonic() + wait_s
-    while (fault := _not_judging(store, activation)) is not None:
+    while (fault := unconfirmed(store, activation.recipe, activation.new)) is not None:
         if time.monotonic() >= give_up:
             raise CommandError(f"{activation.new.title} is not confirmed: {fault}")
         time.sleep(LOOK_S)
@@ -94,12 +96,12 @@ def confirm(store: Store, wait_s: float) -> str:
         "active": {**versions.active, recipe: new},
         "previous": previous,
     }
-    store_versions(store.trust_folder, versions.model_copy(update=update), "confirm", f"recipe {recipe}: {new.title}")
+    store.note(versions.model_copy(update=update), "confirm", f"recipe {recipe}: {new.title}")
     return f"recipe {recipe}: {new.title} judges"
 
 
-def _not_judging(store: Store, activation: Activation) -> str | None:
-    """Return why the running engine does not judge with the new bundle, None when it does."""
+def unconfirmed(store: Store, recipe: str, bundle: Activated) -> str | None:
+    """Return why the running engine does not judge with a bundle by this recipe, None when it does."""
     try:
         health = read_health(store.config.run_dir)
     except ExchangeError as error:
@@ -107,7 +109,7 @@ def _not_judging(store: Store, activation: Activation) -> str | None:
     age_s = (datetime.now(UTC) - health.written_at).total_seconds()
     if age_s > health.stale_after_s or health.state not in JUDGES:
         return f"the engine does not judge now ({health.state}{f': {health.detail}' if health.detail else ''})"
-    if (health.recipe, health.bundle) != (activation.recipe, activation.new.title):
+    if (health.recipe, health.bundle) != (recipe, bundle.title):
         return f"the engine judges by recipe {health.recipe} with {health.bundle}; restart it, or choose the recipe"
     return None
 
@@ -128,7 +130,7 @@ def roll_back(store: Store, recipe: str, automatic: bool) -> str:
         still_there(store, activation.old)
         _point(store, activation.recipe, activation.old.folder)
         act, why = "return" if automatic else "rollback", f"{activation.old.title} after {activation.new.title}"
-        store_versions(store.trust_folder, versions.model_copy(update={"activation": None}), act, why)
+        store.note(versions.model_copy(update={"activation": None}), act, why)
         return f"recipe {activation.recipe}: {activation.old.title} judges from the next start of the engine on"
     if recipe not in versions.previous:
         raise CommandError(f"recipe {recipe!r}: no bundle judged before; see `python -m edge bundle list`")
@@ -151,11 +153,11 @@ def allow_rollback(store: Store, product: str, to: int, reason: str) -> str:
         raise CommandError(f"--reason: {words!r} tells nobody why; write at least {SHORTEST_REASON} characters")
     update = {"highest": {**versions.highest, product: to}}
     why = f"{product} from version {highest} to {to}: {words}"
-    store_versions(store.trust_folder, versions.model_copy(update=update), "allow-rollback", why)
+    store.note(versions.model_copy(update=update), "allow-rollback", why)
     return f"{product}: version {to} or newer may judge here"
 
 
-def _step_aside() -> None:
+def step_aside() -> None:
     """Give way to every other process: this one computes only while a processor has nothing else to do."""
     os.nice(NICEST)
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

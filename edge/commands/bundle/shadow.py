@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from edge.commands import CommandError
 from edge.config.station import StationConfig
@@ -23,6 +24,8 @@ from edge.inference.runtimes import Settings
 MOST = 200  # parts
 ROWS = 2000  # how far back
 NAMED = 5  # ids in one line
+PICTURE_WITHIN_S = 3.0  # of its row: the recorder writes rows first
+LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +60,61 @@ def shadow(config: StationConfig, bundle: Bundle, seconds: float) -> Iterator[st
             f"{bundle.path}: cannot judge {len(refused)} of {len(tried)} stored pictures of this station "
             f"({refused[0].detail}); pack a bundle for this camera, or give --shadow-seconds 0"
         )
-    yield from _said(tried)
+    yield from summary(tried)
 
 
 def _tried(config: StationConfig, bundle: Bundle, seconds: float) -> list[Rejudged]:
     give_up = time.monotonic() + seconds
-    detector = Detector.from_bundle(bundle, config.inspection.runtime, settings=Settings(threads=1))
-    limits = bundle.manifest.limits
     found: list[Rejudged] = []
-    for row in _rows(config):
+    for one in rejudged(config, bundle, last_parts(config)):
+        found.append(one)
         if len(found) == MOST or time.monotonic() > give_up:
             break
+    return found
+
+
+def rejudged(config: StationConfig, bundle: Bundle, rows: Iterable[Inspection]) -> Iterator[Rejudged]:
+    """Judge the parts of these rows again, as far as their pictures are kept."""
+    detector = Detector.from_bundle(bundle, config.inspection.runtime, settings=Settings(threads=1))
+    limits = bundle.manifest.limits
+    for row in rows:
         try:
             image = load_image(picture_path(config.images_dir, row.id, "frame"))
         except ImageError:
             continue  # it is not kept any more
         judged = judge(detector, limits, image)
         far = distance(judged.score, limits.threshold, limits.typical)
-        found.append(Rejudged(row, judged.decision.verdict, judged.decision.detail, far))
-    return found
+        yield Rejudged(row, judged.decision.verdict, judged.decision.detail, far)
 
 
-def _rows(config: StationConfig) -> list[Inspection]:
-    """Return the newest rows with a score."""
+def last_parts(config: StationConfig) -> list[Inspection]:
+    """Return the newest rows with a score, the newest first."""
     with closing(EventLog(config.events_db, read_only=True)) as events:
         return [row for row in events.recent(ROWS) if row.score is not None]
 
 
-def _said(tried: list[Rejudged]) -> Iterator[str]:
+def coming_parts(config: StationConfig, enough: Callable[[], bool]) -> Iterator[Inspection]:
+    """Yield the rows that are stored from now on and have a score, each when its picture is there; until enough()."""
+    with closing(EventLog(config.events_db, read_only=True)) as events:
+        last = events.last_id()
+        while not enough():
+            row = events.next_after(last)
+            if row is None or not _settled(config, row):
+                time.sleep(LOOK_S)
+                continue
+            last = row.id
+            if row.score is not None:
+                yield row
+
+
+def _settled(config: StationConfig, row: Inspection) -> bool:
+    """Say whether the picture of a row is there, or will not come any more."""
+    age_s = (datetime.now(UTC) - row.at).total_seconds()
+    return not 0 <= age_s < PICTURE_WITHIN_S or picture_path(config.images_dir, row.id, "frame").exists()
+
+
+def summary(tried: Sequence[Rejudged]) -> Iterator[str]:
+    """Yield what a shadow run found, one line each."""
     if not tried:
         yield "shadow: no picture of an earlier part is kept"
         return

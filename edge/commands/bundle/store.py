@@ -13,7 +13,7 @@ from edge.config.station import StationConfig
 from edge.inference.bundle import Bundle, BundleError, open_bundle, read_digest
 from edge.inference.release.archive import SUFFIX, archive_path, extract_bundle, unpacked, write_archive
 from edge.inference.release.trust import Trust, read_trust
-from edge.inference.release.versions import Activated, Versions, admitted, read_audit, read_versions
+from edge.inference.release.versions import Activated, Versions, admitted, read_audit, read_versions, store_versions
 
 LAST_ACTS = 10
 
@@ -21,8 +21,10 @@ LAST_ACTS = 10
 class Store:
     """The bundles of a station: those that lie in the folder of its key `bundle`."""
 
-    def __init__(self, config: StationConfig) -> None:
+    def __init__(self, config: StationConfig, who: str | None = None) -> None:
+        """who: the person at the page for whom this is done; None: whoever started this process."""
         self.config = config
+        self._who = who
         self.folder = config.bundle.parent
         self.trust_folder = config.bundle_trust
         self.required = config.bundle_signatures == "required"
@@ -49,6 +51,10 @@ class Store:
 
     def versions(self) -> Versions:
         return read_versions(self.trust_folder)
+
+    def note(self, versions: Versions, act: str, why: str) -> None:
+        """Write the note of versions after its act was noted in the audit; raises BundleError."""
+        store_versions(self.trust_folder, versions, act, why, self._who)
 
     def link(self, recipe: str) -> Path:
         """Return the path that station.toml gives for a recipe; raises CommandError for a recipe it does not have."""

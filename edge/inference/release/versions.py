@@ -118,13 +118,15 @@ def _parsed(raw: bytes) -> Versions:
         raise ValueError(f"is no note of versions ({first_fault(error)})") from None
 
 
-def store_versions(folder: Path, versions: Versions, act: str, why: str = "") -> Versions:
-    """Write the note after its act was noted in the audit; returns what was written. Raises BundleError."""
+def store_versions(folder: Path, versions: Versions, act: str, why: str = "", who: str | None = None) -> Versions:
+    """Write the note after its act was noted in the audit; returns what was written. Raises BundleError.
+
+    who: the person at the page for whom it is done; None: whoever started this process.
+    """
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        noted = versions.model_copy(
-            update={"serial": versions.serial + 1, "audit_end": _announce(folder / AUDIT, versions, act, why)}
-        )
+        end = _announce(folder / AUDIT, versions, act, why, who or _who())
+        noted = versions.model_copy(update={"serial": versions.serial + 1, "audit_end": end})
         body = noted.model_dump_json().encode()
         for name in NOTES:
             write_atomically(folder / name, body + b"\n" + sha256_bytes(body).encode() + b"\n")
@@ -136,12 +138,12 @@ def store_versions(folder: Path, versions: Versions, act: str, why: str = "") ->
     return noted
 
 
-def _announce(path: Path, versions: Versions, act: str, why: str) -> str:
+def _announce(path: Path, versions: Versions, act: str, why: str, who: str) -> str:
     """Append an act to the audit, on the disk; returns its hash. Raises BundleError and OSError."""
     lines = _lines(path, versions.audit_end)
     previous = sha256_bytes(lines[-1]) if lines else GENESIS
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    line = json.dumps({"at": at, "who": _who(), "act": act, "why": why, "previous": previous}).encode()
+    line = json.dumps({"at": at, "who": who, "act": act, "why": why, "previous": previous}).encode()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     with os.fdopen(handle, "wb") as stream:
         stream.truncate(sum(len(one) + 1 for one in lines))  # what a power cut left of an act

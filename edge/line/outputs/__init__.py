@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import inf
 
-from edge.core.types import Inspection
+from edge.core.types import Inspection, Verdict
 from edge.line import LineError
 
 
@@ -42,6 +42,13 @@ class Output(ABC):
         Returns when it was told, monotonic s. What comes after `until` releases nothing, not for a moment: who
         reads the output sees ERROR, as the row says.
         """
+
+    def by_hand(self, verdict: Verdict) -> None:
+        """Show a verdict of no part, to test the wires; safe() ends it. Raises OutputError.
+
+        Called only while every part is ERROR anyway, and between two parts.
+        """
+        raise OutputError(f"{self.name}: moves nothing, so there is nothing to set by hand")
 
     @abstractmethod
     def safe(self) -> None:

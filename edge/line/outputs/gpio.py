@@ -11,7 +11,7 @@ from edge.config.outputs import GpioOutputConfig
 from edge.core.types import Inspection, Verdict
 from edge.core.worker import Worker
 from edge.line.gpio_chip import Chip
-from edge.line.outputs import Output
+from edge.line.outputs import Output, OutputError
 
 THREAD = "gpio-pulse"
 
@@ -58,6 +58,19 @@ class GpioOutput(Output):
             self._ends_at = told_at + self._pulse_s
             self._changed.notify()
         return told_at
+
+    def by_hand(self, verdict: Verdict) -> None:
+        """Give one pulse of this verdict's line; raises OutputError while another one runs."""
+        with self._changed:
+            line = self._lines[verdict]
+            if line is None:
+                raise OutputError(f"{self.name}: no line is set for {verdict}")
+            if not self.free():
+                raise OutputError(f"{self.name}: a pulse still runs; try again")
+            self._rest = ()
+            self._set((line,))
+            self._ends_at = time.monotonic() + self._pulse_s
+            self._changed.notify()
 
     def ready(self, accepts: bool) -> None:
         """Let go of an ERROR line that is held, as soon as a part is in work: its verdict needs an edge."""

@@ -33,6 +33,9 @@ class MemoryOutput(Output):
         self.last_id = inspection.id
         return told_at
 
+    def by_hand(self, verdict: Verdict) -> None:
+        self.line = "release" if verdict is Verdict.OK else "reject"
+
     def safe(self) -> None:
         self.line = "reject"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import inf
 
-from edge.core.types import Inspection
+from edge.core.types import Inspection, Verdict
 from edge.line.modbus_server import ModbusServer
-from edge.line.outputs import Output
+from edge.line.outputs import Output, OutputError
 
 
 class ModbusOutput(Output):
@@ -35,6 +35,11 @@ class ModbusOutput(Output):
     def show(self, inspection: Inspection, until: float = inf) -> float:
         self.told += 1
         return self._server.result(inspection, until)
+
+    def by_hand(self, verdict: Verdict) -> None:
+        """Show a result without a part, whose RESULT_ID is 0."""
+        if not self._server.by_hand(verdict):
+            raise OutputError(f"{self.name}: a part is in work, or a PLC has not taken its result; try again")
 
     def safe(self) -> None:
         self._server.safe()

@@ -23,7 +23,8 @@ from edge.web.access.sessions import Sessions
 from edge.web.guard import SAFE_METHODS, csrf_token
 
 KEY = "who"  # of the session's id in the signed cookie
-UNRECORDED = frozenset({"people.sign_in", "people.join", "people.sign_out"})  # these record themselves, by name
+# These record themselves, by name; of an upload only the beginning.
+UNRECORDED = frozenset({"people.sign_in", "people.join", "people.sign_out", "bundles.upload"})
 
 
 @dataclass(slots=True)

@@ -52,6 +52,16 @@ RIGHTS: dict[str, Role | None] = {
     "commands.trigger": Role.OPERATOR,
     "commands.recipe": Role.OPERATOR,
     "commands.selftest": Role.OPERATOR,
+    "bundles.bundles_page": Role.ENGINEER,
+    "bundles.bundles": Role.ENGINEER,
+    "bundles.wish": Role.ENGINEER,
+    "bundles.upload": Role.ENGINEER,
+    "commissioning.set_up_page": Role.ENGINEER,
+    "commissioning.set_up": Role.ENGINEER,
+    "commissioning.take_step": Role.ENGINEER,
+    "commissioning.by_hand": Role.ENGINEER,
+    "commissioning.region": Role.ENGINEER,
+    "commissioning.certify": Role.ENGINEER,
     "people.people_page": Role.ENGINEER,
     "people.listed": Role.ENGINEER,
     "people.add": Role.ENGINEER,
@@ -64,5 +74,6 @@ RIGHTS: dict[str, Role | None] = {
 ASKS_NOBODY = frozenset({"static", "metrics.healthz", "overview.healthz"})  # answered whatever the list of people is
 ASKS_A_PERSON = frozenset(  # a guest who opens one of these in a browser is led to the sign-in
     {"pages.station", "pages.history", "pages.inspection", "pages.wall", "overview.overview", "people.people_page"}
-    | {"reviews.review_page", "limit.limit_page", "shift.shift_page"}
+    | {"reviews.review_page", "limit.limit_page", "shift.shift_page", "bundles.bundles_page"}
+    | {"commissioning.set_up_page"}
 )

@@ -8,8 +8,8 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, make_response, render_template, request
 
+from edge.exchange.commands import LimitWish
 from edge.exchange.health import Health
-from edge.exchange.requests import LimitWish
 from edge.history.limits import LIMITS, LimitChange, LimitLog
 from edge.inference.bundle import Bundle
 from edge.web.access.gate import record

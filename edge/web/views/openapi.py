@@ -15,6 +15,10 @@ from edge.core.types import Reason, Verdict
 from edge.exchange.health import Health
 from edge.web.access.rights import EVERYBODY_MAY, RIGHTS
 from edge.web.guard import SAFE_METHODS
+from edge.web.setup.bundles import BundleWish
+from edge.web.setup.commissioning import Proof, SetUpStep
+from edge.web.setup.region import WantedRegion
+from edge.web.setup.upload import MAX_BYTES
 from edge.web.views import people
 from edge.web.views.api import MAX_ID, MAX_LIMIT, never_stored
 
@@ -25,6 +29,7 @@ PROGRAM_ROUTES = re.compile(r"/(api/|metrics$|healthz$|history\.csv$|live\.jpg$|
 _FLAG: Facts = {"type": "string", "enum": ["0", "1"]}
 _TIME: Facts = {"type": "string", "format": "date-time"}
 _ROWS: Facts = {"verdict": {"enum": list(Verdict)}, "reason": {"enum": list(Reason)}, "from": _TIME, "to": _TIME}
+_BYTES: Facts = {"type": "integer", "minimum": 0, "maximum": MAX_BYTES}
 _PAGE: Facts = {
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
     "before": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
@@ -36,9 +41,14 @@ QUERIES: dict[str, Facts] = {
     "shift.shift": {"at": _TIME, "order": {"type": "string", "maxLength": 40}},
     "api.inspect": {"heatmap": _FLAG},
     "downloads.history": _ROWS,
+    "bundles.upload": {"key": {"type": "string"}, "at": _BYTES, "size": _BYTES},
     "people.audit": _PAGE | {"before": {"type": "integer", "minimum": 1, "maximum": 2**62}},
 }
 FORMS: dict[str, type[BaseModel]] = {
+    "bundles.wish": BundleWish,
+    "commissioning.take_step": SetUpStep,
+    "commissioning.region": WantedRegion,
+    "commissioning.certify": Proof,
     "people.sign_in": people.SignIn,
     "people.join": people.Join,
     "people.add": people.Newcomer,
@@ -51,6 +61,11 @@ _RECIPE: Facts = {
     "type": "object",
     "required": ["recipe"],
     "properties": {"recipe": {"type": "string", "maxLength": 64}},
+}
+_HAND: Facts = {
+    "type": "object",
+    "required": ["output", "verdict"],
+    "properties": {"output": {"type": "string"}, "verdict": {"enum": ["OK", "NG", "ERROR", "safe"]}},
 }
 _IMAGE: Facts = {
     "type": "object",
@@ -66,6 +81,8 @@ BODIES: dict[str, Facts] = {
     "shift.set_order": {"application/json": {"schema": _ORDER}},
     "commands.recipe": {"application/json": {"schema": _RECIPE}},
     "api.inspect": {"multipart/form-data": {"schema": _IMAGE}},
+    "commissioning.by_hand": {"application/json": {"schema": _HAND}},
+    "bundles.upload": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
 TYPES = {
     "metrics.metrics": "text/plain",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edge.cameras.capture import FrameSlot
 from edge.core.types import Image, Inspection, Prediction, Reason, Verdict
+from edge.engine import EngineError
 from edge.engine.inspector import Inspector
 from edge.inference.bundle import Bundle
 from edge.inference.detector import Detector
@@ -414,3 +415,55 @@ def test_a_part_with_the_picture_of_the_part_before_is_an_error_and_another_pict
         bench.slot.put(replace(frame(at + 1e-6, image=image), still=0.0))
         seen.append(bench.inspector.inspect(TriggerEvent("t-1", at)).reason)
     assert seen == [Reason.SCORE, Reason.BAD_FRAME, Reason.SCORE, Reason.SCORE]
+
+
+def test_while_an_engineer_sets_the_station_up_every_part_is_an_error_that_says_what_it_would_be(
+    tiny_bundle: Bundle,
+) -> None:
+    detector = Detector.from_bundle(tiny_bundle)
+    for image, would in ((good_image(), Verdict.OK), (bad_image(), Verdict.NG)):
+        output = MemoryOutput()
+        bench = Bench(detector.predict, image, [output])
+        bench.inspector.commission("Anna")
+        found = bench.inspect()
+        assert (found.verdict, found.reason) == (Verdict.ERROR, Reason.COMMISSIONING)
+        assert found.detail == f"Anna sets the station up; it would be {would}"
+        assert bench.inspector.trial == (would, Reason.SCORE)
+        assert output.line == "reject"
+        assert output.counts == {Verdict.ERROR: 1}
+        bench.inspector.commission(None)
+        assert bench.inspect().verdict is would
+
+
+def test_an_output_is_set_by_hand_only_while_the_station_is_set_up() -> None:
+    output = MemoryOutput()
+    bench = Bench(outputs=[output])
+    with pytest.raises(EngineError, match="only while the station is set up"):
+        bench.inspector.by_hand("memory", Verdict.OK)
+    assert output.line == "reject"
+    bench.inspector.commission("Anna")
+    bench.inspector.by_hand("memory", Verdict.OK)
+    assert output.line == "release"
+    bench.inspector.by_hand("memory", None)
+    assert output.line == "reject"
+    with pytest.raises(EngineError, match="this station has memory"):
+        bench.inspector.by_hand("gpio 1", Verdict.OK)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_trigger_takes_back_what_was_set_by_hand(accepted: bool) -> None:
+    output = MemoryOutput()
+    bench = Bench(outputs=[output])
+    bench.inspector.commission("Anna")
+    bench.inspector.by_hand("memory", Verdict.OK)
+    bench.inspector.hear(accepted)
+    assert output.line == "reject"
+
+
+def test_the_end_of_a_set_up_leaves_no_output_set_by_hand() -> None:
+    output = MemoryOutput()
+    bench = Bench(outputs=[output])
+    bench.inspector.commission("Anna")
+    bench.inspector.by_hand("memory", Verdict.OK)
+    bench.inspector.commission(None)
+    assert output.line == "reject"

@@ -227,6 +227,63 @@ def test_a_link_that_names_another_bundle_now_fails_the_self_test(config: Statio
     assert "holds another bundle (second 1" in (recipes.refusal or "")
 
 
+@pytest.fixture
+def linked(config: StationConfig, tiny_bundle: Bundle) -> StationConfig:
+    """The station, whose default recipe is a link to the first of two bundles."""
+    variant(tiny_bundle, config.bundle.with_name("newer"), name="newer")
+    link = config.bundle.with_name("current")
+    link.symlink_to("first")
+    return config.model_copy(update={"bundle": link})
+
+
+def lead(link: Path, to: str) -> str:
+    """Let a recipe's link lead to another folder; returns the digest of what lies there."""
+    link.unlink()
+    link.symlink_to(to)
+    return open_bundle(link).digest
+
+
+def test_an_activated_bundle_judges_without_a_restart_and_passes_the_self_test(linked: StationConfig) -> None:
+    recipes = Recipes(linked)
+    digest = lead(linked.bundle, "newer")
+    settled(recipes, lambda: recipes.take("default", digest))
+    assert recipes.active.bundle.digest == digest
+    settled(recipes, recipes.retest)
+    assert recipes.self_test.passed
+
+
+def test_an_activated_bundle_that_fails_leaves_the_old_one_and_its_self_test(linked: StationConfig) -> None:
+    recipes = Recipes(linked)
+    before = recipes.active
+    digest = lead(linked.bundle, "wrong")
+    settled(recipes, lambda: recipes.take("default", digest))
+    assert recipes.active is before
+    assert "expected 30" in (recipes.fault or "")
+    lead(linked.bundle, "first")
+    settled(recipes, recipes.retest)
+    assert recipes.self_test.passed
+
+
+def test_a_bundle_of_another_digest_than_the_activated_one_is_not_taken(linked: StationConfig) -> None:
+    recipes = Recipes(linked)
+    before = recipes.active
+    lead(linked.bundle, "newer")
+    settled(recipes, lambda: recipes.take("default", "0" * 64))
+    assert recipes.active is before
+    assert "holds another bundle" in (recipes.fault or "")
+
+
+def test_a_recipe_that_is_not_in_use_is_switched_to_its_activated_bundle(
+    config: StationConfig, tiny_bundle: Bundle
+) -> None:
+    recipes = Recipes(config)
+    newer = variant(tiny_bundle, config.bundle.with_name("newer"), name="newer")
+    replaced(config.recipes["second"], newer.path)
+    recipes.take("second", newer.digest)
+    settled(recipes, lambda: recipes.select("second"))
+    assert recipes.active.bundle.digest == newer.digest
+
+
 @pytest.mark.parametrize("name", ["model_int8.xml", "model_int8.bin", "references/good.png"])
 def test_a_file_that_was_changed_beside_an_unchanged_manifest_fails_the_self_test(
     config: StationConfig, name: str

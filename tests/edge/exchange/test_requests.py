@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from edge.core.types import EdgeError, Image, Located, Prediction
 from edge.exchange import ExchangeError
-from edge.exchange.requests import REQUESTS, Answer, Command, Requests, RequestServer, Verb
+from edge.exchange.commands import Command, Verb
+from edge.exchange.requests import REQUESTS, Answer, Requests, RequestServer
 from edge.exchange.sockets import MAX_PICTURE_BYTES, connect, listen, receive_frame
 from edge.inference.bundle import Bundle
 from edge.inference.detector import Detector

@@ -16,6 +16,7 @@ from edge.core.types import Verdict
 from edge.core.worker import WorkerError
 from edge.line import LineError
 from edge.line.gpio_chip import FakeChip, open_chip
+from edge.line.outputs import OutputError
 from edge.line.outputs.gpio import GpioOutput
 from edge.line.triggers.gate import Gate
 from tests.edge.engine.parts import inspection, wait_for
@@ -249,3 +250,27 @@ def test_a_chip_that_is_not_there_is_one_clear_line() -> None:
         open_chip("/dev/gpiochip-none").drive([1, 2], active_low=False)
     with pytest.raises(LineError, match="line 3 cannot be had"):
         open_chip("/dev/gpiochip-none").watch(3, "rising")
+
+
+@pytest.mark.parametrize(("verdict", "line"), [(Verdict.OK, 5), (Verdict.NG, 6), (Verdict.ERROR, 7)])
+def test_a_verdict_by_hand_is_one_pulse_on_its_line_and_ends_in_the_safe_state(
+    chip: FakeChip, verdict: Verdict, line: int
+) -> None:
+    output = made(chip)
+    since = len(chip.history)
+    output.by_hand(verdict)
+    assert chip.history[since] == {**OFF, line: True}
+    wait_for(output.free)
+    assert pulses(chip, since) == [line]
+    output.close()
+
+
+def test_by_hand_never_cuts_the_pulse_of_a_part_nor_drives_a_line_that_is_not_there(chip: FakeChip) -> None:
+    output = made(chip, pulse_ms=500.0, ng_line=None)
+    with pytest.raises(OutputError, match="no line is set for NG"):
+        output.by_hand(Verdict.NG)
+    output.show(inspection(1, verdict=Verdict.ERROR))
+    with pytest.raises(OutputError, match="a pulse still runs"):
+        output.by_hand(Verdict.OK)
+    assert pulses(chip)[-1] == 7
+    output.close()

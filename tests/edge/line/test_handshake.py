@@ -170,6 +170,7 @@ def test_a_reason_keeps_the_number_that_the_programs_of_plcs_know() -> None:
         "engine_died": 7,
         "stale_frame": 8,
         "part_not_found": 9,
+        "commissioning": 10,
     }
 
 
@@ -230,3 +231,21 @@ def test_a_part_that_began_before_the_station_was_ready_again_keeps_it_busy() ->
     station.begin()
     station.accept()
     assert (station.signals().busy, station.signals().ready) == (True, False)
+
+
+def test_a_result_by_hand_is_of_no_part_and_a_part_takes_it_away() -> None:
+    station = running()
+    assert station.by_hand(Verdict.OK)
+    assert station.signals().release
+    station.begin()
+    assert not station.signals().release
+    assert not station.by_hand(Verdict.OK), "a part is in work"
+    station.result(inspection(7, verdict=Verdict.ERROR))
+    assert not station.signals().release
+
+
+def test_the_safe_state_takes_back_a_release_by_hand() -> None:
+    station = running()
+    station.by_hand(Verdict.OK)
+    station.safe()
+    assert not station.signals().release

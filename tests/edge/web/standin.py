@@ -20,6 +20,7 @@ import numpy as np
 from edge.config.station import StationConfig
 from edge.core.files import write_atomically
 from edge.core.types import Image, Inspection, Reason, Timings, Verdict
+from edge.exchange.commands import Command, Verb
 from edge.exchange.health import (
     METRICS,
     Drift,
@@ -31,7 +32,7 @@ from edge.exchange.health import (
     write_health,
 )
 from edge.exchange.live import named, write_live
-from edge.exchange.requests import Command, RequestServer, Verb
+from edge.exchange.requests import RequestServer
 from edge.exchange.sockets import listen
 from edge.exchange.trigger_socket import TRIGGER, TriggerAnswer, reply
 from edge.history.eventlog import EventLog

@@ -55,7 +55,7 @@ def packed(tiny_bundle: Bundle, signer: Signer, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def station(tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A station that wants signatures, and has no bundle yet."""
-    monkeypatch.setattr(activation, "_step_aside", lambda: None)  # else these tests would wait for an idle computer
+    monkeypatch.setattr(activation, "step_aside", lambda: None)  # else these tests would wait for an idle computer
     signer.trusted_in(tmp_path / "trust")
     for name in ("state", "run", "camera"):
         (tmp_path / name).mkdir()
@@ -378,7 +378,7 @@ def test_a_kill_at_any_step_of_the_switch_leaves_one_of_the_two_judging(
 def test_an_activation_gives_way_to_every_other_process() -> None:
     child = os.fork()
     if child == 0:
-        activation._step_aside()
+        activation.step_aside()
         os._exit(0 if os.sched_getscheduler(0) == os.SCHED_IDLE and os.nice(0) == 19 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 

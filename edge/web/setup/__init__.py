@@ -1,0 +1,1 @@
+"""Setting a station up from the page: its bundles, and its commissioning."""

@@ -1,0 +1,93 @@
+"""The bundles page and the set-up page, as an engineer uses them, in a real Chromium on a served page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from edge.core.types import Verdict
+from edge.exchange.bundle_desk import UPLOAD, Act, Difference, Report, Stage, take_wish, wish_waits, write_outcome
+from edge.exchange.health import State
+from edge.inference.bundle import Bundle
+from tests.edge.engine.parts import wait_for
+from tests.edge.web.conftest import free_port
+from tests.edge.web.standin import StandIn
+from tests.edge.web.test_browser import HANG_MS, LOW_CONTRAST, SIZES, SMALL_TARGETS
+from tests.edge.web.test_browser_people import WIDER_THAN_THE_SCREEN
+from tests.edge.web.test_server import page_process
+from tests.edge.web.test_set_up import proven
+
+expect.set_options(timeout=HANG_MS)
+NOW = datetime(2026, 1, 1, 6, tzinfo=UTC)
+REPORT = Report(
+    id="0" * 16, act=Act.SHADOW, who="Anna", bundle="a_bundle_with_a_long_name-20261127.065321-0123456789ab", since=NOW,
+    written_at=NOW, stage=Stage.DONE, wanted=50, tried=50, lines=["50 stored parts, 49 with the same verdict"],
+    differences=[
+        Difference(part=2, before=Verdict.OK, now=Verdict.NG, distance_before=0.9, distance_now=1.1),
+    ],
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Iterator[StandIn]:
+    """A served station that an engineer sets up."""
+    station = StandIn(tmp_path_factory.mktemp("set-up") / "station", tiny_bundle, port=free_port())
+    station.fill(3)
+    proven(station)
+    write_outcome(station.config.run_dir, REPORT)
+    station.start(State.COMMISSIONING)
+    with page_process(station.config):
+        yield station
+    station.stop()
+
+
+@pytest.fixture(scope="module")
+def tablet(chromium: Browser, served: StandIn) -> Iterator[Page]:
+    context = chromium.new_context(viewport={"width": 1024, "height": 768})
+    context.set_default_timeout(HANG_MS)
+    yield context.new_page()
+    context.close()
+
+
+def test_both_pages_fit_every_screen_with_large_targets_and_enough_contrast(tablet: Page, served: StandIn) -> None:
+    for path, told in (("bundles", "What it promises"), ("set-up", "best so far")):
+        tablet.goto(f"http://127.0.0.1:{served.config.page.port}/{path}")
+        expect(tablet.locator("main")).to_contain_text(told)
+        for width, height in SIZES:
+            tablet.set_viewport_size({"width": width, "height": height})
+            assert tablet.evaluate(SMALL_TARGETS) == []
+            assert tablet.evaluate(LOW_CONTRAST) == []
+            assert tablet.evaluate(WIDER_THAN_THE_SCREEN) <= 0
+
+
+def test_a_chosen_file_arrives_in_pieces_and_is_wished_to_be_checked(tablet: Page, served: StandIn) -> None:
+    data = os.urandom(5 * 1024 * 1024)
+    tablet.goto(f"http://127.0.0.1:{served.config.page.port}/bundles")
+    tablet.locator("#file").set_input_files({"name": "new.lwb", "mimeType": "application/octet-stream", "buffer": data})
+    wait_for(lambda: wish_waits(served.config.state_dir))
+    wish = take_wish(served.config.state_dir)
+    assert wish is not None
+    assert wish.act is Act.CHECK
+    assert (served.config.state_dir / UPLOAD).read_bytes() == data
+
+
+def test_a_region_is_dragged_on_the_picture(tablet: Page, served: StandIn) -> None:
+    tablet.set_viewport_size({"width": 1024, "height": 768})
+    tablet.goto(f"http://127.0.0.1:{served.config.page.port}/set-up")
+    view = tablet.locator("#view")
+    expect(tablet.locator("#picture")).to_be_visible()
+    view.scroll_into_view_if_needed()
+    box = view.bounding_box()
+    assert box is not None
+    tablet.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.25 * box["height"])
+    tablet.mouse.down()
+    tablet.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.75 * box["height"], steps=3)
+    tablet.mouse.up()
+    expect(tablet.locator("#region-line")).to_contain_text("crop = { x = 1")
+    tablet.locator("#who").fill("Anna")
+    tablet.locator("#store-region").click()
+    expect(tablet.locator("#answer")).to_contain_text("is stored")
