@@ -176,12 +176,16 @@ class InspectionNet(nn.Module):
             types = (parts[:, 1:].softmax(dim=1),) if parts.shape[1] > 2 else ()
         return score, anomaly_map, *types
 
-    def _fused(self, anomaly_map: Tensor, logits: Tensor, part: Tensor, fusion: Fusion) -> Tensor:
+    def terms(self, anomaly_map: Tensor, logits: Tensor, part: Tensor, fusion: Fusion) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what each opinion adds to the log odds: distance and segmentation (1, 1, H/4, W/4), part (1, 1)."""
         finer = functional.interpolate(anomaly_map, size=logits.shape[-2:], mode="bilinear", align_corners=False)
         finer = moved(finer, *self.shift)
-        odds = fusion.normality * finer + fusion.segmentation * logits
-        of_part = fusion.classification * part.clamp(-PART_LIMIT, PART_LIMIT) + fusion.bias
-        odds = odds + of_part[:, :, None, None]
+        of_part = fusion.classification * part.clamp(-PART_LIMIT, PART_LIMIT)
+        return fusion.normality * finer, fusion.segmentation * logits, of_part
+
+    def _fused(self, anomaly_map: Tensor, logits: Tensor, part: Tensor, fusion: Fusion) -> Tensor:
+        distance, segmentation, of_part = self.terms(anomaly_map, logits, part, fusion)
+        odds = distance + segmentation + (of_part + fusion.bias)[:, :, None, None]
         return functional.softplus(odds / SOFTNESS) / math.log(2.0)
 
 

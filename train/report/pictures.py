@@ -73,8 +73,8 @@ def contact_sheet(detector: Detector, parts: Sequence[tuple[Sample, Entry]], lim
     tiles = []
     for sample, image in progress(chosen, "contact sheet"):
         frame, heat, words = _judged(detector, sample, image, limits)
-        pair = np.hstack([_small(_marked(frame, sample), TILE), _small(heat, TILE)])
-        tiles.append(Panel(image["file"], words, (("photo and heatmap", _jpeg(pair)),)))
+        pair = np.hstack([small(_marked(frame, sample), TILE), small(heat, TILE)])
+        tiles.append(Panel(image["file"], words, (("photo and heatmap", jpeg(pair)),)))
     return tiles
 
 
@@ -102,7 +102,7 @@ def _panel(detector: Detector, sample: Sample, image: Entry, limits: Limits) -> 
         pictures.append(("mask", _marked(frame, sample)))
     elif sample.label != GOOD:
         words += " Nobody drew a mask."
-    shown = tuple((what, _jpeg(_small(picture, WIDTH))) for what, picture in pictures)
+    shown = tuple((what, jpeg(small(picture, WIDTH))) for what, picture in pictures)
     return Panel(image["file"], words, shown)
 
 
@@ -118,11 +118,13 @@ def _marked(frame: Pixels, sample: Sample) -> Pixels:
     return marked
 
 
-def _small(picture: Pixels, width: int) -> Pixels:
+def small(picture: Pixels, width: int) -> Pixels:
+    """Return a picture of that width, its sides in the same proportion."""
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _jpeg(picture: Pixels) -> str:
+def jpeg(picture: Pixels) -> str:
+    """Return a picture as a data: URL."""
     data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

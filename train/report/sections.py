@@ -17,7 +17,9 @@ from train.data.dataset import GOOD, Sample, read_dataset
 from train.measure.metrics import Interval
 from train.measure.results import rows
 from train.measure.threshold import limits_of, promise
+from train.network.saved import load_network
 from train.report import charts
+from train.report.opinions import opinion_panels
 from train.report.origin import origin
 from train.report.pictures import Entry, Panel, best_catches, contact_sheet, panels, worst_escapes, worst_overkill
 from train.run import FitReport, Run
@@ -35,6 +37,7 @@ def write_report(work: Run, facts: dict[str, Any], path: Path) -> None:
             distances=distances(facts),
             types=_types(facts),
             pictures=_pictures(work, run, facts),
+            opinions=_opinions(work, run, facts),
             places=facts["int8"]["places"],
             pixel=facts["int8"]["pixel"],
             measures=_measures(facts),
@@ -143,6 +146,13 @@ def _pictures(work: Run, run: FitReport, facts: dict[str, Any]) -> dict[str, Any
     groups = [_outlying(work, run, detector, limits), *mistakes(detector, samples, images, limits)]
     bad = [(samples[image["file"]], image) for image in images if image["label"] != GOOD]
     return {"groups": groups, "sheet": contact_sheet(detector, bad, limits), "defective": len(bad)}
+
+
+def _opinions(work: Run, run: FitReport, facts: dict[str, Any]) -> list[Panel]:
+    """Return what the opinions said of some parts; none without heads, or where the images are not those of the run."""
+    if not run.defect_images or run.data.name != facts["data"] or not run.data.is_dir():
+        return []
+    return opinion_panels(load_network(work), run.input, run.data, facts["images"], facts["threshold"])
 
 
 def mistakes(
