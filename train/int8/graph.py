@@ -132,7 +132,7 @@ def fold_weights(model: ModelProto, means: Mapping[str, NDArray[Any]] | None = N
         dequantize.input[0], dequantize.input[1] = name, f"{name}_scale"
         lost = weight - stored * step.reshape(-1, 1, 1, 1)
         for convolution in users[dequantize.output[0]] if means is not None else ():
-            _raise_bias(graph, convolution, constants[convolution.input[2]], lost, means[convolution.output[0]])
+            _raise_bias(graph, convolution, _bias(convolution, constants), lost, means[convolution.output[0]])
     _drop_dead(graph)
     _drop_unused(model)
     return len(weights)
@@ -146,6 +146,13 @@ def _users(graph: onnx.GraphProto) -> dict[str, list[NodeProto]]:
     return users
 
 
+def _bias(convolution: NodeProto, constants: Mapping[str, TensorProto]) -> TensorProto:
+    """Return a convolution's bias; the exporter drops one that is 0 everywhere, and its sum with anything is that."""
+    if len(convolution.input) > 2:
+        return constants[convolution.input[2]]
+    return numpy_helper.from_array(np.zeros((), np.float32), f"{convolution.output[0]}_bias")
+
+
 def _raise_bias(
     graph: onnx.GraphProto, convolution: NodeProto, bias: TensorProto, lost: NDArray[Any], mean: NDArray[Any]
 ) -> None:
@@ -155,7 +162,7 @@ def _raise_bias(
     more = np.einsum("goi,gi->go", by_group, mean.reshape(groups, -1)).reshape(-1)
     name = f"{bias.name}:{convolution.output[0]}"
     graph.initializer.append(numpy_helper.from_array((numpy_helper.to_array(bias) + more).astype(np.float32), name))
-    convolution.input[2] = name
+    convolution.input[:] = [*convolution.input[:2], name]
 
 
 def quantised(weight: NDArray[Any], scale: NDArray[Any], coarse: bool) -> tuple[NDArray[np.int8], NDArray[Any]]:

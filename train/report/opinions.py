@@ -119,7 +119,7 @@ def opinions_of(network: InspectionNet, spec: InputSpec, photo: Path) -> Opinion
         logits, parts = network.heads(stages)
         terms = network.terms(anomaly_map, logits, parts[:, :1], network.fusion)
         top = (terms[0] + terms[1]).flatten().topk(network.normality.top_k).indices
-        added = *(float(term.flatten()[top].mean()) for term in terms[:2]), float(terms[2])
+        distance, segmentation = (float(term.flatten()[top].mean()) for term in terms[:2])
     maps = [grad_cam(heads, stages) for heads in (network.heads, randomised(network.heads))]
     # The backbone looks beside its cells, and `shift` says how far in cells of the heads' map.
     class_map, other = (
@@ -130,7 +130,7 @@ def opinions_of(network: InspectionNet, spec: InputSpec, photo: Path) -> Opinion
         distance=_cells(terms[0] / network.fusion.normality),
         segmentation=_cells(logits),
         class_map=_cells(class_map),
-        terms=added,
+        terms=(distance, segmentation, float(terms[2])),
         changed=rank_correlation(_cells(class_map), _cells(other)),
     )
 

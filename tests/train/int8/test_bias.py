@@ -55,3 +55,19 @@ def test_convolutions_that_share_a_bias_are_corrected_each_for_its_own_input() -
     biases = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     assert first.input[2] != second.input[2]
     assert not np.array_equal(biases[first.input[2]], biases[second.input[2]])
+
+
+def test_a_convolution_whose_bias_the_exporter_dropped_gets_one() -> None:
+    """A bias of zeros does not survive the export; the answer is the same as with one."""
+    answers = []
+    for dropped in (False, True):
+        model = exported()
+        if dropped:
+            for node in model.graph.node:
+                if node.op_type == "Conv":
+                    del node.input[2]
+        fold_weights(model, input_means(model, [image(1)], SPEC))
+        finish(model, SIDE, SIDE)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        answers.append(session.run(["anomaly_map"], {"image": image(2)})[0])
+    assert np.array_equal(*answers)
