@@ -20,14 +20,17 @@ import numpy as np
 from edge.config.station import StationConfig
 from edge.core.files import write_atomically
 from edge.core.types import Image, Inspection, Reason, Timings, Verdict
-from edge.exchange.commands import Command, Verb
+from edge.exchange.commands import Command, CommissionWish, Step, Verb
 from edge.exchange.health import (
     METRICS,
+    Commissioning,
     Drift,
+    DryPart,
     Health,
     Latency,
     OutputHealth,
     SelfTest,
+    Sight,
     State,
     write_health,
 )
@@ -303,10 +306,23 @@ class StandIn:
         elif command.limit is not None:
             self.says["own_limit"] = f"{command.limit.who}: {command.limit.reason}"
             self.says["limits_decided"] = self.says.get("limits_decided", 0) + 1
+        elif command.commission is not None:
+            self._set_up(command.commission)
+        elif command.hand is not None:
+            pass  # whoever asks hears that it is set
         elif command.recipe == "broken":
             self.says["recipe_fault"] = "bundles/broken: model.bin does not match its sha256"
         else:
             self.says["recipe"] = command.recipe
+
+    def _set_up(self, wish: CommissionWish) -> None:
+        """Begin a set-up in which ten good parts and a bad one came already, or end it."""
+        now, score = datetime.now(UTC), Reason.SCORE
+        parts = [DryPart(id=one, would=Verdict.OK, reason=score, total_ms=20.0) for one in range(1, 11)]
+        parts.append(DryPart(id=11, would=Verdict.NG, reason=score, total_ms=22.0))
+        begun = Commissioning(who=wish.who, since=now, trials=parts)
+        self.says["commissioning"] = None if wish.step is Step.END else begun
+        self.says["sight"] = Sight(at=now, width=WIDTH, height=HEIGHT, focus=90.0, exposure=120.0, clipped=0.0)
 
     def _next_id(self) -> int:
         return self.last.id + 1 if self.last else 1
