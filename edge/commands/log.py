@@ -18,6 +18,7 @@ from edge.history.audit import AUDIT, AuditLog, AuditRow
 from edge.history.csv_export import as_csv
 from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
+from edge.history.reading.proof import chain_proof
 
 AUDIT_COLUMNS = ("id", "at", "who", "role", "via", "address", "station", "what", "from -> to", "outcome")
 COLUMNS = ("id", "at", "verdict", "reason", "score", "threshold", "defect_probability", "total_ms", "detail")
@@ -92,12 +93,9 @@ def _opened(config: StationConfig) -> Iterator[EventLog]:
 
 
 def _verify(events: EventLog, noted: tuple[int, str] | None) -> None:
-    head = events.verify()
+    words = chain_proof(events)
     _compare(noted, events.hash_of, events.path)
-    lost = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in events.lost())
-    missing = f"; the verdicts of the ids {lost} were lost with a part of the history" if lost else ""
-    end = f"{head.last_id}:{head.last_hash}"
-    sys.stdout.write(f"{head.counts.total} rows, none altered, missing or put in{missing}; the chain ends with {end}\n")
+    sys.stdout.write(f"{words}\n")
 
 
 def _compare(noted: tuple[int, str] | None, hash_of: Callable[[int], str | None], path: Path) -> None:

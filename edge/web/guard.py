@@ -20,7 +20,7 @@ TOKEN_FIELD = "csrf_token"  # noqa: S105
 SLOW = frozenset({
     "api.shift_report", "downloads.history", "commands.recipe", "commands.selftest", "commands.trigger", "limit.apply",
     "limit.limit", "reviews.queue", "downloads.reviewed", "bundles.bundles", "bundles.upload",
-    "commissioning.take_step",
+    "commissioning.take_step", "service.judge_again", "service.download",
 })  # fmt: skip
 SLOW_AT_ONCE = 3
 POLICY = "; ".join(

@@ -29,6 +29,8 @@ from edge.web.access.certificate import tls_context
 from edge.web.access.gate import Access
 from edge.web.access.tls import TlsFront
 from edge.web.connections import MAX_BODY_BYTES, Server
+from edge.web.service import views as service
+from edge.web.service.checks import Checks
 from edge.web.service.trial import Trials
 from edge.web.setup import bundles, commissioning
 from edge.web.setup.upload import Upload
@@ -134,12 +136,13 @@ def _station_app(
     app.extensions["linewatch_station"] = station
     app.extensions["linewatch_trials"] = Trials(station)
     app.extensions["linewatch_upload"] = Upload(station.config)
+    app.extensions["linewatch_checks"] = Checks(station)
     guard.install(app, page.host)
     gate.install(app, access, station.config.name)
     guard.few_at_once(app, slow)
     errors.install(app)
-    setting_up = (bundles, commissioning)
-    for module in (pages, api, commands, monitoring, downloads, openapi, people, reviews, limit, shift, *setting_up):
+    later = (shift, service, bundles, commissioning)
+    for module in (pages, api, commands, monitoring, downloads, openapi, people, reviews, limit, *later):
         app.register_blueprint(module.blueprint)
     return app
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
-from edge import __version__
 from edge.commands.doctor.findings import Finding, Level, look_if
 from edge.core.types import EdgeError
+from edge.core.versions import PACKAGES, program_versions
 from edge.inference.cpu import cpu_tier, require_cpu
 
-PACKAGES = ("openvino", "onnxruntime", "opencv-python-headless", "numpy", "flask", "waitress")
 SYS = Path("/sys")
 HOT_C = 90.0  # from here on CPUs slow themselves down
 UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
@@ -22,8 +19,9 @@ UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 
 def computer_findings() -> Iterator[Finding]:
     """Yield what is true whatever station.toml says."""
-    yield Finding("linewatch", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
-    yield Finding("packages", ", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    found = program_versions()
+    yield Finding("linewatch", f"{found['linewatch']}, Python {found['Python']}, {found['system']}")
+    yield Finding("packages", ", ".join(f"{name} {found[name]}" for name in PACKAGES))
     yield _cpu()
     yield governor(SYS)
     yield temperature(SYS)

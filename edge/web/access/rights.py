@@ -40,6 +40,11 @@ RIGHTS: dict[str, Role | None] = {
     "shift.shift": Role.VIEWER,
     "shift.orders": Role.VIEWER,
     "shift.set_order": Role.OPERATOR,
+    "service.service_page": Role.VIEWER,
+    "service.service": Role.VIEWER,
+    "service.verify": Role.OPERATOR,
+    "service.judge_again": Role.OPERATOR,
+    "service.download": Role.ENGINEER,
     "downloads.live": Role.VIEWER,
     "downloads.held": Role.VIEWER,
     "downloads.stored": Role.VIEWER,
@@ -75,5 +80,5 @@ ASKS_NOBODY = frozenset({"static", "metrics.healthz", "overview.healthz"})  # an
 ASKS_A_PERSON = frozenset(  # a guest who opens one of these in a browser is led to the sign-in
     {"pages.station", "pages.history", "pages.inspection", "pages.wall", "overview.overview", "people.people_page"}
     | {"reviews.review_page", "limit.limit_page", "shift.shift_page", "bundles.bundles_page"}
-    | {"commissioning.set_up_page"}
+    | {"commissioning.set_up_page", "service.service_page"}
 )

@@ -64,8 +64,8 @@ class Trials:
 
         Raises TrialError (400, 413, 415 or 503) and EdgeError, each with one line for a person.
         """
-        health = self._running()
-        with self._turn():
+        health = self.running()
+        with self.turn():
             start = time.perf_counter()
             bundle = self._station.bundle(health)
             spec = bundle.manifest.input
@@ -92,7 +92,8 @@ class Trials:
         timings["total"] = (time.perf_counter() - start) * 1e3
         return facts | {"timings_ms": _rounded(timings)}
 
-    def _running(self) -> Health:
+    def running(self) -> Health:
+        """Return the engine's state; raises TrialError unless it can judge."""
         engine = self._station.engine()
         if engine.health is None or not engine.alive:
             raise TrialError(503, "the engine is not running, so nothing can be judged; start the engine")
@@ -101,7 +102,8 @@ class Trials:
         return engine.health
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
+        """Wait for the one place before the engine; raises TrialError when others hold it too long."""
         if not TURN.acquire(timeout=WAIT_FOR_TURN_S):
             raise TrialError(503, "other images are being judged; try again in a few seconds")
         try:

@@ -77,7 +77,13 @@ _ORDER: Facts = {
     "required": ["order"],
     "properties": {name: {"type": "string", "maxLength": 80} for name in ("order", "before", "who")},
 }
+_PART: Facts = {
+    "type": "object",
+    "required": ["part"],
+    "properties": {"part": {"type": "integer", "minimum": 1, "maximum": MAX_ID}},
+}
 BODIES: dict[str, Facts] = {
+    "service.judge_again": {"application/json": {"schema": _PART}},
     "shift.set_order": {"application/json": {"schema": _ORDER}},
     "commands.recipe": {"application/json": {"schema": _RECIPE}},
     "api.inspect": {"multipart/form-data": {"schema": _IMAGE}},

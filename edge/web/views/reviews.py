@@ -41,7 +41,7 @@ def review_page() -> Response:
 def see() -> Answer:
     """Note that somebody looked at a reject (`part`), or at all up to one (`up_to`)."""
     station, given = current_station(), given_fields()
-    part, up_to = _number(given, "part", 0), _number(given, "up_to", 0)
+    part, up_to = given_number(given, "part", 0), given_number(given, "up_to", 0)
     if not part and not up_to:
         abort(400, "part: send the number of the reject, or up_to for all before it")
     with station.history() as log:
@@ -78,7 +78,7 @@ def listed() -> Response:
 def answer() -> Answer:
     """Store what a person says of a part; an opinion of `none` takes the answer back."""
     station, given = current_station(), given_fields()
-    row, row_hash = _row(station, _number(given, "part", None))
+    row, row_hash = _row(station, given_number(given, "part", None))
     draft = Draft(
         part=row.id,
         row_hash=row_hash,
@@ -88,7 +88,7 @@ def answer() -> Answer:
         label=_label(given),
         mask=_mask(given),
     )
-    after = _number(given, "after", -1)
+    after = given_number(given, "after", -1)
     record("review", "", f"part {draft.part}: {draft.opinion}")
     try:
         return _stored(station, lambda store: store.add(draft, None if after < 0 else after), None)
@@ -120,7 +120,8 @@ def given_fields() -> dict[str, Any]:
     return given
 
 
-def _number(given: dict[str, Any], name: str, default: int | None) -> int:
+def given_number(given: dict[str, Any], name: str, default: int | None = None) -> int:
+    """Return a whole number that can be a part's; aborts with 400."""
     value = given.get(name, default)
     text = str(value)
     if value is None:

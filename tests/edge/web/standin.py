@@ -39,12 +39,12 @@ from edge.exchange.requests import RequestServer
 from edge.exchange.sockets import listen
 from edge.exchange.trigger_socket import TRIGGER, TriggerAnswer, reply
 from edge.history.eventlog import EventLog
-from edge.history.pictures import picture_path
+from edge.history.pictures import INPUT, picture_path
 from edge.inference.bundle import Bundle
 from edge.inference.decision import decide
 from edge.inference.detector import Detector
 from edge.inference.heatmap import overlay
-from edge.inference.preprocess import inspected_box
+from edge.inference.preprocess import inspected_box, prepare
 from tests.edge.engine.parts import Answering
 from tests.tiny import LIMITS, THRESHOLD, write_tiny_bundle
 
@@ -170,6 +170,10 @@ class StandIn:
         heat = overlay(image, prediction.anomaly_map, LIMITS, box, decision.verdict)
         if keep:
             self._keep(found.id, {"frame": image, "heat": heat, "thumb": cv2.resize(heat, (160, 120))})
+            seen = cv2.cvtColor(prepare(image, self.detector.spec)[0], cv2.COLOR_RGB2BGR)
+            picture_path(self.config.images_dir, found.id, INPUT).write_bytes(
+                encoded(np.asarray(seen, np.uint8), ".png")
+            )
         self.record(found)
         write_live(self.config.run_dir, named(encoded(heat), found.id), named(encoded(image), found.id))
         return found
