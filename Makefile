@@ -12,7 +12,7 @@ FRAMES ?= 100000
 SECONDS ?= 60
 DATA ?=
 NAME ?= $(if $(DATA),$(notdir $(DATA:%/=%)),synthetic)
-SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh)
+SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh) $(addprefix firmware_scripts/debian/,postinst prerm)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test train benchmark techreport chaos soak film fuzz check lock package clean

@@ -15,7 +15,7 @@ Usage: factory-reset.sh --yes [--root DIR] [--dry-run]
   --dry-run   say what would be done, change nothing
 
 Removes the history, pictures, people, their acts, baselines, certificates, secrets and station.toml, which becomes the
-example again. The release, the bundles, the keys and versions in etc/linewatch/trust, and the count of ids stay: no
+example again. The release, the bundles, the keys and versions in etc/linewatch/trust, the firewall and the count of ids stay: no
 older bundle judges afterwards, and no id comes twice. Make a backup first.
 END
 }
@@ -30,11 +30,11 @@ main() {
     engine_is_off
     run "$python" -P "$here/firmware_scripts/state.py" ids "$state/events.ids" 0 "$state/events.db"
     run find "$state" -mindepth 1 -maxdepth 1 ! -name models ! -name events.ids -exec rm -rf -- {} +
-    run find "$settings" -mindepth 1 -maxdepth 1 ! -name trust ! -name station.toml -exec rm -rf -- {} +
+    run find "$settings" -mindepth 1 -maxdepth 1 ! -name trust ! -name station.toml ! -name firewall.nft -exec rm -rf -- {} +
     run install -m 0640 "$here/firmware_scripts/station.toml" "$config.new"
     run mv -T -- "$config.new" "$config"
     own_station
-    services start
+    services start --no-block
     $dry_run || echo "reset ${root:-/}"
 }
 

@@ -10,11 +10,12 @@ usage() {
     cat <<'END'
 Usage: package.sh [--out DIR] [--wheels DIR] [--python FILE] [--dry-run]
 
-  --out DIR      where linewatch-VERSION-COMMIT.tar is written; default: dist
+  --out DIR      where linewatch-VERSION-COMMIT.tar is written, and linewatch_VERSION+COMMIT_amd64.deb where dpkg-deb
+                 is there; default: dist
   --wheels DIR   take the dependencies from DIR, without a network (filled by: pip download)
   --python FILE  a Python with pip and setuptools; default: that of .venv
 
-On the station: tar xf linewatch-*.tar, cd into it, sha256sum -c --quiet SHA256SUMS, and
+For the first installation: sudo apt install ./linewatch_*.deb. For every one, on the station: tar xf linewatch-*.tar, cd into it, sha256sum -c --quiet SHA256SUMS, and
 sudo firmware_scripts/install.sh --wheel linewatch-*.whl --wheels wheels
 END
 }
@@ -58,6 +59,22 @@ pack() { # pack FOLDER
     echo "$out/$name.tar"
 }
 
+# For the first installation. It owns usr/lib/linewatch and nothing else; install.sh and the releases own what it starts.
+debian() { # debian FOLDER VERSION
+    local tree=$work/deb file=$out/linewatch_$2_amd64.deb
+    command -v dpkg-deb >/dev/null || { echo "no .deb: dpkg-deb is missing" >&2 && return; }
+    mkdir -p "$tree/DEBIAN" "$tree/usr/lib" "$tree/usr/share/doc/linewatch"
+    cp -R -- "$1" "$tree/usr/lib/linewatch"
+    cp -- "$here/LICENSE" "$tree/usr/share/doc/linewatch/copyright"
+    sed "s/@VERSION@/$2/" "$here/firmware_scripts/debian/control" >"$tree/DEBIAN/control"
+    install -m 0755 "$here"/firmware_scripts/debian/{postinst,prerm} "$tree/DEBIAN"
+    chmod -R u=rwX,go=rX "$tree"
+    # The wheels are compressed already.
+    dpkg-deb --build --root-owner-group -Znone "$tree" "$out/.deb.new" >/dev/null
+    mv -- "$out/.deb.new" "$file"
+    echo "$file"
+}
+
 main() {
     parse "out= wheels= python=" "$@"
     check_arguments
@@ -73,6 +90,7 @@ main() {
     mkdir -p "$out" "$work/$name"
     collect "$work/$name"
     pack "$work/$name"
+    debian "$work/$name" "$version+$commit"
 }
 
 main "$@"

@@ -48,7 +48,7 @@ put() { # put FILE: whole, or as it was; what it holds comes from standard input
 
 # Its own table beside all others: packets to the ports of a station from anybody else are dropped.
 firewall() {
-    local four="" six="" part
+    local four="" six="" part listed=${ports//,/, }
     for part in ${allow//,/ }; do
         if [[ $part == *:* ]]; then six+="${six:+, }$part"; else four+="${four:+, }$part"; fi
     done
@@ -60,10 +60,9 @@ table inet linewatch {
     chain input {
         type filter hook input priority 10; policy accept;
         iif lo accept
-        tcp dport != { ${ports//,/, } } accept
-${four:+        ip saddr { $four \} accept
-}${six:+        ip6 saddr { $six \} accept
-}        drop
+${four:+        tcp dport { $listed \} ip saddr { $four \} accept
+}${six:+        tcp dport { $listed \} ip6 saddr { $six \} accept
+}        tcp dport { $listed } drop
     }
 }
 END

@@ -24,14 +24,16 @@ try_release() { # try_release NAME
     fi
     [[ -n $root || ! -e $config ]] || of_release "$1" bundle verify --config "$config" ||
         fail 1 "the release that was there goes on; correct $config, then run this again"
-    judges_here "$1" || fail 1 "release $1 does not judge as it should on this CPU; the release that was there goes on"
+    judges_here "$1" && return
+    (($? != 124)) || fail 1 "no processor was idle for $wait s; stop the line for the update, or give a longer --wait"
+    fail 1 "release $1 does not judge as it should on this CPU; the release that was there goes on"
 }
 
 # The references of the bundle in use, beside an engine that judges: only while a processor has nothing else to do.
 judges_here() { # judges_here NAME
     local model
     model=$(realpath -- "$state/models/current")
-    [[ ! -d $model ]] || chrt --idle 0 "$opt/releases/$1/bin/python" -P -m edge check "$model"
+    [[ ! -d $model ]] || timeout "$wait" chrt --idle 0 "$opt/releases/$1/bin/python" -P -m edge check "$model"
 }
 
 switch_to() { # switch_to NAME

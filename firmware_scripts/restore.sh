@@ -96,21 +96,22 @@ put_aside() {
 put_in() {
     local entry
     for entry in "$draft"/state/*; do
-        [[ ${entry##*/} == page || ${entry##*/} == events.ids || ! -e $entry ]] || put "$entry" "$state" linewatch
+        [[ ${entry##*/} == page || ${entry##*/} == events.ids || ! -e $entry ]] || put "$entry" "$state" linewatch:linewatch
     done
     for entry in "$draft"/state/page/*; do
-        [[ ! -e $entry ]] || put "$entry" "$state/page" linewatch-page
+        [[ ! -e $entry ]] || put "$entry" "$state/page" linewatch-page:linewatch-page
     done
     for entry in "$draft"/settings/*; do
-        [[ ${entry##*/} == trust ]] || put "$entry" "$settings" root
+        [[ ${entry##*/} == trust ]] || put "$entry" "$settings" root:linewatch-engine
     done
 }
 
-put() { # put ENTRY FOLDER USER: in one step, over what an earlier try put there
+put() { # put ENTRY FOLDER OWNER: in one step, over what an earlier try put there; the page reads what the engine owns
     local target=$2/${1##*/}
     run rm -rf -- "$target.new"
     run cp -R -- "$1" "$target.new"
-    [[ -n $root ]] || run chown -R -h "$3:$3" "$target.new"
+    run chmod -R u=rwX,g=rX,o= "$target.new"
+    [[ -n $root ]] || run chown -R -h "$3" "$target.new"
     [[ ! -d $target ]] || run rm -rf -- "$target"
     run mv -T -- "$target.new" "$target"
 }
@@ -128,7 +129,7 @@ main() {
     own_station
     run mv -T -- "$aside" "$aside-$(date -u +%Y%m%dT%H%M%SZ)"
     run rm -rf -- "$draft"
-    services start
+    services start --no-block
     $dry_run || echo "restored into ${root:-/}; people who were removed after the backup are back: look with edge users"
 }
 

@@ -71,8 +71,8 @@ edge() { # edge VERB ARGUMENT...: of the release that is in use
     (cd / && "$python" -P -m edge "$@")
 }
 
-services() { # services VERB: of the computer itself; a station in a folder has none
-    [[ -n $root ]] || run systemctl "$1" "${units[@]}"
+services() { # services VERB OPTION: of the computer itself; a station in a folder has none
+    [[ -n $root ]] || run systemctl "$@" "${units[@]}"
 }
 
 engine_is_off() {
@@ -100,6 +100,7 @@ own_station() {
     run systemd-tmpfiles --create /etc/tmpfiles.d/linewatch.conf
     run chown -R -h root:root "$state/models"
     run chown -R -h linewatch-page:linewatch-page "$state/page"
+    [[ ! -e $state/events.ids ]] || run chown linewatch:linewatch "$state/events.ids"
     own_settings
 }
 
@@ -131,6 +132,7 @@ own_settings() {
     run chmod -R go-w "$settings"
     [[ -e $config ]] || return 0
     run chgrp linewatch "$config"
+    run chmod 0640 "$config"
     key=$(sed -n 's/^private_key *= *"\(.*\)".*/\1/p' "$config")
     [[ ! -f $key ]] || run chgrp linewatch-page "$key"
 }

@@ -27,6 +27,13 @@ deadline_ms = 2000
 END
 }
 
+no() { # what must not succeed; a mere `!` ends no test
+    if "$@"; then
+        echo "this should not have succeeded: $*" >&2
+        return 1
+    fi
+}
+
 one_line_refusal() { # STATUS WORDS COMMAND...
     local expected=$1 words=$2
     run "${@:3}"

@@ -222,6 +222,13 @@ END
         "$package" --out "$BATS_TEST_TMPDIR/$name" --wheels "$WHEELS" --python "$PYTHON" >/dev/null 2>&1
     done
     cmp "$BATS_TEST_TMPDIR"/first/*.tar "$BATS_TEST_TMPDIR"/second/*.tar
+    if command -v dpkg-deb; then
+        cmp "$BATS_TEST_TMPDIR"/first/*.deb "$BATS_TEST_TMPDIR"/second/*.deb
+        dpkg-deb --contents "$BATS_TEST_TMPDIR"/first/*.deb >"$BATS_TEST_TMPDIR/contents"
+        ! grep -Ev ' \./(usr/(lib/(linewatch/.*)?|share/(doc/(linewatch/(copyright)?)?)?)?)?$' "$BATS_TEST_TMPDIR/contents"
+        ! grep -v ' root/root ' "$BATS_TEST_TMPDIR/contents"
+        rm "$BATS_TEST_TMPDIR"/*/*.deb
+    fi
     tar xf "$BATS_TEST_TMPDIR"/first/*.tar -C "$BATS_TEST_TMPDIR"
     cd "$BATS_TEST_TMPDIR"/linewatch-*
     sha256sum -c --quiet SHA256SUMS

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge.commands import CommandError
 from edge.commands.bundle.activation import activate, allow_rollback, confirm, roll_back
 from edge.commands.bundle.desk import attend
+from edge.commands.bundle.fetch import fetched
 from edge.commands.bundle.store import Store, said
 from edge.config.load import load_config
 from edge.config.station import DEFAULT_RECIPE
@@ -28,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one = act("verify", "say whether this station would take a bundle", _verify)
     one.add_argument("bundle", nargs="?", type=Path, metavar="BUNDLE", help="default: those that judge now")
     _given(act("install", "put a bundle beside the others; it does not judge yet", _install))
+    one = act("fetch", "fetch a signed bundle from an HTTPS server and install it; it does not judge yet", _fetch)
+    one.add_argument("url", metavar="URL", help="https://..., of an .lwb file")
+    one.add_argument("--authorities", type=Path, metavar="FILE", help="PEM: who vouches for the server (the system's)")
     one = act("activate", "prove a bundle and let it judge from the next start of the engine on", _activate)
     _given(one)
     _recipe(one)
@@ -74,6 +78,15 @@ def _verify(store: Store, arguments: argparse.Namespace) -> int:
 def _install(store: Store, arguments: argparse.Namespace) -> int:
     with store.alone():
         bundle = store.install(arguments.bundle)
+    print(f"{bundle.path.name}: installed; it judges after `python -m edge bundle activate {bundle.path.name}`")
+    return 0
+
+
+def _fetch(store: Store, arguments: argparse.Namespace) -> int:
+    """Install what a server sends; it must be signed, also where station.toml takes unsigned bundles."""
+    store.required = True
+    with store.alone(), fetched(arguments.url, store.folder, arguments.authorities) as archive:
+        bundle = store.install(archive)
     print(f"{bundle.path.name}: installed; it judges after `python -m edge bundle activate {bundle.path.name}`")
     return 0
 
