@@ -66,6 +66,8 @@ class TrainConfig(BaseModel):
     turn: Annotated[float, Field(ge=0, le=180)] = 8.0  # degrees that a part may be turned by
     light: Annotated[float, Field(ge=0, le=1)] = 0.5  # log of the factor by which light and contrast may vary
     mixing: bool = False  # MixUp and CutMix
+    boxes: bool = False  # learn to locate defects by the boxes in DATA/boxes, in place of memory bank and heads
+    box_types: tuple[str, ...] = ()  # names of the types 1, 2, 3 ... in DATA/boxes; none: the words there are names
     validation_share: Annotated[float, Field(gt=0, lt=0.5)] = (
         0.2  # of the labelled defects, for early stopping and calibration
     )
@@ -119,7 +121,7 @@ OPTIONS: dict[str, type] = {
     "turn": float,
     "light": float,
 }
-SWITCHES = ("native", "artificial", "flips", "mixing")
+SWITCHES = ("native", "artificial", "flips", "mixing", "boxes")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

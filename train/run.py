@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
 from edge.inference.placement import MapGeometry
+from edge.inference.placement.boxes import BoxFacts
 from edge.inference.preprocess import InputSpec
 from train import TrainError
 from train.config import TrainConfig
@@ -45,6 +46,7 @@ class FitReport(BaseModel):
     defect_images: tuple[str, ...] = ()  # labelled defects trained on
     left_out_images: tuple[str, ...] = ()  # of test/, other images of parts that were trained on: not measured
     types: tuple[str, ...] = ()  # of defects, as far as the network tells them apart
+    boxes: tuple[str, ...] = ()  # types of a network that locates defects by boxes; none: any other network
     validation_images: tuple[str, ...] = ()  # kept from training, defects and goods: early stopping and calibration
     feature_channels: int
     bank_rows: int
@@ -101,6 +103,11 @@ class Run:
             raise RunError(
                 f"{self.file('export.json')}: does not say where the map looks; run `python -m train export` again"
             ) from None
+
+    def box_facts(self) -> BoxFacts | None:
+        """Return the types and limits of a calibrated run of boxes; None for any other run."""
+        facts = self.read_report("calibration.json", "calibrate").get("boxes")
+        return None if facts is None else BoxFacts.model_validate(facts)
 
     def write_report(self, name: str, facts: dict[str, Any]) -> None:
         (self.folder / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

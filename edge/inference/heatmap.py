@@ -76,7 +76,7 @@ def _frame(image: Image, region: Region) -> None:
     first, last = (region.x, region.y), (region.x + region.w - 1, region.y + region.h - 1)
     cv2.rectangle(image, first, last, (0, 0, 0), thickness + 2)
     cv2.rectangle(image, first, last, (255, 255, 255), thickness)
-    scale = max(width, height) / 1400
+    scale = max(0.35, max(width, height) / 1400)  # smaller letters cannot be read
     (long, high), below = cv2.getTextSize(region.label, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
     x = max(0, min(region.x, width - long))
     y = region.y - thickness - below if region.y - thickness - below >= high else last[1] + thickness + below + high

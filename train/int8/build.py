@@ -25,6 +25,7 @@ from train.int8.switched import INT8_SWITCHED, write_switched
 from train.int8.trials import Settings
 from train.network.backbones import fold_batch_norms
 from train.network.bank import collect_patches, image_tensor, normality_head, statistics
+from train.network.boxes.fit import load_boxes
 from train.network.model import InspectionNet, Normality, PatchFeatures, SecondScale
 from train.network.saved import load_network, saved_banks
 from train.run import FitReport, Run, progress
@@ -34,6 +35,9 @@ FEATURES = ("features", "second")  # outputs of the graph that only extracts the
 
 def build(work: Run, report: FitReport, settings: Settings, folder: Path) -> None:
     """Quantise a run's network in one way: INT8_ONNX and INT8_IR, in the folder."""
+    if report.boxes:
+        _write_int8(load_boxes(work), report, settings, outputs(report), folder / INT8_ONNX)
+        return
     network = load_network(work)
     banks = int8_banks(network.normality.features, saved_banks(work), report, settings)
     network.normality = _normality(network.normality, banks)

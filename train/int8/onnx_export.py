@@ -19,6 +19,8 @@ from train.run import FitReport
 
 def outputs(report: FitReport) -> tuple[str, ...]:
     """Return the names of the graph's outputs: docs/reference/bundle.md."""
+    if report.boxes:
+        return "score", "anomaly_map", "boxes", "box_types"
     return ("score", "anomaly_map", *(("defect_types",) if report.types else ()))
 
 

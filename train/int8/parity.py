@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from edge.inference.detector import Detector, Runtime
@@ -34,7 +35,7 @@ def int8_convolutions(model: Path) -> int:
     return len(nodes)
 
 
-def parity(work: Run, network: InspectionNet, report: FitReport, typical: float = 0.0) -> dict[str, Any]:
+def parity(work: Run, network: nn.Module, report: FitReport, typical: float = 0.0) -> dict[str, Any]:
     """Largest relative score difference between runtimes on real images; raises Int8Error over the tolerance.
 
     typical: score of an unseen good part. Lower scores, those of images that are in the bank, are measured against it:
@@ -54,7 +55,8 @@ def parity(work: Run, network: InspectionNet, report: FitReport, typical: float 
         (name, runtime): _scores(Detector(work.file(name), spec, None, runtime), files) for name, runtime in compared
     }
     int8 = scores[INT8_IR, "openvino"]
-    tolerance = INT8_TOLERANCE if network.heads is None else INT8_HEADS_TOLERANCE
+    distances = isinstance(network, InspectionNet) and network.heads is None
+    tolerance = INT8_TOLERANCE if distances else INT8_HEADS_TOLERANCE
     fp32_onnx = {name: scores[FP32_ONNX, name] for name in ("openvino", "onnxruntime")}
     onnx_int8 = scores[INT8_ONNX, "onnxruntime"]
     return {

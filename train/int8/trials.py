@@ -97,15 +97,23 @@ class HeldOut:
 
 
 def held_out(report: FitReport) -> HeldOut:
-    """Return the held-out goods and the validation images; without a labelled defect, also the goods with marks."""
+    """Return the held-out goods and the validation images; without a labelled defect, also the goods with marks.
+
+    A run of boxes keeps no labelled defect back. It is compared on those that it learned from: both files know them.
+    """
     names = report.limit_images
     goods = names[:: max(1, len(names) // MOST_GOODS)][:MOST_GOODS]
-    kept = [report.data / name for name in report.validation_images]
+    known = (*report.validation_images, *(report.defect_images if report.boxes else ()))
+    kept = [report.data / name for name in known]
     images = [(load_photo(report.data / name, report.input), False) for name in goods]
     images += [(load_photo(path, report.input), path.parent.name != GOOD) for path in kept]
     numbers = parts_in_bank(report) if report.cross else {}
-    parts = [numbers.get(name) for name in (*goods, *report.validation_images)]
-    source = f"{len(images)} held-out images"
+    parts = [numbers.get(name) for name in (*goods, *known)]
+    source = (
+        f"{len(goods)} held-out goods, {len(known)} labelled photos"
+        if report.boxes
+        else f"{len(images)} held-out images"
+    )
     if not any(bad for _, bad in images):
         rng = np.random.default_rng(report.recipe.seed)
         images += [(marked(image, report.input, share, rng), True) for image, _ in images for share in MARKS]

@@ -27,7 +27,7 @@ def save_network(work: Run, state: dict[str, Any]) -> None:
 
 def load_network(work: Run) -> InspectionNet:
     """The trained float network of a run, ready to be exported."""
-    state, recipe = _load(work), work.fit_report().recipe
+    state, recipe = saved_state(work), work.fit_report().recipe
     features = PatchFeatures(Backbone.from_state(recipe.backbone, state["backbone"]), recipe.patch_stride)
     normality = Normality(features, normality_head(state), recipe.top_k, second_scale(state))
     if "heads" not in state:
@@ -50,14 +50,15 @@ def second_scale(state: Mapping[str, Any]) -> SecondScale | None:
 
 def saved_banks(work: Run) -> list[dict[str, Tensor]]:
     """Return the memory bank of each scale as `train.network.bank.memory_banks` describes it."""
-    state = _load(work)
+    state = saved_state(work)
     banks = [bank for bank in (state, state.get("second")) if bank is not None]
     if any(key not in bank for bank in banks for key in BANK):
         raise NetworkError(f"{work.file(MODEL)}: is of another version of Linewatch; run `python -m train fit` again")
     return [{key: bank[key] for key in BANK} for bank in banks]
 
 
-def _load(work: Run) -> dict[str, Any]:
+def saved_state(work: Run) -> dict[str, Any]:
+    """Return what model.pt holds; raises NetworkError where it is damaged, RunError where it is missing."""
     path = work.need(MODEL, "fit")
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -31,8 +31,7 @@ from train.data.split import Split
 from train.network import NetworkError
 from train.network.backbones import Backbone
 from train.network.checkpoint import History, auroc_error, resume, save, weights_of
-from train.network.heads import DefectHeads
-from train.network.losses import dice_loss, focal_loss
+from train.network.heads import DefectHeads, dice_loss, focal_loss
 from train.run import progress, rank
 
 WEIGHT_DECAY = 1e-2

@@ -141,7 +141,8 @@ def _pictures(work: Run, run: FitReport, facts: dict[str, Any]) -> dict[str, Any
     samples = {sample.path.relative_to(dataset.root).as_posix(): sample for sample in dataset.test}
     images = [image for image in facts["images"] if image["file"] in samples]
     place = work.map_geometry()
-    detector = Detector(work.need(INT8_IR, "quantize"), run.input, types=run.types, geometry=place)
+    model, boxes = work.need(INT8_IR, "quantize"), work.box_facts()
+    detector = Detector(model, run.input, types=run.types, geometry=place, boxes=boxes)
     limits = limits_of(work.read_report("calibration.json", "calibrate"))
     groups = [_outlying(work, run, detector, limits), *mistakes(detector, samples, images, limits)]
     bad = [(samples[image["file"]], image) for image in images if image["label"] != GOOD]

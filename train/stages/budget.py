@@ -85,6 +85,10 @@ def budget(data: Path, config: TrainConfig, limit_ms: float, target: str | None,
     A size that the config names (side, native) is only verified. Raises StageError when no size is within the limit,
     Int8Error when the target's speed cannot be told.
     """
+    if config.boxes:
+        raise StageError(
+            "the largest input of a detector of boxes is not looked for; give --side, and measure the bundle"
+        )
     start = time.monotonic()
     station = read_target(target)
     dataset = read_dataset(data)

@@ -9,10 +9,12 @@ from edge.core.cli import OneLineParser
 from edge.core.types import Prediction
 from edge.inference.bundle import INT8_IR, typical_score
 from edge.inference.detector import Detector
+from edge.inference.placement.boxes import BoxFacts
 from edge.inference.usable import load_photo
 from train.data.dataset import GOOD, read_dataset
 from train.data.parts import part_names
 from train.int8.switched import INT8_SWITCHED, Switched, parts_in_bank
+from train.measure.box_limits import limits_of_types
 from train.measure.threshold import defect_probability, outliers, promise, set_marking, set_threshold
 from train.run import FitReport, Run, progress
 from train.stages import StageError
@@ -27,6 +29,9 @@ def main(argv: list[str]) -> None:
 def calibrate(work: Run) -> None:
     """Score the held-out parts with the INT8 IR through the device's code and write calibration.json."""
     report = work.fit_report()
+    if report.boxes:
+        calibrate_boxes(work, report)
+        return
     shipped, geometry = work.need(INT8_IR, "quantize"), work.map_geometry()
     detector = Detector(shipped, report.input, geometry=geometry)
     held_out = held_out_goods(report)
@@ -70,6 +75,39 @@ def calibrate(work: Run) -> None:
             f"calibrate: the threshold leaves {recipe.outliers} such part out, at most; `outliers = 0` leaves none out"
         )
     print(f"calibrate: defect probability: {calibration.method}, {len(goods)} goods and {len(defects)} defects")
+
+
+def calibrate_boxes(work: Run, report: FitReport) -> None:
+    """Set the limit of each type of box on the held-out goods, and write calibration.json in units of these limits."""
+    shipped, geometry = work.need(INT8_IR, "quantize"), work.map_geometry()
+    held_out, recipe = held_out_goods(report), report.recipe
+    raw = Detector(shipped, report.input, geometry=geometry, boxes=BoxFacts.unlimited(report.boxes))
+    seen = _predictions(raw, report, list(held_out), "held-out goods")
+    boxes = [prediction.boxes or () for prediction in seen.values()]
+    facts, threshold = limits_of_types(boxes, report.boxes, list(held_out.values()), recipe.alpha, recipe.outliers)
+    detector = Detector(shipped, report.input, geometry=geometry, boxes=facts)
+    scaled = _predictions(detector, report, list(held_out), "held-out goods, in limits")
+    goods = {name: prediction.score for name, prediction in scaled.items()}
+    marking = set_marking([prediction.anomaly_map for prediction in scaled.values()])
+    calibration = defect_probability(list(goods.values()), [], threshold)
+    work.write_report(
+        "calibration.json",
+        {
+            "threshold": threshold.model_dump(),
+            "boxes": facts.model_dump(),
+            "marking": marking.model_dump(),
+            "typical": typical_score(list(goods.values()), threshold.value),
+            "calibration": calibration.model_dump(),
+            "holdout": goods,
+            "defects": {},
+            "outliers": {},
+            "with_outliers": threshold.value,
+        },
+    )
+    limits = ", ".join(f"{name} {limit:.3g}" for name, limit in zip(facts.types, facts.limits, strict=True))
+    print(
+        f"calibrate: limits {limits}, from {threshold.n} held-out good parts; no share of rejected goods is guaranteed"
+    )
 
 
 def outlier_words(name: str, score: float, without: float | None, threshold: float) -> str:

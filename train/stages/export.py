@@ -16,9 +16,10 @@ from edge.inference.placement import MapGeometry
 from train.int8.graph import OPSET, finish
 from train.int8.onnx_export import example, outputs, to_onnx
 from train.int8.switched import FP32_SWITCHED, write_switched
+from train.network.boxes.fit import load_boxes
 from train.network.geometry import measure_geometry, prepared_photos
 from train.network.saved import load_network, saved_banks
-from train.run import Run
+from train.run import FitReport, Run
 
 TORCHSCRIPT = "model.torchscript"
 
@@ -33,16 +34,17 @@ def main(argv: list[str]) -> None:
 
 def export(work: Run, torchscript: bool = False) -> None:
     """Write the float network as ONNX: `image` (1, H, W, 3) uint8 RGB -> `score` (1,), `anomaly_map` (1, 1, h, w)."""
-    spec = work.fit_report().input
-    network = load_network(work)
-    model = to_onnx(network, spec, outputs(work.fit_report()))
+    report = work.fit_report()
+    spec = report.input
+    network = load_boxes(work) if report.boxes else load_network(work)
+    model = to_onnx(network, spec, outputs(report))
     finish(model, spec.height, spec.width)
     path = work.file(FP32_ONNX)
     onnx.save(model, path)
-    if work.fit_report().cross:
+    if report.cross:
         write_switched(path, saved_banks(work), work.file(FP32_SWITCHED))
     facts: dict[str, Any] = {"file": FP32_ONNX, "bytes": path.stat().st_size, "opset": OPSET, "nodes": _nodes(model)}
-    geometry, off_px = _geometry(work, path)
+    geometry, off_px = _taught_geometry(report, path) if report.boxes else _geometry(work, path)
     facts |= {"map": geometry.model_dump(), "dots_off_px": off_px}
     if torchscript:
         with warnings.catch_warnings():
@@ -51,11 +53,20 @@ def export(work: Run, torchscript: bool = False) -> None:
             traced.save(str(work.file(TORCHSCRIPT)))
         facts["torchscript"] = TORCHSCRIPT
     work.write_report("export.json", facts)
+    size = f"export: {path.name}, {facts['bytes'] / 1e6:.1f} MB, {len(model.graph.node)} nodes"
+    if off_px is None:
+        print(f"{size}; the labelled boxes taught the map's cells where to look")
+        return
     x, y = (offset - (geometry.stride - 1) / 2 for offset in geometry.offset)
     print(
-        f"export: {path.name}, {facts['bytes'] / 1e6:.1f} MB, {len(model.graph.node)} nodes; the map's cells look "
+        f"{size}; the map's cells look "
         f"{x:+.1f}, {y:+.1f} pixels beside their middle, which the bundle says; dots are then {off_px:.1f} off"
     )
+
+
+def _taught_geometry(report: FitReport, path: Path) -> tuple[MapGeometry, None]:
+    """Return the geometry of a detector's map: a cell was taught to answer for what lies round its own middle."""
+    return MapGeometry.centred(*Detector(path, report.input).map_size, report.input), None
 
 
 def _geometry(work: Run, path: Path) -> tuple[MapGeometry, float]:

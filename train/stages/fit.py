@@ -26,6 +26,7 @@ from train.data.split import Split, split
 from train.int8.latency import predicted_ms
 from train.network.backbones import STRIDES, Backbone, turned
 from train.network.bank import as_floats, memory_banks, normality_head, second_share
+from train.network.boxes.fit import fit_boxes
 from train.network.checkpoint import History
 from train.network.fusion import Fusion, fit_fusion
 from train.network.geometry import measure_geometry, prepared_photos, rough_geometry
@@ -58,6 +59,8 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     artificial defects have taught are left behind: the bank gains by the backbone, and nothing by them
     (docs/decisions/0017). None in the other processes of a torchrun, which only train.
     """
+    if recipe.boxes:
+        return fit_boxes(data, recipe, work)
     start = time.monotonic()
     dataset = read_dataset(data)
     recipe = with_bits(dataset.train_good, recipe)

@@ -27,6 +27,7 @@ from train.measure.threshold import goods_needed
 from train.run import FitReport, Run
 from train.stages import StageError
 
+KNOWN = 8  # labelled photos of which one becomes a reference
 MARKS = ((8, False), (8, True), (4, True), (2, True))  # (share of the side, whether to go to black or white)
 
 
@@ -113,6 +114,7 @@ def pack(
             "dataset_sha256": report.dataset_sha256,
             "input": report.input,
             "types": report.types,
+            "boxes": work.box_facts(),
             "map": work.map_geometry(),
             "threshold": calibration["threshold"],
             "marking": calibration.get("marking"),
@@ -146,11 +148,15 @@ def pack(
 
 
 def _write_references(work: Run, report: FitReport, calibration: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Two good images and one with an inverted square, stored lossless: file name -> score on this CPU."""
-    detector = Detector(work.need(INT8_IR, "quantize"), report.input)
+    """Two good images and a bad one, stored lossless: file name -> score on this CPU.
+
+    The bad one has an inverted square. A detector knows no such thing, so that it gets a labelled photo.
+    """
+    detector = Detector(work.need(INT8_IR, "quantize"), report.input, boxes=work.box_facts())
     ranked = sorted(calibration["holdout"], key=calibration["holdout"].__getitem__)
     middle, highest = (load_photo(report.data / ranked[index], report.input) for index in (len(ranked) // 2, -1))
-    marked = _found(middle, report, detector, calibration["threshold"]["value"])
+    limit = calibration["threshold"]["value"]
+    marked = _known(report, detector, limit) if report.boxes else _found(middle, report, detector, limit)
     images = {"good_1": middle, "good_2": highest, "marked": marked}
     scores = {}
     (folder / "references").mkdir()
@@ -160,6 +166,15 @@ def _write_references(work: Run, report: FitReport, calibration: dict[str, Any],
             raise StageError(f"{name}: cannot be written; check the free space of the temporary folder")
         scores[name] = detector.predict(load_image(folder / name)).score
     return scores
+
+
+def _known(report: FitReport, detector: Detector, threshold: float) -> Image:
+    """Return the labelled photo that is least clearly NG of some, or the highest where none is."""
+    names = report.defect_images
+    photos = [load_photo(report.data / name, report.input) for name in names[:: max(1, len(names) // KNOWN)][:KNOWN]]
+    scores = [detector.predict(photo).score for photo in photos]
+    bad = [score for score in scores if score >= threshold]
+    return photos[scores.index(min(bad) if bad else max(scores))]
 
 
 def _found(image: Image, report: FitReport, detector: Detector, threshold: float) -> Image:

@@ -17,6 +17,7 @@ from train.int8.build import build, calibration_files
 from train.int8.parity import int8_convolutions, parity
 from train.int8.switched import FP32_SWITCHED, INT8_SWITCHED
 from train.int8.trials import HeldOut, Trial, choose, compare, held_out, over_limits, ways
+from train.network.boxes.fit import load_boxes
 from train.network.saved import load_network
 from train.run import FitReport, Run
 
@@ -33,7 +34,7 @@ def quantize(work: Run) -> None:
     """Write the INT8 model, prove that it is INT8 and that all runtimes agree on it, and report what was measured."""
     report = work.fit_report()
     work.need(FP32_ONNX, "export")
-    network = load_network(work)
+    network = load_boxes(work) if report.boxes else load_network(work)
     with tempfile.TemporaryDirectory() as scratch:
         images = held_out(report)
         fp32 = images.scores(work.file(FP32_ONNX), report.input, work.file(FP32_SWITCHED))

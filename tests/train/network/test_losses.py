@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from train.config import TrainConfig
-from train.network.losses import dice_loss, focal_loss
+from train.network.heads import dice_loss, focal_loss
 from train.network.train_heads import _loss
 
 losses = pytest.mark.parametrize("loss", [focal_loss, dice_loss])
