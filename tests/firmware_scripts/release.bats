@@ -1,0 +1,171 @@
+# install.sh and rollback.sh on / itself, in a mount namespace of their own: which release is in use, and who owns what.
+# systemctl starts what it is told to, as systemd does; the releases are scripts, so that one can be broken or slow.
+
+load a_station
+
+setup_file() {
+    load a_station
+    [ "$EUID" -eq 0 ] && unshare --mount mount -t tmpfs none /opt || skip "only root can have a / of its own"
+    (cd "$REPO" && "$PYTHON" -c 'import sys, pathlib, tests.tiny
+tests.tiny.write_tiny_bundle(*map(pathlib.Path, sys.argv[1:]))' "$BATS_FILE_TMPDIR/tiny" "$BATS_FILE_TMPDIR/work")
+}
+
+setup() {
+    [ "$EUID" -eq 0 ] && unshare --mount mount -t tmpfs none /opt || skip "only root can have a / of its own"
+    BIN=$BATS_TEST_TMPDIR/bin
+    mkdir -p "$BIN"
+    cat >"$BIN/systemctl" <<'END'
+#!/usr/bin/env bash
+# One engine, whose release says with its exit status how a start ends: 0 READY, 9 too slow, else it ends by itself.
+set -eu
+unit=/run/linewatch-test
+case $1 in
+    restart)
+        status=0
+        /opt/linewatch/current/bin/python -P -m edge run >/dev/null 2>&1 || status=$?
+        case $status in
+            0) state=active restarts=0 result=success ;;
+            9) state=activating restarts=3 result=timeout ;;
+            *) state=activating restarts=3 result=exit-code ;;
+        esac
+        printf 'ActiveState=%s\nNRestarts=%s\nResult=%s\nInvocationID=%s\n' $state $restarts $result "$RANDOM" >$unit
+        ;;
+    show) sed -n "s/^$3=//p" $unit 2>/dev/null || true ;;
+esac
+END
+    printf '#!/bin/sh\n' >"$BIN/udevadm"
+    printf '#!/bin/sh\nexec /bin/sleep 0.01\n' >"$BIN/sleep"
+    printf '#!/bin/sh\nshift 2\nexec "$@"\n' >"$BIN/chrt" # a computer that tests others at the same time is never idle
+    chmod +x "$BIN"/*
+}
+
+# Everything below happens on an /etc, /opt, /var/lib and /run that go with the namespace.
+on_a_computer() { # on_a_computer COMMANDS
+    BATS_TEST_DIRNAME=$BATS_TEST_DIRNAME PATH=$BIN:$PATH SCRIPTS=$SCRIPTS REPO=$REPO PYTHON=$PYTHON TINY=$BATS_FILE_TMPDIR/tiny HERE=$BATS_TEST_TMPDIR \
+        KILLER=$(killer) unshare --mount --propagation private bash -c "$COMPUTER
+$1"
+}
+
+# shellcheck disable=SC2016 # it is meant for the other shell
+COMPUTER='set -eu
+. "$REPO/tests/firmware_scripts/a_station.bash"
+mount -t tmpfs none /opt
+mount -t tmpfs none /run
+mkdir -p /run/over /run/work /run/var /run/var-work
+mount -t overlay none -o lowerdir=/etc,upperdir=/run/over,workdir=/run/work /etc
+mount -t tmpfs none /var/lib
+mkdir -p /etc/linewatch
+cat >/etc/linewatch/station.toml <<END
+name = "bats"
+bundle = "/var/lib/linewatch/models/current"
+state_dir = "/var/lib/linewatch"
+run_dir = "/run/linewatch"
+bundle_signatures = "optional"
+[camera]
+type = "folder"
+path = "/"
+[trigger]
+type = "free_run"
+rate_hz = 1
+END
+release() { # release NAME: a wheel of that name, and its release as install.sh would have installed it
+    printf %s "$1" >"$HERE/linewatch-$1.whl"
+    local folder
+    folder=/opt/linewatch/releases/$(cat "$HERE/linewatch-$1.whl" "$REPO"/requirements/{tools,base}.lock \
+        "$SCRIPTS/unused.txt" | sha256sum | cut -c1-12)
+    mkdir -p "$folder/bin"
+    cat >"$folder/bin/python"
+    chmod +x "$folder/bin/python"
+    touch "$folder/complete"
+}
+good() { printf "#!/bin/sh\ncase \" \$* \" in *\" run \"*) exit 0 ;; esac\nPYTHONPATH=%s exec %s \"\$@\"\n" "$REPO" "$PYTHON"; }
+ends() { printf "#!/bin/sh\ncase \" \$* \" in *\" run \"*) exit %s ;; *\" check \"*) exit %s ;; esac\n" "$1" "$2"; }
+install() { "$SCRIPTS/install.sh" --wheel "$HERE/linewatch-$1.whl" "${@:2}"; }
+in_use() { cat "$HERE"/linewatch-*.whl >/dev/null; for wheel in "$HERE"/linewatch-*.whl; do
+    [ "releases/$(cat "$wheel" "$REPO"/requirements/{tools,base}.lock "$SCRIPTS/unused.txt" | sha256sum | cut -c1-12)" != \
+        "$(readlink "/opt/linewatch/${1:-current}")" ] || basename "$wheel" .whl; done; }
+good | release one
+install one --bundle "$TINY" >/dev/null
+[ "$(in_use)" = linewatch-one ]
+'
+
+@test "a release that is ready is in use, the one before is kept, older ones and leftovers go, and there is a way back" {
+    run on_a_computer '
+good | release two
+install two
+good | release three
+install three
+[ "$(in_use) $(in_use previous)" = "linewatch-three linewatch-two" ]
+[ "$(ls /opt/linewatch/releases | wc -l)" = 2 ]
+"$SCRIPTS/rollback.sh"
+[ "$(in_use) $(in_use previous)" = "linewatch-two linewatch-three" ]
+mkdir /var/lib/linewatch/models/half.new
+install two # is in use already
+[ ! -e /var/lib/linewatch/models/half.new ]'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "a release that ends by itself gives way to the one before, with one line" {
+    run on_a_computer 'ends 1 0 | release broken
+no install broken 2>/run/said
+[ "$(wc -l </run/said)" = 1 ] && grep -q "does not get ready; release .* is in use again" /run/said
+[ "$(in_use)" = linewatch-one ] && grep -q ActiveState=active /run/linewatch-test'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "a release that is slow where the one before is quick gives way" {
+    run on_a_computer 'ends 9 0 | release slow
+no install slow
+[ "$(in_use)" = linewatch-one ]'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "a release that is slow where the one before is as slow stays, because the computer is busy" {
+    run on_a_computer 'ends 9 0 | release slow
+ends 9 1 >/opt/linewatch/current/bin/python
+no install slow --wait 2 2>/run/said
+grep -q "the computer is busy" /run/said && grep -q "too busy to get any release ready" /run/said
+[ "$(in_use)" = linewatch-slow ]'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "a release that does not judge here, or does not take station.toml, is never in use" {
+    run on_a_computer 'ends 0 1 | release wrong
+no install wrong 2>/run/said
+grep -q "does not judge as it should on this CPU; the release that was there goes on" /run/said
+sed -i "s/^bundle_signatures.*/surprise = 1/" /etc/linewatch/station.toml
+good | release new
+no install new 2>/run/said
+grep -q "surprise: unknown key" /run/said && grep -q "the release that was there goes on" /run/said
+[ "$(in_use)" = linewatch-one ]'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "root owns what decides verdicts, and neither user can write, rename or remove it" {
+    run on_a_computer '
+echo hunter2 >/etc/linewatch/broker.password && chown linewatch /etc/linewatch/broker.password
+install one >/dev/null
+as() { setpriv --reuid "$1" --regid "$1" --init-groups "${@:2}" 2>/dev/null; }
+for user in linewatch linewatch-page; do
+    for place in /opt/linewatch /etc/linewatch /etc/linewatch/trust /etc/linewatch/station.toml \
+        /var/lib/linewatch/models /var/lib/linewatch/models/tiny/manifest.json; do
+        no as "$user" test -w "$place" || { echo "$user can write $place"; exit 1; }
+    done
+    no as "$user" mv /var/lib/linewatch/models /var/lib/linewatch/mine
+    as "$user" cat /etc/linewatch/station.toml >/dev/null
+done
+as linewatch touch /var/lib/linewatch/events.db
+as linewatch cat /etc/linewatch/broker.password >/dev/null
+no as linewatch-page cat /etc/linewatch/broker.password
+no as linewatch-page touch /var/lib/linewatch/x
+no as linewatch-page mv /var/lib/linewatch/events.db /var/lib/linewatch/page/
+no as linewatch ls /var/lib/linewatch/page
+as linewatch-page touch /var/lib/linewatch/page/people.db'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
