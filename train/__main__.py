@@ -23,6 +23,7 @@ STAGES = {
     "evaluate": ("train.stages.evaluate", "test images -> measures, FP32 and INT8"),
     "report": ("train.stages.report", "measures and pictures -> one HTML page"),
     "pack": ("train.stages.pack", "run -> bundle"),
+    "classify": ("train.peers.classifier.command", "pictures in classes -> a small classifier (optional)"),
     "compare": ("train.peers.compare", "bundles beside other methods of the field (optional)"),
     "all": ("train.stages.all", "the whole chain"),
     "keygen": ("train.signing.keygen", "a key pair to sign bundles with"),
