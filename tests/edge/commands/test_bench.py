@@ -151,7 +151,7 @@ def test_over_the_budget_is_exit_1_and_one_line(tiny_bundle: Bundle, capsys: pyt
 
 @pytest.mark.parametrize(("runtime", "expected"), [("openvino", True), ("onnxruntime", False)])
 def test_only_what_ships_is_held_against_the_budget(report: dict[str, Any], runtime: str, expected: bool) -> None:
-    changed = json.loads(json.dumps(report))
+    changed = json.loads(json.dumps({**report, "cameras": []}))
     for result in changed["results"]:
         slow = (result["runtime"], result["precision"]) == (runtime, "int8")
         result["stages"]["total_ms"]["p99"] = 101.0 if slow else 1.0

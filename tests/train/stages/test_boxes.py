@@ -90,6 +90,6 @@ def test_boxes_without_labels_are_refused_before_anything_is_trained(tiny_run: R
 def test_a_latency_budget_is_refused_with_boxes(tiny_run: Run, tmp_path: Path) -> None:
     report = tiny_run.fit_report()
     recipe = report.recipe.model_copy(update={"boxes": True})
-    with pytest.raises(StageError, match="no largest input is looked for with boxes"):
+    with pytest.raises(StageError, match="the largest input of a detector of boxes is not looked for"):
         budget(report.data, recipe, 20.0, None, Run(tmp_path / "run"))
     assert report.input.width == SIZE
