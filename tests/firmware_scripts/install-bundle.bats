@@ -1,9 +1,9 @@
 # install-bundle.sh on a station whose engine is this checkout: what it refuses, and the way to a new bundle.
 
+load a_station
+
 setup_file() {
-    export REPO PYTHON
-    REPO=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
-    PYTHON=$REPO/.venv/bin/python
+    load a_station
     make_bundles
 }
 
@@ -36,20 +36,7 @@ setup() {
     printf '#!/bin/sh\ncd "%s" && exec "%s" "$@"\n' "$REPO" "$PYTHON" >"$ROOT/opt/linewatch/current/bin/python"
     sed -i 's/exec "\(.*\)" "\$@"/shift; exec "\1" "$@"/' "$ROOT/opt/linewatch/current/bin/python" # without -P: of this checkout
     chmod +x "$ROOT/opt/linewatch/current/bin/python"
-    cat >"$ROOT/etc/linewatch/station.toml" <<END
-name = "bats"
-bundle = "$ROOT/var/lib/linewatch/models/current"
-state_dir = "$ROOT/var/lib/linewatch"
-run_dir = "$ROOT/run"
-[camera]
-type = "folder"
-path = "$ROOT/camera"
-[trigger]
-type = "free_run"
-rate_hz = 1
-[inspection]
-deadline_ms = 2000
-END
+    write_station_toml "$ROOT"
 }
 
 install_bundle() {

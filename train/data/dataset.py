@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,10 @@ class Dataset:
     def samples(self) -> tuple[Sample, ...]:
         """All of them."""
         return (*self.train_good, *self.train_defects, *self.test)
+
+    def names(self, samples: Iterable[Sample]) -> tuple[str, ...]:
+        """Return the files of samples as they are named from the data set's root."""
+        return tuple(sample.path.relative_to(self.root).as_posix() for sample in samples)
 
 
 def read_dataset(root: Path) -> Dataset:

@@ -21,8 +21,8 @@ from edge.core.cli import OneLineParser
 from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.dataset import read_dataset
-from train.data.input_spec import own_size, spec_of, with_bits, with_scales, without_blank
-from train.data.region import with_region, without_lost
+from train.data.input_spec import own_size, spec_of, with_scales
+from train.data.region import inspected
 from train.data.split import Split, split
 from train.int8.build import write_untrained
 from train.int8.latency import Target, measure_latency, read_target
@@ -92,10 +92,7 @@ def budget(data: Path, config: TrainConfig, limit_ms: float, target: str | None,
     start = time.monotonic()
     station = read_target(target)
     dataset = read_dataset(data)
-    config = with_bits(dataset.train_good, config)
-    dataset = without_blank(dataset, config)
-    config, _ = with_region(dataset, config)
-    dataset = without_lost(dataset, config)
+    dataset, config, _ = inspected(dataset, config)
     roles = split(dataset, config)
     config = with_scales(config, own_size(roles.fit, config), roles.has_heads)
     tier, tried = _search(

@@ -18,10 +18,10 @@ from edge.core.types import AnomalyMap, Image
 from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos, validation_examples
-from train.data.dataset import Dataset, Sample, dataset_sha256, read_dataset
-from train.data.input_spec import input_spec, may_have_two, own_size, spec_of, with_bits, with_scales, without_blank
-from train.data.region import reference_photo, with_region, without_lost
-from train.data.region.picture import region_picture, write_picture
+from train.data.dataset import Dataset, dataset_sha256, read_dataset
+from train.data.input_spec import input_spec, may_have_two, own_size, spec_of, with_scales
+from train.data.region import inspected
+from train.data.region.picture import report_region
 from train.data.split import Split, split
 from train.int8.latency import predicted_ms
 from train.network.backbones import STRIDES, Backbone, turned
@@ -35,7 +35,7 @@ from train.network.model import Normality, NormalityHead, PatchFeatures, top_mea
 from train.network.saved import save_network, second_scale
 from train.network.scales import chance_that_two_are_better
 from train.network.train_heads import train_heads
-from train.run import HEADS, REGION, REGION_PICTURE, FitReport, Run, git_commit, progress, rank, versions
+from train.run import HEADS, FitReport, Run, git_commit, progress, rank, versions
 
 DEFAULT_BUDGET_MS = 40.0  # p50 of preparing and judging a photograph at two scales
 SURE = 0.8  # share of resamples in which two scales must win a trial
@@ -63,10 +63,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         return fit_boxes(data, recipe, work)
     start = time.monotonic()
     dataset = read_dataset(data)
-    recipe = with_bits(dataset.train_good, recipe)
-    dataset = without_blank(dataset, recipe)
-    recipe, region_words = with_region(dataset, recipe)
-    dataset = without_lost(dataset, recipe)
+    dataset, recipe, region_words = inspected(dataset, recipe)
     roles = split(dataset, recipe)
     recipe = _in_time(recipe, roles)
     spec = input_spec(list(roles.fit), recipe)
@@ -87,23 +84,20 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         state |= opinion
     _tell_heads(work, learned, fusion)
     save_network(work, state)
-    write_picture(
-        region_picture(reference_photo(dataset, recipe), recipe.region, recipe.bits), work.file(REGION_PICTURE)
-    )
-    work.write_report(REGION, {"crop": spec.crop and spec.crop.model_dump(), "words": region_words})
+    report_region(work, dataset, recipe, region_words)
     work.file(CHECKPOINT).unlink(missing_ok=True)
     report = FitReport(
         recipe=recipe,
         data=dataset.root.resolve(),
         dataset_sha256=key.split()[0],
         input=spec,
-        fit_images=_names(roles.fit, dataset),
-        holdout_images=_names(roles.holdout, dataset),
-        validation_images=_names(roles.validation, dataset),
-        defect_images=_names(roles.defects, dataset),
-        left_out_images=_names(roles.left_out, dataset),
+        fit_images=dataset.names(roles.fit),
+        holdout_images=dataset.names(roles.holdout),
+        validation_images=dataset.names(roles.validation),
+        defect_images=dataset.names(roles.defects),
+        left_out_images=dataset.names(roles.left_out),
         cross=roles.cross,
-        spared_images=_names(odd, dataset),
+        spared_images=dataset.names(odd),
         types=learned.types if learned is not None and roles.has_heads else (),
         feature_channels=state["patches"].shape[1],
         bank_rows=len(state["patches"]) + len(state.get("second", {}).get("patches", ())),
@@ -257,10 +251,6 @@ def _cells(answer: Callable[[Tensor], Tensor]) -> Callable[[Image], AnomalyMap]:
             return np.asarray(answer(as_floats(tensor))[0, 0].numpy())
 
     return cells
-
-
-def _names(samples: Sequence[Sample], dataset: Dataset) -> tuple[str, ...]:
-    return tuple(sample.path.relative_to(dataset.root).as_posix() for sample in samples)
 
 
 def _key(dataset: Dataset, recipe: TrainConfig) -> str:

@@ -16,6 +16,7 @@ from edge.inference.preprocess import Crop, InputSpec, load_image
 from edge.inference.usable import UnusableError, load_photo
 from train.config import TrainConfig
 from train.data.dataset import DataError, Dataset, Sample, load_mask
+from train.data.input_spec import with_bits, without_blank
 from train.data.region.moving import followed
 from train.run import progress
 
@@ -47,6 +48,17 @@ class _Goods:
     smalls: Sequence[Image]
     masks: Sequence[Mask]
     size: tuple[int, int]  # width, height of every photo
+
+
+def inspected(dataset: Dataset, recipe: TrainConfig) -> tuple[Dataset, TrainConfig, str]:
+    """Return what training may draw, the recipe with its bits and its region decided, and the region in words.
+
+    Photos that the station would refuse are left out and named. Raises DataError.
+    """
+    recipe = with_bits(dataset.train_good, recipe)
+    dataset = without_blank(dataset, recipe)
+    recipe, words = with_region(dataset, recipe)
+    return without_lost(dataset, recipe), recipe, words
 
 
 def with_region(dataset: Dataset, recipe: TrainConfig) -> tuple[TrainConfig, str]:

@@ -9,7 +9,10 @@ import numpy as np
 
 from edge.core.types import FULL, Bits, Image
 from edge.inference.preprocess import Crop, load_image
-from train.data.dataset import DataError
+from train.config import TrainConfig
+from train.data.dataset import DataError, Dataset
+from train.data.region import reference_photo
+from train.run import REGION, REGION_PICTURE, Run
 
 PICTURE_PX = 1000  # longer side of the picture with the box
 
@@ -27,6 +30,13 @@ def region_picture(photo: Path, crop: Crop | None, bits: Bits | None = None) -> 
         cv2.rectangle(shown, (left, top), (right - 1, bottom - 1), (255, 255, 255), line)
         image = shown
     return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def report_region(work: Run, dataset: Dataset, recipe: TrainConfig, words: str) -> None:
+    """Write the region of a recipe that settled it into the run's folder, as a picture and as facts."""
+    crop = recipe.region
+    write_picture(region_picture(reference_photo(dataset, recipe), crop, recipe.bits), work.file(REGION_PICTURE))
+    work.write_report(REGION, {"crop": crop and crop.model_dump(), "words": words})
 
 
 def write_picture(picture: Image, target: Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 
 from train.config import TrainConfig
 from train.data.dataset import GOOD, Dataset, Sample, dataset_sha256, read_dataset
-from train.data.input_spec import input_spec, own_size, with_bits, without_blank
-from train.data.region import reference_photo, with_region, without_lost
-from train.data.region.picture import region_picture, write_picture
+from train.data.input_spec import input_spec, own_size
+from train.data.region import inspected
+from train.data.region.picture import report_region
 from train.data.split import Split, split
 from train.network.backbones import Backbone
 from train.network.boxes import BoxesError
@@ -22,7 +22,7 @@ from train.network.boxes.learn import train_boxes
 from train.network.boxes.network import BoxInspectionNet, BoxNet
 from train.network.boxes.windows import Windows
 from train.network.saved import save_network, saved_state
-from train.run import HEADS, REGION, REGION_PICTURE, FitReport, Run, git_commit, versions
+from train.run import HEADS, FitReport, Run, git_commit, versions
 
 SMALL = 0.1  # quantile of the boxes' sides that the input's size follows
 SMALL_PX = 24  # pixels of the input that this side has, at least, where the photos have them
@@ -36,10 +36,7 @@ def fit_boxes(data: Path, recipe: TrainConfig, work: Run) -> FitReport:
     """
     start = time.monotonic()
     dataset = read_dataset(data)
-    recipe = with_bits(dataset.train_good, recipe)
-    dataset = without_blank(dataset, recipe)
-    recipe, region_words = with_region(dataset, recipe)
-    dataset = without_lost(dataset, recipe)
+    dataset, recipe, region_words = inspected(dataset, recipe)
     roles, defects, labels = _roles(dataset, recipe)
     types = types_of(labels, recipe.box_types)
     goods = [*roles.fit, *(sample for sample in roles.validation if sample.label == GOOD)]
@@ -52,19 +49,16 @@ def fit_boxes(data: Path, recipe: TrainConfig, work: Run) -> FitReport:
     work.folder.mkdir(parents=True, exist_ok=True)
     save_network(work, {"boxes": net.state_dict(), "types": list(types), "half_side": half_side})
     work.write_report(HEADS, {"epochs": history, "kept_epoch": len(history)})
-    write_picture(
-        region_picture(reference_photo(dataset, recipe), recipe.region, recipe.bits), work.file(REGION_PICTURE)
-    )
-    work.write_report(REGION, {"crop": spec.crop and spec.crop.model_dump(), "words": region_words})
+    report_region(work, dataset, recipe, region_words)
     report = FitReport(
         recipe=recipe,
         data=dataset.root.resolve(),
         dataset_sha256=dataset_sha256(dataset),
         input=spec,
-        fit_images=_names(goods, dataset),
-        holdout_images=_names(roles.holdout, dataset),
-        defect_images=_names(defects, dataset),
-        left_out_images=_names(roles.left_out, dataset),
+        fit_images=dataset.names(goods),
+        holdout_images=dataset.names(roles.holdout),
+        defect_images=dataset.names(defects),
+        left_out_images=dataset.names(roles.left_out),
         boxes=types,
         feature_channels=0,
         bank_rows=0,
@@ -108,10 +102,6 @@ def _half_side(windows: Windows, defects: Sequence[Sample]) -> float:
     """Return half the side of the usual box, in pixels of the input: the median of their geometric means."""
     boxes = np.concatenate([windows.load(sample)[1] for sample in defects])
     return float(np.median(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)))) / 2
-
-
-def _names(samples: Sequence[Sample], dataset: Dataset) -> tuple[str, ...]:
-    return tuple(sample.path.relative_to(dataset.root).as_posix() for sample in samples)
 
 
 def load_boxes(work: Run) -> BoxInspectionNet:
