@@ -16,7 +16,7 @@ from edge.web.review.likeness import reference_facts
 from edge.web.service.trial import TrialError, current_trials
 from edge.web.shift.report import last_hours, numbers_of, shift_in_numbers
 from edge.web.station import Station, current_station
-from edge.web.views.parameters import moment, number, selection, shown, verdict
+from edge.web.views.parameters import flag, moment, number, selection, verdict
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 MAX_LIMIT = 200
@@ -37,10 +37,7 @@ def status() -> Response:
 
     With ?raw=1 the picture is the untouched one.
     """
-    raw = request.args.get("raw", "0")
-    if raw not in {"0", "1"}:
-        abort(400, f"raw: must be 0 or 1, got {shown(raw)}")
-    return jsonify(station_facts(current_station(), raw == "1"))
+    return jsonify(station_facts(current_station(), flag("raw", False)))
 
 
 @blueprint.get("/inspections")
@@ -106,15 +103,13 @@ def inspect() -> Response | tuple[Response, int]:
 
     A trial: nothing is told to the line and nothing is stored.
     """
-    heatmap = request.args.get("heatmap", "1")
-    if heatmap not in {"0", "1"}:
-        abort(400, f"heatmap: must be 0 or 1, got {shown(heatmap)}")
+    heatmap = flag("heatmap", True)
     files = request.files.getlist("image")
     if len(files) != 1:
         abort(400, f"image: send exactly one file in this multipart field, got {len(files)}")
     record("trial of an image")
     try:
-        return jsonify(current_trials().inspect(files[0].read(), "image", heatmap == "1"))
+        return jsonify(current_trials().inspect(files[0].read(), "image", heatmap))
     except TrialError as error:
         answer = jsonify(error=str(error))
         if error.status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
-from flask import Blueprint, Response, abort, g, request, send_file
+from flask import Blueprint, Response, abort, g, send_file
 
 from edge.core.types import Inspection, Verdict
 from edge.history.csv_export import as_csv
@@ -17,7 +17,7 @@ from edge.web.review.export import zipped
 from edge.web.review.likeness import good_references, running_bundle
 from edge.web.station import Station, current_station
 from edge.web.views.api import MAX_ID
-from edge.web.views.parameters import selection, verdict
+from edge.web.views.parameters import flag, selection, verdict
 
 Piece = TypeVar("Piece", str, bytes)
 blueprint = Blueprint("downloads", __name__)
@@ -29,14 +29,14 @@ KEPT_S = 24 * 3600  # a picture of a bundle never changes
 @blueprint.get("/live.jpg")
 def live() -> Response:
     """Send the newest frame with heatmap and outline, or untouched with ?raw=1. An unchanged picture answers 304."""
-    path = current_station().latest_picture(raw=request.args.get("raw") == "1")
+    path = current_station().latest_picture(raw=flag("raw", False))
     return _jpeg(path, "private, no-cache", "there is no live picture yet; the engine writes one with its first part")
 
 
 @blueprint.get("/shown/<id>/live.jpg")
 def held(id: str) -> Response:  # noqa: A002  # as the document names it
     """Send the live picture that /api/status gave out a moment ago."""
-    found = current_station().held(request.args.get("raw") == "1", id)
+    found = current_station().held(flag("raw", False), id)
     if found is None:
         abort(404, "this live picture is not held any more; ask for the status again")
     response = send_file(BytesIO(found.jpeg), mimetype="image/jpeg")

@@ -10,6 +10,7 @@ from edge.core.types import EdgeError, one_line
 from edge.inference.preprocess import MAX_FILE_BYTES
 
 PROGRAM_PATHS = ("/api/", "/metrics", "/healthz", "/history.csv")
+FILE_PATHS = ("/live.jpg", "/shown/", "/pictures/", "/references/", "/reviewed.zip", "/diagnostics.zip")
 TITLES = {
     401: "Sign in first",
     403: "Not allowed",
@@ -37,7 +38,7 @@ def install(app: Flask) -> None:
 
 def _answer(code: int, text: str, error: HTTPException | None = None) -> Response:
     unknown_host = request_ctx.url_adapter is None  # a Host that is no name: no link of the page can be written
-    if unknown_host or request.path.startswith(PROGRAM_PATHS):
+    if unknown_host or request.path.startswith(PROGRAM_PATHS) or _program_wants_file():
         response = make_response(jsonify(error=text), code)
     else:
         title = TITLES.get(code, "Something went wrong")
@@ -52,3 +53,8 @@ def _answer(code: int, text: str, error: HTTPException | None = None) -> Respons
         response.headers["WWW-Authenticate"] = "Bearer"
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _program_wants_file() -> bool:
+    """Return whether somebody other than a person at a browser asked for a file: only a browser names text/html."""
+    return request.path.startswith(FILE_PATHS) and "text/html" not in request.headers.get("Accept", "")

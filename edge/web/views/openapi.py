@@ -13,6 +13,9 @@ from werkzeug.routing import Rule
 from edge import __version__
 from edge.core.types import Reason, Verdict
 from edge.exchange.health import Health
+from edge.history.reviews import LONGEST_MASK, LONGEST_NAME, Opinion, Origin
+from edge.people.roles import Role
+from edge.web.access.gate import Access
 from edge.web.access.rights import EVERYBODY_MAY, RIGHTS
 from edge.web.guard import SAFE_METHODS
 from edge.web.setup.bundles import BundleWish
@@ -21,6 +24,8 @@ from edge.web.setup.region import WantedRegion
 from edge.web.setup.upload import MAX_BYTES
 from edge.web.views import people
 from edge.web.views.api import MAX_ID, MAX_LIMIT, never_stored
+from edge.web.views.limit import LONGEST_REASON
+from edge.web.views.reviews import LABEL
 
 blueprint = Blueprint("openapi", __name__, url_prefix="/api")
 blueprint.after_request(never_stored)
@@ -28,8 +33,10 @@ Facts = dict[str, Any]
 PROGRAM_ROUTES = re.compile(r"/(api/|metrics$|healthz$|history\.csv$|live\.jpg$|shown/|pictures/)")
 _FLAG: Facts = {"type": "string", "enum": ["0", "1"]}
 _TIME: Facts = {"type": "string", "format": "date-time"}
+_MOMENT: Facts = _TIME | {"pattern": "^(197[1-9]|19[89][0-9]|[2-8][0-9]{3})-"}  # edge/web/shift/views.py:YEARS
 _ROWS: Facts = {"verdict": {"enum": list(Verdict)}, "reason": {"enum": list(Reason)}, "from": _TIME, "to": _TIME}
 _BYTES: Facts = {"type": "integer", "minimum": 0, "maximum": MAX_BYTES}
+_KEY: Facts = {"type": "string", "pattern": "^[0-9a-f]{16,64}$"}
 _PAGE: Facts = {
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
     "before": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
@@ -38,12 +45,21 @@ QUERIES: dict[str, Facts] = {
     "api.status": {"raw": _FLAG},
     "api.inspections": _PAGE | _ROWS,
     "api.shift_report": _ROWS,
-    "shift.shift": {"at": _TIME, "order": {"type": "string", "maxLength": 40}},
+    "shift.shift": {"at": _MOMENT, "order": {"type": "string", "maxLength": 40}},
     "api.inspect": {"heatmap": _FLAG},
     "downloads.history": _ROWS,
-    "bundles.upload": {"key": {"type": "string"}, "at": _BYTES, "size": _BYTES},
+    "downloads.live": {"raw": _FLAG},
+    "downloads.held": {"raw": _FLAG},
+    "reviews.queue": {"limit": {"type": "integer", "minimum": 1, "maximum": 50}},
+    "reviews.listed": {
+        "limit": {"type": "integer", "minimum": 1, "maximum": 500},
+        "part": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
+    },
+    "limit.limit": {"at": {"type": "number"}},
+    "bundles.upload": {"key": _KEY, "at": _BYTES, "size": _BYTES | {"minimum": 1}},
     "people.audit": _PAGE | {"before": {"type": "integer", "minimum": 1, "maximum": 2**62}},
 }
+ALL_NEEDED = frozenset({"bundles.upload"})  # routes that need each part of their query
 FORMS: dict[str, type[BaseModel]] = {
     "bundles.wish": BundleWish,
     "commissioning.take_step": SetUpStep,
@@ -77,12 +93,51 @@ _ORDER: Facts = {
     "required": ["order"],
     "properties": {name: {"type": "string", "maxLength": 80} for name in ("order", "before", "who")},
 }
+_NAME: Facts = {"type": "string", "maxLength": LONGEST_NAME}
 _PART: Facts = {
     "type": "object",
     "required": ["part"],
     "properties": {"part": {"type": "integer", "minimum": 1, "maximum": MAX_ID}},
 }
+_SEEN: Facts = {
+    "type": "object",
+    "properties": {"part": _PART["properties"]["part"], "up_to": _PART["properties"]["part"], "who": _NAME},
+    "anyOf": [{"required": ["part"]}, {"required": ["up_to"]}],
+}
+_ANSWER: Facts = {
+    "type": "object",
+    "required": ["part", "opinion"],
+    "properties": {
+        "part": _PART["properties"]["part"],
+        "opinion": {"enum": list(Opinion)},
+        "origin": {"enum": list(Origin)},
+        "who": _NAME,
+        "label": {"type": "string", "pattern": f"^({LABEL})?$"},
+        "mask": {"type": "string", "maxLength": LONGEST_MASK, "description": "Strokes as JSON."},
+        "after": {"type": "integer", "minimum": -1, "maximum": MAX_ID},
+    },
+}
+_LIMIT: Facts = {
+    "type": "object",
+    "required": ["before", "reason"],
+    "properties": {
+        "before": {"type": "number"},
+        "after": {"anyOf": [{"type": "number"}, {"const": "own"}]},
+        "who": _NAME,
+        "reason": {"type": "string", "minLength": 1, "maxLength": LONGEST_REASON},
+    },
+}
+
+
+def _either(schema: Facts) -> Facts:
+    """Return the content of a body that may be JSON or a form."""
+    return {kind: {"schema": schema} for kind in ("application/json", "application/x-www-form-urlencoded")}
+
+
 BODIES: dict[str, Facts] = {
+    "reviews.see": _either(_SEEN),
+    "reviews.answer": _either(_ANSWER),
+    "limit.apply": _either(_LIMIT),
     "service.judge_again": {"application/json": {"schema": _PART}},
     "shift.set_order": {"application/json": {"schema": _ORDER}},
     "commands.recipe": {"application/json": {"schema": _RECIPE}},
@@ -139,7 +194,7 @@ def _operation(app: Flask, rule: Rule, method: str) -> Facts:
     operation: Facts = {
         "operationId": endpoint,
         "summary": says[0] if says else endpoint,
-        "security": [] if endpoint in EVERYBODY_MAY else [{"bearer": []}],
+        "security": _security(app, endpoint),
         "x-role": role.value if role else None,
         "parameters": [*_places(rule), *_queries(endpoint)],
         "responses": {
@@ -155,6 +210,15 @@ def _operation(app: Flask, rule: Rule, method: str) -> Facts:
     return operation
 
 
+def _security(app: Flask, endpoint: str) -> list[Facts]:
+    """Return what a request needs; an empty need is one that a guest fulfils."""
+    if endpoint in EVERYBODY_MAY:
+        return []
+    access: Access = app.extensions["linewatch_access"]
+    guest = RIGHTS[endpoint] is Role.VIEWER and access.guests_may_look
+    return [{"bearer": []}, *([{}] if guest else [])]
+
+
 def _places(rule: Rule) -> list[Facts]:
     """Return the parts of the address that vary."""
     kinds: dict[str, Facts] = {
@@ -168,15 +232,16 @@ def _places(rule: Rule) -> list[Facts]:
 
 
 def _queries(endpoint: str) -> list[Facts]:
-    return [{"name": name, "in": "query", "schema": schema} for name, schema in QUERIES.get(endpoint, {}).items()]
+    asked = QUERIES.get(endpoint, {})
+    needed = endpoint in ALL_NEEDED
+    return [{"name": name, "in": "query", "required": needed, "schema": schema} for name, schema in asked.items()]
 
 
 def _body(endpoint: str) -> Facts | None:
     form = FORMS.get(endpoint)
     if form is None:
         return BODIES.get(endpoint)
-    schema = {"schema": {"$ref": f"#/components/schemas/{form.__name__}"}}
-    return {"application/json": schema, "application/x-www-form-urlencoded": schema}
+    return _either({"$ref": f"#/components/schemas/{form.__name__}"})
 
 
 def _answer(endpoint: str) -> Facts:

@@ -26,6 +26,14 @@ def number(name: str, default: int, low: int, high: int) -> int:
     return int(text)
 
 
+def flag(name: str, default: bool) -> bool:
+    """Read a parameter that is 0 or 1; aborts with 400."""
+    text = request.args.get(name, "1" if default else "0")
+    if text not in {"0", "1"}:
+        abort(400, f"{name}: must be 0 or 1, got {shown(text)}")
+    return text == "1"
+
+
 def verdict() -> Verdict | None:
     return _word("verdict", Verdict)
 
