@@ -15,7 +15,7 @@ NAME ?= $(if $(DATA),$(notdir $(DATA:%/=%)),synthetic)
 SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh) $(addprefix firmware_scripts/debian/,postinst prerm)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test train benchmark techreport chaos soak film fuzz check lock package clean
+.PHONY: help setup demo test train benchmark techreport chaos soak film fuzz words check lock package clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,9 @@ film: $(BASE) ## photos go by BUNDLE, DATA=folder of photos (models/samples): ev
 
 fuzz: $(DEV) ## SECONDS=60 of random input for each reader of files and of the network; findings stay in .hypothesis
 	@exec $(RUN) -m pytest -q tests/fuzz --fuzz-seconds "$(SECONDS)"
+
+words: $(DEV) ## bring each catalogue of edge/core/languages up to the texts in the code
+	@exec $(RUN) -m tests.edge.web.words
 
 lock: ## regenerate both lock files (needs uv)
 	@command -v uv >/dev/null || { echo "linewatch: uv is not installed; run: pip install uv" >&2; exit 1; }

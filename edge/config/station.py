@@ -13,6 +13,7 @@ from edge.config.outputs import GpioOutputConfig, ModbusOutputConfig, OutputConf
 from edge.config.section import GivenPath, Host, Port, Section
 from edge.config.shift import ShiftConfig
 from edge.config.triggers import FreeRunTriggerConfig, GpioTriggerConfig, ModbusTriggerConfig, TriggerConfig
+from edge.core.catalogue import known_languages
 from edge.core.types import EdgeError
 
 
@@ -50,6 +51,9 @@ class StorageConfig(Section):
     ok_every: Annotated[int, Field(ge=1, le=10**9)] = 1  # pictures of every k-th OK part; of every NG and ERROR
 
 
+BROWSERS = "auto"  # the language that the browser asks for
+
+
 class PageConfig(Section):
     """[page]: the address of the page, and the other stations that it shows."""
 
@@ -62,6 +66,14 @@ class PageConfig(Section):
     private_key: GivenPath | None = None  # PEM, without a passphrase
     idle_minutes: Annotated[float, Field(ge=1, le=720)] = 15.0  # until an operator or engineer has to sign in again
     guests_may_look: bool = False  # whoever reaches the page is a viewer; only doing something needs a sign-in
+    language: str = BROWSERS  # until a person chooses another one on the page
+
+    @field_validator("language")
+    @classmethod
+    def _language_is_known(cls, language: str) -> str:
+        if language not in (BROWSERS, *known_languages()):
+            raise ValueError(f"{language!r} is not known; take {', '.join(known_languages())} or {BROWSERS}")
+        return language
 
     @model_validator(mode="after")
     def _certificate_is_whole(self) -> PageConfig:

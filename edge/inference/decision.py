@@ -146,4 +146,6 @@ def defect_words(regions: Sequence[Region]) -> str:
         return "Defect found."
     names = list(dict.fromkeys(region.label for region in regions if region.label != ANOMALY))
     kind = "".join(f"{name}, " for name in names[:MOST_NAMES])
-    return f"Defect found: {kind}{len(regions)} marked area{'s' if len(regions) > 1 else ''}."
+    if len(regions) == 1:
+        return f"Defect found: {kind}1 marked area."
+    return f"Defect found: {kind}{len(regions)} marked areas."

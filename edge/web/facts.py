@@ -17,7 +17,7 @@ from edge.history.database import HistoryError
 from edge.web.review.rejects import rejects_facts
 from edge.web.service.notices import messages, notices
 from edge.web.station import PICTURE_KINDS, EngineState, EngineView, Station
-from edge.web.wording import UNKNOWN, Words, duration, inspection_words, percent, station_words
+from edge.web.wording.verdicts import UNKNOWN, Words, duration, inspection_words, percent, station_words
 
 PICTURE_WITHIN_S = 0.7  # a part whose picture has not come by then is shown without one
 VIEW_WITHIN_MS = 1500.0  # a camera whose last frame is older shows nothing of now
@@ -25,9 +25,9 @@ RECORDER_LAG = 3  # the recorder may be this many parts behind before the engine
 
 Facts = dict[str, Any]
 FACT_NAMES = {
-    "bundle": "Bundle",
+    "bundle": "Model",
     "recipe": "Recipe",
-    "threshold": "Threshold",
+    "threshold": "Limit (score)",
     "camera": "Camera",
     "camera_rate": "Camera rate",
     "quality": "Picture quality",
@@ -252,8 +252,8 @@ def _quality(health: Health) -> str:
 def _output(output: OutputHealth) -> str:
     if output.name == "memory":
         return "none, the station only watches"
-    state = "connected" if output.up else "NO CONNECTION"
-    return f"{output.name}: {state}" + (f", {messages(output.waiting)}" if output.waiting else "")
+    waits = f", {messages(output.waiting)}" if output.waiting else ""
+    return f"{output.name}: connected{waits}" if output.up else f"{output.name}: NO CONNECTION{waits}"
 
 
 def _drift(health: Health) -> str:
@@ -267,5 +267,5 @@ def _drift(health: Health) -> str:
 def _self_test(health: Health) -> str:
     if health.self_test is None:
         return UNKNOWN
-    word = "passed" if health.self_test.passed else "FAILED"
-    return f"{word} at {health.self_test.at:%Y-%m-%d %H:%M:%S} UTC"
+    at = f"{health.self_test.at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"passed at {at}" if health.self_test.passed else f"FAILED at {at}"

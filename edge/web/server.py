@@ -50,6 +50,7 @@ from edge.web.views import (
     reviews,
 )
 from edge.web.views.overview import Hall
+from edge.web.wording import language
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -113,6 +114,7 @@ def create_page(config: StationConfig, access: Access | None = None) -> WSGIAppl
     top.extensions["linewatch_hall"] = hall
     guard.install(top, config.page.host)
     gate.install(top, access, config.name)
+    language.install(top, config)
     errors.install(top)
     for module in (overview, people):
         top.register_blueprint(module.blueprint)
@@ -139,6 +141,7 @@ def _station_app(
     app.extensions["linewatch_checks"] = Checks(station)
     guard.install(app, page.host)
     gate.install(app, access, station.config.name)
+    language.install(app, station.config)
     guard.few_at_once(app, slow)
     errors.install(app)
     later = (shift, service, bundles, commissioning)

@@ -13,6 +13,7 @@ EVERYBODY_MAY = frozenset({
     "people.sign_out",
     "people.join",
     "people.me",
+    "words.words_of",
 })  # fmt: skip
 RIGHTS: dict[str, Role | None] = {
     **dict.fromkeys(EVERYBODY_MAY),

@@ -11,7 +11,7 @@ from edge.core.types import Inspection, Verdict
 from edge.history.reading.scores import Scores
 from edge.history.reviews import Seen
 from edge.web.station import Station
-from edge.web.wording import inspection_words
+from edge.web.wording.verdicts import inspection_words
 
 SHOWN = 6
 MOST_COUNTED = 1000

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge.core.types import Inspection, Verdict
 from edge.web.station import Station
-from edge.web.wording import ERRORS
+from edge.web.wording.verdicts import ERRORS
 
 READ = 500  # ERROR rows
 SHOWN = 12

@@ -35,7 +35,7 @@ from edge.inference.preprocess import (
 )
 from edge.inference.usable import unusable
 from edge.web.station import EngineState, Station
-from edge.web.wording import percent, verdict_words
+from edge.web.wording.verdicts import percent, verdict_words
 
 ANSWER_WITHIN_S = 5.0
 WAIT_FOR_TURN_S = 10.0

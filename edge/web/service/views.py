@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, render_template
@@ -13,7 +12,6 @@ from edge.web.service.checks import current_checks, replayed
 from edge.web.service.diagnostics import diagnostics, file_name, storage_facts, version_facts
 from edge.web.service.faults import last_faults
 from edge.web.service.trial import TrialError, current_trials
-from edge.web.shift.calendar import Calendar
 from edge.web.station import current_station
 from edge.web.views.api import never_stored
 from edge.web.views.reviews import given_fields, given_number
@@ -25,16 +23,8 @@ blueprint.after_request(never_stored)
 @blueprint.get("/service")
 def service_page() -> Response:
     """Show what went wrong and what to do, kept fresh by static/service.js."""
-    station = current_station()
-    calendar = Calendar(station.config.shift)
-
-    def local(text: str) -> str:
-        return f"{calendar.local(datetime.fromisoformat(text)):%a %Y-%m-%d %H:%M %Z}"
-
-    facts = _facts()
-    return make_response(
-        render_template("service.html", station=station.config.name, s=facts, local=local, token=csrf_token())
-    )
+    name = current_station().config.name
+    return make_response(render_template("service.html", station=name, s=_facts(), token=csrf_token()))
 
 
 @blueprint.get("/api/service")

@@ -9,13 +9,15 @@ from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from edge.core.catalogue import ENGLISH, catalogue
 from edge.core.types import ANOMALY, Reason, Verdict
 from edge.history.orders import OrderSpan, OrderStore
 from edge.history.reading.sums import Sum, Sums
 from edge.history.rows import Selection
 from edge.web.shift.calendar import Calendar, Shift
 from edge.web.station import Station
-from edge.web.wording import ERRORS, UNKNOWN
+from edge.web.wording.times import span_text
+from edge.web.wording.verdicts import ERRORS, UNKNOWN
 
 HOURS_UP_TO = timedelta(hours=50)  # a longer time is shown day by day
 MOST_BARS = 400
@@ -138,14 +140,11 @@ def _orders(station: Station, shift: Shift, now: datetime) -> list[OrderSpan]:
 def _times(start: datetime, end: datetime, calendar: Calendar) -> Facts:
     """Return a span of time for programs, and for people in local time with its zone."""
     first, last = calendar.local(start), calendar.local(end)
-    day = "" if last.date() == first.date() else f"{last:%a} "
-    zone = "" if first.tzname() == last.tzname() else f" {first.tzname()}"
-    hours = f"{first:%H:%M}{zone} to {day}{last:%H:%M} {last.tzname()}"
     return {
         "from": start.isoformat(),
         "to": end.isoformat(),
-        "words": f"{first:%a %Y-%m-%d} {hours}",
-        "hours": hours,
+        "words": span_text(catalogue(ENGLISH), first, last),
+        "hours": span_text(catalogue(ENGLISH), first, last, with_date=False),
     }
 
 

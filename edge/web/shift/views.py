@@ -14,7 +14,6 @@ from edge.history.database import HistoryError
 from edge.history.orders import OrderConflictError
 from edge.web.access.gate import current_user, record
 from edge.web.guard import csrf_token
-from edge.web.shift.calendar import Calendar
 from edge.web.shift.numbers import order_facts, order_store, share_text, shift_facts
 from edge.web.station import current_station
 from edge.web.views.api import never_stored
@@ -44,7 +43,7 @@ def shift_page() -> Response:
             token=csrf_token(),
             share=share_text,
             version=__version__,
-            printed=f"{Calendar(station.config.shift).local(datetime.now(UTC)):%a %Y-%m-%d %H:%M %Z}",
+            printed=datetime.now(UTC),
         )
     )
 

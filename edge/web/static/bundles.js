@@ -1,10 +1,13 @@
 // The bundles: what judges, what could, and what the station found out about them.
-import { badge, byId, clock, distanceText, element, number, root, setText } from "./dom.js";
+import { badge, byId, distanceText, element, number, root, setText } from "./dom.js";
+import { clock } from "./times.js";
 import { askWho, send, who } from "./person.js";
 import { sendFile } from "./bundle_upload.js";
+import { told } from "./told.js";
+import { t } from "./words.js";
 
-const ACTS = { check: "Check of a new bundle", shadow: "In shadow", activate: "Let a bundle judge", confirm: "Confirmation", roll_back: "Way back" };
-const STAGES = { working: ["wait", "works"], done: ["ok", "done"], failed: ["ng", "not done"] };
+const ACTS = { check: t("Check of a new model"), shadow: t("In shadow"), activate: t("Let a model judge"), confirm: t("Confirmation"), roll_back: t("Way back") };
+const STAGES = { working: ["wait", t("works")], done: ["ok", t("done")], failed: ["ng", t("not done")] };
 const KINDS = { OK: "ok", NG: "ng", ERROR: "error" };
 const UNTAKEN_S = 10;
 const SILENT_MS = 60000; // without a word: whoever worked on it may have died
@@ -16,7 +19,7 @@ async function refresh() {
   clearTimeout(timer);
   const response = await fetch(`${root}/api/bundles`).catch(() => null);
   const answer = response ? await response.json().catch(() => null) : null;
-  const problem = answer?.error ?? (answer ? untaken(answer) : "No connection to the station. Try again.");
+  const problem = answer ? told(answer.error ?? untaken(answer)) : t("No connection to the station. Try again.");
   setText(byId("problem"), problem);
   byId("problem").hidden = !problem;
   if (answer && !answer.error) {
@@ -27,7 +30,7 @@ async function refresh() {
   timer = setTimeout(refresh, busy ? 700 : 5000);
 }
 
-const untaken = ({ waits_s: waits }) => (waits > UNTAKEN_S ? `Nobody has taken the wish for ${Math.round(waits)} s. On the station look at: systemctl status linewatch-bundles.path` : "");
+const untaken = ({ waits_s: waits }) => (waits > UNTAKEN_S ? t("Nobody has taken the wish for {seconds} s. On the station look at: {command}", { seconds: Math.round(waits), command: "systemctl status linewatch-bundles.path" }) : "");
 
 function show() {
   showWork(found.report);
@@ -37,7 +40,7 @@ function show() {
   shown = now;
   byId("recipes").replaceChildren(...found.recipes.map(recipeCard));
   byId("bundles").replaceChildren(...found.bundles.map(bundleItem));
-  byId("acts").replaceChildren(...found.acts.map(({ at, who: name, act, why }) => row(clock(at, true), name, act, why)));
+  byId("acts").replaceChildren(...found.acts.map(({ at, who: name, act, why }) => row(clock(at, true), name, told(act.replace("_", " ")), told(why))));
 }
 
 const row = (...cells) => element("tr", {}, ...cells.map((cell) => element("td", {}, cell)));
@@ -46,17 +49,17 @@ function showWork(report) {
   const waits = typeof found.waits_s === "number";
   byId("work").hidden = !report && !waits;
   if (!report) {
-    setText(byId("work-what"), "A wish waits to be taken");
+    setText(byId("work-what"), t("A wish waits to be taken"));
     return;
   }
-  const [kind, words] = waits && report.stage !== "working" ? ["wait", "waits"] : STAGES[report.stage];
+  const [kind, words] = waits && report.stage !== "working" ? ["wait", t("waits")] : STAGES[report.stage];
   setText(byId("work-what"), `${ACTS[report.act]}${report.bundle ? `: ${report.bundle}` : ""}`);
   byId("work-stage").dataset.kind = kind;
   setText(byId("work-stage"), words);
-  const lines = [`${clock(report.since, true)}, ${report.who}`, ...report.lines];
-  if (report.wanted) lines.push(`${report.tried} of ${report.wanted} parts tried, ${report.differences.length} judged differently.`);
+  const lines = [`${clock(report.since, true)}, ${report.who}`, ...report.lines.map(told)];
+  if (report.wanted) lines.push(t("{tried} of {wanted} parts tried, {different} judged differently.", { tried: report.tried, wanted: report.wanted, different: report.differences.length }));
   const items = lines.map((line) => element("li", {}, line));
-  if (report.fault) items.push(element("li", { class: "fault" }, report.fault));
+  if (report.fault) items.push(element("li", { class: "fault" }, told(report.fault)));
   if (byId("work-lines").textContent !== items.map((item) => item.textContent).join("")) byId("work-lines").replaceChildren(...items);
   byId("work-progress").hidden = !report.wanted || report.stage !== "working";
   byId("work-progress").value = report.wanted ? report.tried / report.wanted : 0;
@@ -80,36 +83,36 @@ function recipeCard({ name, folder, before, needs_reason: older }) {
   const pending = found.unconfirmed?.recipe === name;
   const inUse = found.engine.recipe === name;
   const card = element("div", { class: pending ? "recipe-card pending" : "recipe-card" });
-  card.append(element("p", { class: "muted" }, found.recipes.length > 1 ? `Recipe ${name}${inUse ? ", in use" : ""}` : "All parts"));
+  card.append(element("p", { class: "muted" }, found.recipes.length < 2 ? t("All parts") : inUse ? t("Recipe {recipe}, in use", { recipe: name }) : t("Recipe {recipe}", { recipe: name })));
   card.append(element("p", {}, element("strong", {}, bundle?.title ?? folder)));
-  if (inUse && bundle && found.engine.alive && found.engine.bundle !== bundle.title) card.append(element("p", {}, `The engine judges with ${found.engine.bundle} until it takes this one.`));
-  if (!found.engine.alive) card.append(element("p", { class: "muted" }, "The engine does not run."));
-  card.append(element("p", { class: "muted" }, before ? `Before: ${before.title}` : "No bundle judged before."));
+  if (inUse && bundle && found.engine.alive && found.engine.bundle !== bundle.title) card.append(element("p", {}, t("The engine judges with {model} until it takes this one.", { model: found.engine.bundle })));
+  if (!found.engine.alive) card.append(element("p", { class: "muted" }, t("The engine does not run.")));
+  card.append(element("p", { class: "muted" }, before ? t("Before: {model}", { model: before.title }) : t("No model judged before.")));
   const buttons = element("div", { class: "choices" });
-  if (pending) buttons.append(button("Confirm", () => ask("confirm", { recipe: name, title: "Confirm the new bundle?", text: "The running engine must judge with it. From then on no older version may judge." })));
-  if (pending || before) buttons.append(button("Go back", () => ask("roll_back", { recipe: name, reason: older && !pending, title: "Let the bundle before judge again?", text: `${pending ? "The bundle before" : before.title} is tested first. Until it judges, the present one goes on.` })));
+  if (pending) buttons.append(button(t("Confirm"), () => ask("confirm", { recipe: name, title: t("Confirm the new model?"), text: t("The running engine must judge with it. From then on no older version may judge.") })));
+  if (pending || before) buttons.append(button(t("Go back"), () => ask("roll_back", { recipe: name, reason: older && !pending, title: t("Let the model before judge again?"), text: pending ? t("The model before is tested first. Until it judges, the present one goes on.") : t("{model} is tested first. Until it judges, the present one goes on.", { model: before.title }) })));
   card.append(buttons);
   return card;
 }
 
 function bundleItem(bundle) {
   const judges = bundle.roles.some((one) => one.role === "judges");
-  const roles = bundle.roles.map(({ recipe, role }) => badge({ kind: role === "judges" ? "ok" : role === "not confirmed" ? "error" : "wait", headline: found.recipes.length > 1 ? `${role}: ${recipe}` : role }));
+  const roles = bundle.roles.map(({ recipe, role }) => badge({ kind: role === "judges" ? "ok" : role === "not confirmed" ? "error" : "wait", headline: found.recipes.length > 1 ? `${told(role)}: ${recipe}` : told(role) }));
   const item = element("li", {}, element("div", { class: "bundle-head" }, element("h3", {}, bundle.title), ...roles));
-  if (bundle.fault) item.append(element("p", { class: "notice" }, bundle.fault));
-  if (bundle.created) item.append(element("p", { class: "muted" }, `Made ${clock(bundle.created, true)} · ${bundle.signed_by ? `signed by key ${bundle.signed_by}` : "NOT SIGNED"}`));
-  if (bundle.promise.length) item.append(element("details", judges ? { open: "" } : {}, element("summary", {}, "What it promises"), promised(bundle.promise)));
-  if (bundle.older) item.append(element("p", { class: "muted" }, "An older version than one that judged here: it judges only when somebody goes back to it."));
+  if (bundle.fault) item.append(element("p", { class: "notice" }, told(bundle.fault)));
+  if (bundle.created) item.append(element("p", { class: "muted" }, `${t("Made {time}", { time: clock(bundle.created, true) })} · ${bundle.signed_by ? t("signed by key {key}", { key: bundle.signed_by }) : t("NOT SIGNED")}`));
+  if (bundle.promise.length) item.append(element("details", judges ? { open: "" } : {}, element("summary", {}, t("What it promises")), promised(bundle.promise)));
+  if (bundle.older) item.append(element("p", { class: "muted" }, t("An older version than one that judged here: it judges only when somebody goes back to it.")));
   if (bundle.fault || bundle.older) return item;
   const buttons = element("div", { class: "choices" });
-  buttons.append(button("Try in shadow", () => ask("shadow", { bundle: bundle.folder, title: "Try this bundle in shadow?", text: `${bundle.title} judges parts beside the line. The line hears nothing of it.` })));
-  if (!judges || found.recipes.length > 1) buttons.append(button("Let it judge", () => ask("activate", { bundle: bundle.folder, title: "Let this bundle judge?", text: `${bundle.title} is tested on this station and on stored pictures. The engine changes to it between two parts. If anything fails, the present bundle goes on.` })));
+  buttons.append(button(t("Try in shadow"), () => ask("shadow", { bundle: bundle.folder, title: t("Try this model in shadow?"), text: t("{model} judges parts beside the line. The line hears nothing of it.", { model: bundle.title }) })));
+  if (!judges || found.recipes.length > 1) buttons.append(button(t("Let it judge"), () => ask("activate", { bundle: bundle.folder, title: t("Let this model judge?"), text: t("{model} is tested on this station and on stored pictures. The engine changes to it between two parts. If anything fails, the present model goes on.", { model: bundle.title }) })));
   item.append(buttons);
   return item;
 }
 
 function promised(promise) {
-  return element("dl", { class: "facts" }, ...promise.map(({ label, text }) => element("div", {}, element("dt", {}, label), element("dd", {}, text))));
+  return element("dl", { class: "facts" }, ...promise.map(({ label, text }) => element("div", {}, element("dt", {}, told(label)), element("dd", {}, told(text)))));
 }
 
 function button(words, does) {
@@ -139,12 +142,12 @@ function ask(act, { title, text, bundle = null, recipe = null, reason = false })
 }
 
 async function wish(facts) {
-  const told = await send("bundles", facts);
-  setText(byId("upload-answer"), told.error ?? told.text ?? "");
-  byId("upload-answer").dataset.kind = told.error ? "error" : "ok";
+  const done = await send("bundles", facts);
+  setText(byId("upload-answer"), told(done.error ?? done.text ?? ""));
+  byId("upload-answer").dataset.kind = done.error ? "error" : "ok";
   await refresh();
-  if (!told.error) byId("work").scrollIntoView({ block: "nearest" });
-  return !told.error;
+  if (!done.error) byId("work").scrollIntoView({ block: "nearest" });
+  return !done.error;
 }
 
 async function upload(file) {
@@ -153,7 +156,7 @@ async function upload(file) {
   byId("upload-answer").dataset.kind = "wait";
   const problem = await sendFile(file, Number(byId("file").dataset.piece), (share) => {
     bar.value = share;
-    setText(byId("upload-answer"), `${file.name}: ${number(share * 100, 3)} % of ${number(file.size / 1e6, 3)} MB sent`);
+    setText(byId("upload-answer"), t("{file}: {share} % of {size} MB sent", { file: file.name, share: number(share * 100, 3), size: number(file.size / 1e6, 3) }));
   });
   bar.hidden = true;
   byId("file").value = "";

@@ -1,6 +1,8 @@
 // All charts, drawn as SVG in the size they have on the screen, so that their words stay readable.
 // Verdicts differ by shape as well as by colour.
-import { byId, clock, distanceText, number, onScale, root, setText, svg } from "./dom.js";
+import { byId, distanceText, number, onScale, root, setText, svg } from "./dom.js";
+import { dateAndHour, dateText, hourText } from "./times.js";
+import { count, t } from "./words.js";
 
 const LEFT = 52;
 const RIGHT = 12;
@@ -72,7 +74,7 @@ const place = (index) => (KEEP - rows.length + index + 0.5) / KEEP;
 function scale(chart, right, y) {
   rule(chart, y(onScale(0)), right, "0", "axis");
   rule(chart, y(onScale(3)), right, "3", "axis");
-  rule(chart, y(onScale(1)), right, "limit 1", "limit");
+  rule(chart, y(onScale(1)), right, t("limit 1"), "limit");
 }
 
 function drawLastScores(chart) {
@@ -87,8 +89,8 @@ function drawLastScores(chart) {
     chart.append(mark(row.verdict, at, failed ? y(1) + 18 : top));
   });
   scale(chart, right, y);
-  const count = (verdict) => rows.filter((row) => row.verdict === verdict).length;
-  chart.setAttribute("aria-label", `Of the last ${rows.length} parts ${count("OK")} are OK, ${count("NG")} NG, ${count("ERROR")} ERROR`);
+  const of = (verdict) => rows.filter((row) => row.verdict === verdict).length;
+  chart.setAttribute("aria-label", t("Of the last {parts} parts {ok} are OK, {ng} NG, {error} ERROR", { parts: rows.length, ok: of("OK"), ng: of("NG"), error: of("ERROR") }));
 }
 
 function drawLastTimes(chart) {
@@ -104,7 +106,7 @@ function drawLastTimes(chart) {
     chart.append(svg("rect", { x: x(place(index)) - step * 0.36, y: y(0) - tall, width: step * 0.72, height: tall, class: `column${late}` }));
   });
   if (deadline) rule(chart, y(deadline / top), right, number(deadline), "limit");
-  chart.setAttribute("aria-label", `The slowest of the last ${rows.length} parts took ${number(slowest, 3)} ms, the deadline is ${number(deadline)} ms`);
+  chart.setAttribute("aria-label", t("The slowest of the last {parts} parts took {slowest} ms, the deadline is {deadline} ms", { parts: rows.length, slowest: number(slowest, 3), deadline: number(deadline) }));
 }
 
 if (byId("chart-score")) new ResizeObserver(draw).observe(byId("chart-score"));
@@ -115,14 +117,14 @@ function below(chart, foot, x, label, anchor = "middle") {
 }
 
 function when(iso, seconds) {
-  const text = clock(iso, true);
-  return seconds >= 86400 ? text.slice(5, 10) : text.slice(11, 16);
+  return seconds >= 86400 ? dateText(iso).replace(/[^0-9]?\d{4}-?/, "") : hourText(iso);
 }
 
 function spanText(seconds) {
-  if (seconds >= 86400) return "day";
-  if (seconds > 3600) return `${seconds / 3600} h`;
-  return seconds === 3600 ? "hour" : seconds === 60 ? "minute" : `${seconds / 60} min`;
+  if (seconds >= 86400) return t("share in each day; the rest is OK");
+  if (seconds === 3600) return t("share in each hour; the rest is OK");
+  if (seconds === 60) return t("share in each minute; the rest is OK");
+  return t("share in each {span}; the rest is OK", { span: seconds > 3600 ? `${seconds / 3600} h` : `${seconds / 60} min` });
 }
 
 const NICE_TOPS = [0.02, 0.05, 0.1, 0.2, 0.5, 1];
@@ -130,7 +132,7 @@ const NICE_TOPS = [0.02, 0.05, 0.1, 0.2, 0.5, 1];
 // Each bar is the share of its own parts, so a quiet hour is as readable as a busy one. What is not drawn is OK:
 // on the scale of all parts a rise from 1 % to 2 % could not be seen.
 export function drawBars(chart, what, { seconds, bars }) {
-  setText(what, `share in each ${spanText(seconds)}; the rest is OK`);
+  setText(what, spanText(seconds));
   const totals = bars.map((bar) => bar.OK + bar.NG + bar.ERROR);
   const worst = Math.max(0, ...bars.map((bar, index) => (totals[index] ? (bar.NG + bar.ERROR) / totals[index] : 0)));
   const top = NICE_TOPS.find((share) => worst <= share);
@@ -145,14 +147,14 @@ export function drawBars(chart, what, { seconds, bars }) {
       if (!bar[verdict]) continue;
       const [low, high] = [base / total / top, (base + bar[verdict]) / total / top];
       const box = svg("rect", { x: x(0) + (index + 0.1) * step, y: y(high), width: 0.8 * step, height: y(low) - y(high), class: `share-${verdict}` });
-      box.append(svg("title", {}, `${clock(bar.at, true).slice(0, 16)}: ${bar[verdict]} of ${total} ${verdict}`));
+      box.append(svg("title", {}, t("{time}: {n} of {total} {verdict}", { time: dateAndHour(bar.at), n: bar[verdict], total, verdict })));
       chart.append(box);
       base += bar[verdict];
     }
     if (index % every === 0) below(chart, foot, x(0) + (index + 0.5) * step, when(bar.at, seconds));
   });
   const busy = bars.filter((_, index) => totals[index] > 0);
-  chart.setAttribute("aria-label", busy.length ? busy.map((bar) => `${clock(bar.at, true).slice(0, 16)}: ${bar.OK} OK, ${bar.NG} NG, ${bar.ERROR} ERROR`).join("; ") : "No parts in this time");
+  chart.setAttribute("aria-label", busy.length ? busy.map((bar) => `${dateAndHour(bar.at)}: ${bar.OK} OK, ${bar.NG} NG, ${bar.ERROR} ERROR`).join("; ") : t("No parts in this time"));
 }
 
 export function drawCourse(chart, { from, to, scores, bars }) {
@@ -167,28 +169,28 @@ export function drawCourse(chart, { from, to, scores, bars }) {
   below(chart, foot, x(0), when(from, bars.seconds), "start");
   below(chart, foot, x(1), when(to, bars.seconds), "end");
   const last = scores[scores.length - 1];
-  chart.setAttribute("aria-label", last ? `Median distance from good ${distanceText(scores[0].median_distance)} at the beginning, ${distanceText(last.median_distance)} at the end; the limit is 1` : "No scores in this time");
+  chart.setAttribute("aria-label", last ? t("Median distance from good {first} at the beginning, {last} at the end; the limit is 1", { first: distanceText(scores[0].median_distance), last: distanceText(last.median_distance) }) : t("No scores in this time"));
 }
 
 export function drawLatency(chart, { latency, deadline_ms: deadline }) {
   const { edges_ms: edges, counts } = latency;
   const highest = Math.max(1, ...counts);
-  const most = highest.toLocaleString("en-GB");
+  const most = count(highest);
   const { left, inner, right, foot, x, y } = plane(chart, WORDS_BELOW, most);
   rule(chart, y(0), right, "0", "axis", left);
   rule(chart, y(1), right, most, "axis", left);
   const step = inner / counts.length;
   const every = Math.ceil(44 / step);
-  counts.forEach((count, index) => {
+  counts.forEach((parts, index) => {
     const late = index > 0 && edges[index - 1] >= deadline;
-    const tall = count ? Math.max(2, y(0) - y(count / highest)) : 0;
+    const tall = parts ? Math.max(2, y(0) - y(parts / highest)) : 0;
     const box = svg("rect", { x: x(0) + (index + 0.08) * step, y: y(0) - tall, width: 0.84 * step, height: tall, class: `column${late ? " late" : ""}` });
-    box.append(svg("title", {}, `${count} parts ${index < edges.length ? `up to ${number(edges[index])}` : `over ${number(edges[edges.length - 1])}`} ms`));
+    box.append(svg("title", {}, index < edges.length ? t("{parts} parts up to {ms} ms", { parts, ms: number(edges[index]) }) : t("{parts} parts over {ms} ms", { parts, ms: number(edges[edges.length - 1]) })));
     chart.append(box);
     if (index < edges.length && index % every === every - 1) below(chart, foot, x(0) + (index + 1) * step, number(edges[index]));
   });
   const limit = edges.findIndex((edge) => edge >= deadline) + 1;
   if (limit > 0) chart.append(svg("line", { x1: x(0) + limit * step, x2: x(0) + limit * step, y1: TOP, y2: foot, class: "limit" }));
-  const late = counts.filter((_, index) => index > 0 && edges[index - 1] >= deadline).reduce((sum, count) => sum + count, 0);
-  chart.setAttribute("aria-label", `${counts.reduce((sum, count) => sum + count, 0)} parts, ${late} of them took longer than the deadline of ${number(deadline)} ms`);
+  const late = counts.filter((_, index) => index > 0 && edges[index - 1] >= deadline).reduce((sum, parts) => sum + parts, 0);
+  chart.setAttribute("aria-label", t("{parts} parts, {late} of them took longer than the deadline of {deadline} ms", { parts: counts.reduce((sum, parts) => sum + parts, 0), late, deadline: number(deadline) }));
 }

@@ -1,6 +1,8 @@
 // What the page asks of the engine: each answer is shown in words, and what changes the line is asked twice.
 import { badge, byId, element, setText } from "./dom.js";
 import { post as send } from "./session.js";
+import { told } from "./told.js";
+import { t } from "./words.js";
 
 const recipe = byId("recipe");
 const buttons = [byId("trigger"), byId("switch-recipe"), byId("selftest")];
@@ -23,7 +25,7 @@ function offer({ recipes, recipe: inUse }) {
   if (now === offered) return;
   offered = now;
   current = inUse;
-  recipe.replaceChildren(...recipes.map((name) => element("option", { value: name }, name === inUse ? `${name} (in use)` : name)));
+  recipe.replaceChildren(...recipes.map((name) => element("option", { value: name }, name === inUse ? t("{recipe} (in use)", { recipe: name }) : name)));
   recipe.value = inUse;
 }
 
@@ -37,9 +39,9 @@ async function post(command, body) {
   enable();
   try {
     const response = await send(`/api/${command}`, JSON.stringify(body), { "Content-Type": "application/json" });
-    return await response.json().catch(() => ({ error: `The station refused (HTTP ${response.status}).` }));
+    return await response.json().catch(() => ({ error: t("The station refused (HTTP {code}).", { code: response.status }) }));
   } catch {
-    return { error: "No connection to the station. Whether the command was carried out is not known: look at the last part." };
+    return { error: t("No connection to the station. Whether the command was carried out is not known: look at the last part.") };
   } finally {
     busy = false;
     enable();
@@ -66,30 +68,30 @@ function confirmed(title, text, yes) {
 
 byId("trigger").addEventListener("click", async () => {
   const answer = byId("command-answer");
-  say(answer, "wait", "Inspecting …");
+  say(answer, "wait", t("Inspecting …"));
   const found = await post("trigger", {});
-  if (found.error) say(answer, "error", found.error);
-  else say(answer, found.words.kind, `Part ${found.id}: ${found.words.what} ${found.words.action}`, found.words);
+  if (found.error) say(answer, "error", told(found.error));
+  else say(answer, found.words.kind, `${t("Part {part}", { part: found.id })}: ${told(found.words.what)} ${told(found.words.action)}`, found.words);
 });
 
 recipe.addEventListener("change", enable);
 byId("switch-recipe").addEventListener("click", async () => {
   const name = recipe.value;
-  const text = `Every part from now on is judged by “${name}”, no longer by “${current}”. Make sure that the line runs those parts.`;
-  if (!(await confirmed(`Switch to recipe “${name}”?`, text, "Yes, switch"))) return;
+  const text = t("Every part from now on is judged by “{recipe}”, no longer by “{before}”. Make sure that the line runs those parts.", { recipe: name, before: current });
+  if (!(await confirmed(t("Switch to recipe “{recipe}”?", { recipe: name }), text, t("Yes, switch")))) return;
   const answer = byId("command-answer");
-  say(answer, "wait", "Switching …");
+  say(answer, "wait", t("Switching …"));
   const found = await post("recipe", { recipe: name });
-  if (found.error) say(answer, "error", found.error);
-  else say(answer, "ok", found.text);
+  if (found.error) say(answer, "error", told(found.error));
+  else say(answer, "ok", told(found.text));
 });
 
 byId("selftest").addEventListener("click", async () => {
-  const text = "It takes about a second and the parts are judged meanwhile. If it fails, every part is rejected until one passes.";
-  if (!(await confirmed("Run the self-test now?", text, "Yes, test"))) return;
+  const text = t("It takes about a second and the parts are judged meanwhile. If it fails, every part is rejected until one passes.");
+  if (!(await confirmed(t("Run the self-test now?"), text, t("Yes, test")))) return;
   const answer = byId("selftest-answer");
-  say(answer, "wait", "Testing …");
+  say(answer, "wait", t("Testing …"));
   const found = await post("selftest", {});
-  if (found.error) say(answer, "error", found.error);
-  else say(answer, found.passed ? "ok" : "failed", found.text);
+  if (found.error) say(answer, "error", told(found.error));
+  else say(answer, found.passed ? "ok" : "failed", told(found.text));
 });

@@ -1,4 +1,6 @@
 // Small words for the document. Text only ever enters it as text.
+import { told } from "./told.js";
+import { figures } from "./words.js";
 
 export const root = document.documentElement.dataset.root; // where this station lives: empty, or /stations/NAME
 export let token = document.querySelector('meta[name="csrf-token"]')?.content; // for posts; a sign-in changes it
@@ -33,21 +35,13 @@ export function icon(kind) {
 }
 
 export function badge(words) {
-  return element("span", { class: "badge", "data-kind": words.kind }, icon(words.kind), element("span", {}, words.headline));
+  return element("span", { class: "badge", "data-kind": words.kind }, icon(words.kind), element("span", {}, told(words.headline)));
 }
 
 export function number(value, digits = 4) {
   if (value === null || value === undefined) return "–";
   const text = Number(value).toPrecision(digits);
-  return text.includes("e") ? text : String(Number(text));
-}
-
-// Local time of the person who reads; the date too when it is not today.
-export function clock(iso, withDate = false) {
-  const at = new Date(iso);
-  const time = at.toLocaleTimeString("en-GB", { hour12: false });
-  const today = at.toDateString() === new Date().toDateString();
-  return today && !withDate ? time : `${at.toLocaleDateString("en-CA")} ${time}`;
+  return figures(text.includes("e") ? text : String(Number(text)));
 }
 
 // Where a distance lies on every gauge and chart, from 0 to 1: -1 is the low end, the limit (1) the middle, 3 the top.
@@ -55,7 +49,7 @@ export function onScale(distance) {
   return distance === null || distance === undefined ? 0 : Math.max(0, Math.min(1, (distance + 1) / 4));
 }
 
-export const distanceText = (distance) => (distance === null || distance === undefined ? "–" : distance.toFixed(2));
+export const distanceText = (distance) => (distance === null || distance === undefined ? "–" : figures(distance.toFixed(2)));
 
 // The bar of templates/macros.html, 200 wide.
 export function scoreBar(distance) {

@@ -2,6 +2,7 @@
 import { root } from "./dom.js";
 import { askWho } from "./session.js";
 import { livePicture, pictureQuery } from "./live.js";
+import { t } from "./words.js";
 
 const EVERY_MS = 400;
 const LOST_AFTER_MS = 1500; // with the engine's own time to be missed, a person is told within two seconds
@@ -42,7 +43,7 @@ export async function poll() {
 async function ask() {
   try {
     const response = await fetch(`${root}/api/status${pictureQuery()}`, { signal: AbortSignal.timeout(LOST_AFTER_MS) });
-    if (response.status === 401) askWho("Your session has ended. Sign in to see the station again.");
+    if (response.status === 401) askWho(t("Your session has ended. Sign in to see the station again."));
     return response.ok ? await response.json() : null;
   } catch {
     return null;

@@ -2,6 +2,8 @@
 import { byId, choice, root, setText } from "./dom.js";
 import { line } from "./inspections.js";
 import { filterOf, keepPlace, showPlace, takePlace } from "./place.js";
+import { told } from "./told.js";
+import { count, t } from "./words.js";
 
 const PAGE = 24;
 const FOLLOW_EVERY_MS = 2000;
@@ -22,7 +24,7 @@ for (const event of ["pointerdown", "pointermove", "keydown", "wheel", "touchmov
 }
 
 export function refreshHistory({ history, history_problem: problem }) {
-  setText(byId("history-problem"), problem);
+  setText(byId("history-problem"), told(problem));
   byId("history-problem").hidden = !problem;
   if (!history) return;
   const now = performance.now();
@@ -30,7 +32,7 @@ export function refreshHistory({ history, history_problem: problem }) {
   const follow = newest === null || history.last_id < newest || (fresh > 0 && !paged && now - touchedAt > HANDS_OFF_MS);
   if (follow && now - readAt >= FOLLOW_EVERY_MS) reload();
   byId("newer").hidden = follow || fresh === 0;
-  setText(byId("newer"), `Show ${fresh} newer`);
+  setText(byId("newer"), t("Show {n} newer", { n: count(fresh) }));
 }
 
 async function read(before) {

@@ -1,6 +1,9 @@
 // The live picture. It is loaded before the status that it belongs to is shown, so that both change in one step.
-import { byId, choice, clock, element, exchange, loaded, setText } from "./dom.js";
+import { byId, choice, element, exchange, loaded, setText } from "./dom.js";
+import { clock } from "./times.js";
 import { lookButton, openLook } from "./look.js";
+import { told } from "./told.js";
+import { t } from "./words.js";
 
 const PICTURE_WITHIN_MS = 700;
 const frame = byId("live-picture");
@@ -8,7 +11,7 @@ const legend = document.querySelector("#live .legend");
 let raw = false;
 let shown = { address: "", image: byId("live-image") };
 
-const open = lookButton(frame, "Show the live picture in full", () => look());
+const open = lookButton(frame, t("Show the live picture in full"), () => look());
 let looked = null; // the status of the picture on show, and the copy of it that is looked at
 let copy = "";
 
@@ -23,7 +26,7 @@ async function look() {
   if (!blob) return;
   URL.revokeObjectURL(copy);
   copy = URL.createObjectURL(blob);
-  const title = latest ? `Part ${latest.id} ${latest.words.headline}` : "What the camera sees";
+  const title = latest ? `${t("Part {part}", { part: latest.id })} ${told(latest.words.headline)}` : t("What the camera sees");
   openLook({ title, heat: raw ? pictures.heat ?? copy : copy, plain: raw ? copy : pictures.frame, part: pictures.thumb ? latest.id : null });
 }
 
@@ -51,7 +54,7 @@ export function showLive(status, found) {
     exchange(shown.image, found.image);
     shown = found;
     looked = status;
-    shown.image.alt = raw ? "Live picture of the part" : "Live picture of the part with its heatmap";
+    shown.image.alt = raw ? t("Live picture of the part") : t("Live picture of the part with its heatmap");
   }
   shown.image.hidden = shown.address === "" || (status !== null && !found);
   open.hidden = shown.image.hidden;
@@ -61,11 +64,11 @@ export function showLive(status, found) {
 }
 
 function note(status, found) {
-  if (status === null) return "Old picture: no connection";
-  if (!status.live) return "No picture yet";
+  if (status === null) return t("Old picture: no connection");
+  if (!status.live) return t("No picture yet");
   const { engine, latest, picture } = status;
-  if (found && picture.now) return engine.state === "running" && latest ? "" : "What the camera sees now";
-  if (engine.alive && !found) return latest ? `No picture of part ${latest.id}` : "No picture";
-  const seen = engine.alive || !engine.last_seen ? "" : `, before ${clock(engine.last_seen)}`;
-  return `Not live: the last picture${seen}`;
+  if (found && picture.now) return engine.state === "running" && latest ? "" : t("What the camera sees now");
+  if (engine.alive && !found) return latest ? t("No picture of part {part}", { part: latest.id }) : t("No picture");
+  if (engine.alive || !engine.last_seen) return t("Not live: the last picture");
+  return t("Not live: the last picture, before {time}", { time: clock(engine.last_seen) });
 }

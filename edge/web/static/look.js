@@ -1,5 +1,6 @@
 // Full screen: two pictures under one crop. Fingers, mouse and keys do the same things.
 import { byId, element, root, setText } from "./dom.js";
+import { told } from "./told.js";
 
 const HOLD_MS = 300; // a finger that rests so long wants the plain picture
 const STILL_PX = 12;
@@ -39,7 +40,7 @@ async function compare(what) {
   const found = response?.ok ? await response.json() : null;
   if (shown !== what || !found?.address) return;
   reference.src = found.address;
-  setText(byId("look-words"), found.words);
+  setText(byId("look-words"), told(found.words));
   byId("look-beside").hidden = false;
 }
 

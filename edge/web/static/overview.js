@@ -1,5 +1,7 @@
 // All stations: asks for their state again and again and shows it. Without an answer nothing is shown as current.
 import { byId, exchange, loaded, number, setText } from "./dom.js";
+import { told } from "./told.js";
+import { count } from "./words.js";
 
 const EVERY_MS = 400;
 const LOST_AFTER_MS = 1500;
@@ -55,11 +57,11 @@ function showTile(tile, station, image) {
     top.dataset.kind = station.display.kind;
     top.querySelector("use").setAttribute("href", `#i-${station.display.kind}`);
   }
-  setText(tile.querySelector(".headline"), station.display.headline);
+  setText(tile.querySelector(".headline"), told(station.display.headline));
   setText(tile.querySelector(".station-title"), station.name);
-  setText(tile.querySelector(".station-what"), station.display.what);
-  setText(tile.querySelector(".station-notices"), station.notices.join(" · "));
-  for (const node of tile.querySelectorAll("[data-count]")) setText(node, station.counts[node.dataset.count].toLocaleString("en-GB"));
+  setText(tile.querySelector(".station-what"), told(station.display.what));
+  setText(tile.querySelector(".station-notices"), station.notices.map(told).join(" · "));
+  for (const node of tile.querySelectorAll("[data-count]")) setText(node, count(station.counts[node.dataset.count]));
   setText(tile.querySelector(".p99"), number(station.p99_ms, 3));
   tile.classList.toggle("silent", !station.live);
   const shot = tile.querySelector(".shot");
@@ -71,7 +73,7 @@ function showTile(tile, station, image) {
 // For screen readers: only a station that stops judging, or judges again.
 function announceTrouble({ path, name, display }) {
   const trouble = ["camera", "none"].includes(display.kind);
-  if (spoken.has(path) && spoken.get(path) !== trouble) setText(byId("announce"), `${name}: ${display.headline}. ${display.what}`);
+  if (spoken.has(path) && spoken.get(path) !== trouble) setText(byId("announce"), `${name}: ${told(display.headline)}. ${told(display.what)}`);
   spoken.set(path, trouble);
 }
 

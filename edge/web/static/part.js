@@ -1,7 +1,9 @@
 // The page of one part: its picture in full, its neighbours inside the filter, and the way back to the list.
-import { byId, choice, clock } from "./dom.js";
+import { byId, choice } from "./dom.js";
+import { clock } from "./times.js";
 import { lookButton, lookIsOpen, openLook } from "./look.js";
 import { leadBack } from "./place.js";
+import { t } from "./words.js";
 
 const LOOKING = "#look"; // the next part is looked at in full, too
 const picture = byId("picture");
@@ -35,6 +37,6 @@ choice([...document.querySelectorAll("[data-picture]")], (button) => {
 for (const node of document.querySelectorAll("time[data-date]")) node.textContent = clock(node.dateTime, true);
 leadBack(byId("back"));
 if (picture) {
-  lookButton(picture.parentElement, "Show the picture in full", look);
+  lookButton(picture.parentElement, t("Show the picture in full"), look);
   if (location.hash === LOOKING) look();
 }

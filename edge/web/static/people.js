@@ -1,6 +1,9 @@
 // The people of the station: set up, give a new code, remove; the same for tokens; and who did what.
-import { byId, clock, element, root, setText } from "./dom.js";
+import { byId, element, root, setText } from "./dom.js";
+import { clock } from "./times.js";
 import { postJson } from "./session.js";
+import { told } from "./told.js";
+import { t } from "./words.js";
 
 const cell = (...content) => element("td", {}, ...content);
 
@@ -23,19 +26,19 @@ async function read(path) {
 }
 
 function person({ name, role, ready }) {
-  const code = action("New code", name, () => change("/api/people/code", { name }));
-  const remove = action("Remove", name, () => change("/api/people/remove", { name }));
-  return element("tr", {}, cell(name), cell(role), cell(ready ? "yes" : "has a code"), cell(code, " ", remove));
+  const code = action(t("New code"), name, () => change("/api/people/code", { name }));
+  const remove = action(t("Remove"), name, () => change("/api/people/remove", { name }));
+  return element("tr", {}, cell(name), cell(told(role)), cell(ready ? t("yes") : t("has a code")), cell(code, " ", remove));
 }
 
 function token({ name, role, created_at: since }) {
-  return element("tr", {}, cell(name), cell(role), cell(clock(since, true)), cell(action("Revoke", name, () => change("/api/tokens/revoke", { name }))));
+  return element("tr", {}, cell(name), cell(told(role)), cell(clock(since, true)), cell(action(t("Revoke"), name, () => change("/api/tokens/revoke", { name }))));
 }
 
 function deed({ at, who, role, via, what, before, after, outcome }) {
-  const name = who || (via === "open" ? "nobody is set up" : "nobody");
+  const name = who || (via === "open" ? t("nobody is set up") : t("nobody"));
   const changed = before && after ? `${before} → ${after}` : before || after;
-  return element("tr", {}, cell(clock(at, true)), cell(role ? `${name}, ${role}` : name), cell(what), cell(changed), cell(outcome));
+  return element("tr", {}, cell(clock(at, true)), cell(role ? `${name}, ${told(role)}` : name), cell(told(what)), cell(changed), cell(told(outcome)));
 }
 
 // The first press asks, the second one does it: a slip of the hand changes nothing.
@@ -44,7 +47,7 @@ function action(words, name, does) {
   button.addEventListener("click", () => {
     if (button.dataset.sure) return does();
     button.dataset.sure = "yes";
-    setText(button, "Sure?");
+    setText(button, t("Sure?"));
     setTimeout(() => {
       delete button.dataset.sure;
       setText(button, words);
@@ -58,19 +61,19 @@ async function change(path, facts) {
   said.hidden = false;
   try {
     const answer = await (await postJson(path, facts)).json();
-    said.replaceChildren(...(answer.error ? [answer.error] : words(answer)));
+    said.replaceChildren(...(answer.error ? [told(answer.error)] : words(answer)));
     if (!answer.error) await refresh();
     return !answer.error;
   } catch {
-    setText(said, "No connection to the station. Nothing is known of the change: look at the list.");
+    setText(said, t("No connection to the station. Nothing is known of the change: look at the list."));
     return false;
   }
 }
 
 function words({ name, code, token: secret }) {
-  if (code) return [`${name} signs in with this code within a day: `, element("code", {}, code)];
-  if (secret) return [`The token of ${name}, which is shown only now: `, element("code", {}, secret)];
-  return ["Done."];
+  if (code) return [t("{name} signs in with this code within a day:", { name }), " ", element("code", {}, code)];
+  if (secret) return [t("The token of {name}, which is shown only now:", { name }), " ", element("code", {}, secret)];
+  return [t("Done.")];
 }
 
 for (const [id, path] of [["add", "/api/people"], ["add-token", "/api/tokens"]]) {

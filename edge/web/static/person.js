@@ -1,5 +1,6 @@
 // Who is at this tablet: the person who is signed in, or the name that was typed here last.
 import { postJson } from "./session.js";
+import { t } from "./words.js";
 
 const KEY = "linewatch-who";
 const signedIn = document.querySelector('meta[name="person"]')?.content ?? "";
@@ -17,9 +18,9 @@ export function askWho(field) {
 export async function send(path, body) {
   try {
     const response = await postJson(`/api/${path}`, { who: who(), ...body });
-    const answer = await response.json().catch(() => ({ error: `the station refused (HTTP ${response.status})` }));
-    return response.ok ? answer : { error: `the station refused (HTTP ${response.status})`, status: response.status, ...answer };
+    const answer = await response.json().catch(() => ({ error: t("the station refused (HTTP {code})", { code: response.status }) }));
+    return response.ok ? answer : { error: t("the station refused (HTTP {code})", { code: response.status }), status: response.status, ...answer };
   } catch {
-    return { error: "no connection to the station; nothing is lost, tap again" };
+    return { error: t("no connection to the station; nothing is lost, tap again") };
   }
 }

@@ -1,8 +1,11 @@
 // The history page: what was chosen is in the address, so that a report can be bookmarked and sent on.
-import { byId, choice, clock, number, root, setText } from "./dom.js";
+import { byId, choice, number, root, setText } from "./dom.js";
+import { dateAndHour, fromField, toField } from "./times.js";
 import { drawBars, drawCourse, drawLatency } from "./charts.js";
 import { line } from "./inspections.js";
 import { filterOf, keepPlace, showPlace, takePlace } from "./place.js";
+import { told } from "./told.js";
+import { count, figures, t, tn } from "./words.js";
 
 const PAGE = 24;
 const HOUR_MS = 3600 * 1000;
@@ -13,27 +16,22 @@ let nextBefore = null;
 let inEffect = null; // the choice that is on show: a field that was changed since counts with the next “Show”
 let asked = 0; // an answer that was overtaken by a later question is not shown
 
-function localText(date) {
-  const at = new Date(date.getTime() - date.getTimezoneOffset() * 60000);
-  return at.toISOString().slice(0, 16);
-}
-
 function setSpan(hours) {
   const end = new Date(Math.ceil(Date.now() / 60000) * 60000);
-  byId("to").value = localText(end);
-  byId("from").value = localText(new Date(end.getTime() - hours * HOUR_MS));
+  byId("to").value = toField(end);
+  byId("from").value = toField(new Date(end.getTime() - hours * HOUR_MS));
 }
 
 function chosen() {
   const query = new URLSearchParams();
-  for (const name of ["from", "to"]) query.set(name, new Date(byId(name).value).toISOString());
+  for (const name of ["from", "to"]) query.set(name, fromField(byId(name).value).toISOString());
   for (const name of ["verdict", "reason"]) if (byId(name).value) query.set(name, byId(name).value);
   return query;
 }
 
 async function read(path, query) {
   const response = await fetch(`${root}/api/${path}?${query}`);
-  const answer = await response.json().catch(() => ({ error: `The station refused (HTTP ${response.status}).` }));
+  const answer = await response.json().catch(() => ({ error: t("The station refused (HTTP {code}).", { code: response.status }) }));
   if (!response.ok) throw new Error(answer.error);
   return answer;
 }
@@ -53,10 +51,10 @@ async function show() {
     showReport(report);
     rows.replaceChildren(...lines(list));
     ended(list);
-    setText(byId("rows-what"), [byId("verdict").value, byId("reason").value.replaceAll("_", " "), `${report.total.toLocaleString("en-GB")} of ${report.of.toLocaleString("en-GB")} parts of this time`].filter(Boolean).join(", "));
+    setText(byId("rows-what"), [byId("verdict").value, told(byId("reason").value.replaceAll("_", " ")), t("{n} of {of} parts of this time", { n: count(report.total), of: count(report.of) })].filter(Boolean).join(", "));
   } catch (error) {
     if (mine !== asked) return;
-    setText(byId("problem"), error instanceof TypeError ? "No connection to the station. Try again." : error.message);
+    setText(byId("problem"), error instanceof TypeError ? t("No connection to the station. Try again.") : told(error.message));
     byId("problem").hidden = false;
   }
 }
@@ -69,13 +67,13 @@ function withLimit(query, before = null) {
 }
 
 function showReport(report) {
-  setText(byId("span"), `${clock(report.from, true).slice(0, 16)} to ${clock(report.to, true).slice(0, 16)} · ${report.total.toLocaleString("en-GB")} parts${report.complete ? "" : ", the first of more: choose a shorter time"}${report.sampled ? `; scores and times from ${report.sampled.toLocaleString("en-GB")} of them` : ""}`);
-  for (const [verdict, count] of Object.entries(report.verdicts)) {
-    setText(byId(`count-${verdict}`), count.toLocaleString("en-GB"));
-    setText(byId(`share-${verdict}`), report.total ? `${((100 * count) / report.total).toFixed(2)} %` : "–");
+  setText(byId("span"), `${t("{start} to {end}", { start: dateAndHour(report.from), end: dateAndHour(report.to) })} · ${tn("{n} part", "{n} parts", report.total)}${report.complete ? "" : t(", the first of more: choose a shorter time")}${report.sampled ? t("; scores and times from {n} of them", { n: count(report.sampled) }) : ""}`);
+  for (const [verdict, found] of Object.entries(report.verdicts)) {
+    setText(byId(`count-${verdict}`), count(found));
+    setText(byId(`share-${verdict}`), report.total ? `${figures(((100 * found) / report.total).toFixed(2))} %` : "–");
   }
   setText(byId("p99"), number(report.latency.p99_ms, 3));
-  setText(byId("slowest"), report.total ? `p50 ${number(report.latency.p50_ms, 3)} ms, slowest ${number(report.latency.max_ms, 3)} ms` : "–");
+  setText(byId("slowest"), report.total ? t("p50 {p50} ms, slowest {max} ms", { p50: number(report.latency.p50_ms, 3), max: number(report.latency.max_ms, 3) }) : "–");
   draw();
 }
 
@@ -136,7 +134,7 @@ for (const name of ["verdict", "reason"]) {
 }
 const given = ["from", "to"].map((name) => new Date(params.get(name) ?? ""));
 if (given.every((date) => !Number.isNaN(date.getTime()))) {
-  [byId("from").value, byId("to").value] = given.map(localText);
+  [byId("from").value, byId("to").value] = given.map(toField);
   spans.forEach((button) => button.setAttribute("aria-pressed", "false"));
 } else {
   setSpan(8);

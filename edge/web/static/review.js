@@ -1,11 +1,14 @@
 // One part after the other: a tap answers it and shows the next one. What could not be stored stays on the page.
-import { byId, clock, distanceText, element, root, setText } from "./dom.js";
+import { byId, distanceText, element, root, setText } from "./dom.js";
+import { clock } from "./times.js";
 import { lookButton, openLook } from "./look.js";
 import { clearMask, hideMask, maskStrokes, startMask } from "./mask.js";
 import { askWho, send, who } from "./person.js";
+import { told } from "./told.js";
+import { t } from "./words.js";
 
-const WHY = { chosen: "picked by hand", limit: "near the limit", sample: "random sample" };
-const WORDS = { good: "was good", bad: "really bad", unsure: "not sure", none: "no answer" };
+const WHY = { chosen: t("picked by hand"), limit: t("near the limit"), sample: t("random sample") };
+const WORDS = { good: t("was good"), bad: t("really bad"), unsure: t("not sure"), none: t("no answer") };
 const SHOWN = 12;
 const left = new Set(); // parts that somebody left out on this page
 let parts = [];
@@ -17,7 +20,7 @@ async function fill() {
   const response = await fetch(`${root}/api/reviews/queue?limit=${SHOWN + Math.min(38, left.size)}`).catch(() => null);
   const found = response ? await response.json().catch(() => null) : null;
   if (!found || found.error) {
-    complain(found?.error ?? "no connection to the station; try again");
+    complain(found?.error ?? t("no connection to the station; try again"));
     return;
   }
   counts = found;
@@ -29,10 +32,10 @@ async function pick() {
   const id = new URLSearchParams(location.search).get("part");
   history.replaceState(null, "", location.pathname);
   if (!id) return;
-  const ask = (path) => fetch(`${root}/api/${path}`).then((response) => response.json()).catch(() => ({ error: "no connection to the station; try again" }));
+  const ask = (path) => fetch(`${root}/api/${path}`).then((response) => response.json()).catch(() => ({ error: t("no connection to the station; try again") }));
   const [part, { reviews }] = await Promise.all([ask(`inspections/${encodeURIComponent(id)}`), ask(`reviews?part=${encodeURIComponent(id)}`)]);
   if (part.error || !part.pictures.frame) {
-    complain(part.error ?? `Part ${id} has no picture to answer.`);
+    complain(part.error ?? t("Part {part} has no picture to answer.", { part: id }));
     return;
   }
   const [review] = reviews ?? [];
@@ -40,7 +43,7 @@ async function pick() {
 }
 
 function complain(words) {
-  setText(byId("problem"), words);
+  setText(byId("problem"), told(words));
   byId("problem").hidden = !words;
 }
 
@@ -49,7 +52,7 @@ async function next() {
   const part = parts[0];
   byId("review").hidden = !part;
   byId("nothing").hidden = Boolean(part) || !byId("problem").hidden;
-  setText(byId("progress"), `${counts.answered} parts answered, ${counts.sampled} of them from the random sample`);
+  setText(byId("progress"), t("{answered} parts answered, {sampled} of them from the random sample", counts));
   hideMask();
   byId("label").value = "";
   if (part) show(part);
@@ -57,17 +60,17 @@ async function next() {
 
 function show(part) {
   byId("review-image").src = part.pictures.heat ?? part.pictures.frame;
-  byId("review-image").alt = `Picture of part ${part.id}`;
-  setText(byId("review-part"), `Part ${part.id}: ${part.words.headline}`);
-  setText(byId("review-why"), `${WHY[part.origin]} · distance from good ${distanceText(part.distance)}, limit 1 · ${clock(part.at, true)}`);
-  setText(byId("review-earlier"), part.review ? `${part.review.who} said: ${WORDS[part.review.opinion]}` : "");
+  byId("review-image").alt = t("Picture of part {part}", { part: part.id });
+  setText(byId("review-part"), `${t("Part {part}", { part: part.id })}: ${told(part.words.headline)}`);
+  setText(byId("review-why"), `${WHY[part.origin]} · ${t("distance from good {distance}, limit 1", { distance: distanceText(part.distance) })} · ${clock(part.at, true)}`);
+  setText(byId("review-earlier"), part.review ? t("{who} said: {answer}", { who: part.review.who, answer: WORDS[part.review.opinion] }) : "");
 }
 
 async function answer(opinion) {
   const part = parts[0];
   if (busy || !part) return;
   if (!who()) {
-    complain("Type your name first: each answer is kept with it.");
+    complain(t("Type your name first: each answer is kept with it."));
     byId("who").focus();
     return;
   }
@@ -77,7 +80,7 @@ async function answer(opinion) {
   const stored = await send("reviews", { ...given, label: bad ? byId("label").value : "", mask: bad ? maskStrokes() : [] });
   busy = false;
   if (stored.error) {
-    complain(`Part ${part.id}: ${stored.error}`);
+    complain(`${t("Part {part}", { part: part.id })}: ${told(stored.error)}`);
     if (stored.review !== undefined) { // somebody else was faster: their answer is shown, and this one can be given again
       part.review = stored.review;
       part.known = stored.review?.number ?? 0;
@@ -90,7 +93,7 @@ async function answer(opinion) {
   if (!part.review) counts.answered += 1;
   if (part.origin === "sample") counts.sampled += 1;
   remember(stored.label);
-  setText(byId("undo-words"), `Part ${part.id}: ${WORDS[opinion]}.`);
+  setText(byId("undo-words"), `${t("Part {part}", { part: part.id })}: ${WORDS[opinion]}.`);
   byId("undo").hidden = false;
   parts.shift();
   await next();
@@ -103,7 +106,7 @@ async function undo() {
   const taken = await send("reviews", { part: part.id, opinion: before?.opinion ?? "none", origin: before?.origin ?? part.origin, label: before?.label ?? "", after: number });
   busy = false;
   if (taken.error) {
-    complain(`Part ${part.id}: ${taken.error}`);
+    complain(`${t("Part {part}", { part: part.id })}: ${told(taken.error)}`);
     return;
   }
   last = null;
@@ -111,7 +114,7 @@ async function undo() {
   part.known = taken.number;
   counts.answered -= before ? 0 : 1;
   if (part.origin === "sample") counts.sampled -= 1;
-  setText(byId("undo-words"), `Part ${part.id}: the answer is taken back.`);
+  setText(byId("undo-words"), t("Part {part}: the answer is taken back.", { part: part.id }));
   byId("undo").hidden = true;
   parts.unshift(part);
   await next();
@@ -133,9 +136,9 @@ byId("draw").addEventListener("click", () => {
   else hideMask();
 });
 byId("wipe").addEventListener("click", clearMask);
-lookButton(byId("review-image").parentElement, "Show the picture in full", () => {
+lookButton(byId("review-image").parentElement, t("Show the picture in full"), () => {
   const { id, words, pictures } = parts[0];
-  openLook({ title: `Part ${id} ${words.headline}`, heat: pictures.heat, plain: pictures.frame, part: id });
+  openLook({ title: `${t("Part {part}", { part: id })} ${told(words.headline)}`, heat: pictures.heat, plain: pictures.frame, part: id });
 });
 askWho(byId("who"));
 await pick();

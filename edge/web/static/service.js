@@ -2,10 +2,12 @@
 import { byId, choice, number, root, setText } from "./dom.js";
 import { drawCourse, drawLatency } from "./charts.js";
 import { postJson } from "./session.js";
+import { told } from "./told.js";
+import { t } from "./words.js";
 
 const HOUR_MS = 3600 * 1000;
 const ASK_EVERY_MS = 1000;
-const UNKNOWN = "No connection to the station. Try again.";
+const UNKNOWN = t("No connection to the station. Try again.");
 let shown = null;
 let hours = 24;
 
@@ -16,17 +18,17 @@ function say(id, kind, text) {
 
 async function read(path) {
   const response = await fetch(`${root}/api/${path}`);
-  const told = await response.json().catch(() => ({ error: `The station refused (HTTP ${response.status}).` }));
-  if (!response.ok) throw new Error(told.error);
-  return told;
+  const answer = await response.json().catch(() => ({ error: t("The station refused (HTTP {code}).", { code: response.status }) }));
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
 }
 
-const wordsOf = (error) => (error instanceof TypeError ? UNKNOWN : error.message);
+const wordsOf = (error) => (error instanceof TypeError ? UNKNOWN : told(error.message));
 
 // The history
 function showVerification({ state, text }) {
   byId("verify").disabled = state === "running";
-  const words = { none: "", running: "Reading every row …", whole: `The history is whole: ${text}`, wrong: text };
+  const words = { none: "", running: t("Reading every row …"), whole: t("The history is whole: {proof}", { proof: told(text) }), wrong: told(text) };
   say("verify-answer", { running: "wait", whole: "ok", wrong: "failed" }[state] ?? "", words[state]);
   if (state === "running") setTimeout(follow, ASK_EVERY_MS);
 }
@@ -43,9 +45,9 @@ async function follow() {
 byId("verify").addEventListener("click", async () => {
   try {
     const response = await postJson("/api/verify", {});
-    const told = await response.json();
-    if (told.verification) showVerification(told.verification);
-    else say("verify-answer", "error", told.error);
+    const answer = await response.json();
+    if (answer.verification) showVerification(answer.verification);
+    else say("verify-answer", "error", told(answer.error));
   } catch (error) {
     say("verify-answer", "error", wordsOf(error));
   }
@@ -54,12 +56,12 @@ byId("verify").addEventListener("click", async () => {
 // One part
 byId("replay").addEventListener("submit", async (event) => {
   event.preventDefault();
-  say("replay-answer", "wait", "Judging …");
+  say("replay-answer", "wait", t("Judging …"));
   try {
     const response = await postJson("/api/replay", { part: byId("part").value });
-    const told = await response.json();
-    if (told.error) say("replay-answer", "error", told.error);
-    else say("replay-answer", told.same ? "ok" : "failed", told.text);
+    const answer = await response.json();
+    if (answer.error) say("replay-answer", "error", told(answer.error));
+    else say("replay-answer", answer.same ? "ok" : "failed", told(answer.text));
   } catch (error) {
     say("replay-answer", "error", wordsOf(error));
   }
@@ -74,9 +76,9 @@ async function course() {
     const [report, status] = await Promise.all([read(`report?${query}`), read("status")]);
     shown = report;
     const drift = status.health?.drift;
-    setText(byId("drift-words"), `Test for drift: ${status.facts.drift}${drift?.alarm ? ` ${drift.detail}` : ""}`);
+    setText(byId("drift-words"), `${t("Test for drift: {result}", { result: told(status.facts.drift) })}${drift?.alarm ? ` ${told(drift.detail)}` : ""}`);
     const { p50_ms: p50, p99_ms: p99, max_ms: highest } = report.latency;
-    setText(byId("latency-words"), report.total ? `p50 ${number(p50, 3)} ms, p99 ${number(p99, 3)} ms, slowest ${number(highest, 3)} ms, deadline ${number(report.deadline_ms)} ms` : "No parts in this time.");
+    setText(byId("latency-words"), report.total ? t("p50 {p50} ms, p99 {p99} ms, slowest {max} ms, deadline {deadline} ms", { p50: number(p50, 3), p99: number(p99, 3), max: number(highest, 3), deadline: number(report.deadline_ms) }) : t("No parts in this time"));
     draw();
   } catch (error) {
     setText(byId("problem"), wordsOf(error));

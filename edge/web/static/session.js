@@ -2,7 +2,14 @@
 // nothing that was typed is lost.
 import { byId, element, root, setToken, token } from "./dom.js";
 import { signInForm } from "./sign_in_form.js";
+import { told } from "./told.js";
+import { t } from "./words.js";
 
+const NEEDS = {
+  viewer: t("This needs a viewer. Sign in, and it is done then."),
+  operator: t("This needs an operator. Sign in, and it is done then."),
+  engineer: t("This needs an engineer. Sign in, and it is done then."),
+};
 let asking = null;
 
 // Returns the answer of the station. Without the right to do this, somebody is asked to sign in first.
@@ -11,8 +18,7 @@ export async function post(path, body, headers = {}) {
   const answer = await ask();
   const needed = answer.headers.get("X-Needs-Role");
   if (needed === null) return answer;
-  const article = needed === "viewer" ? "a" : "an";
-  return (await askWho(`This needs ${article} ${needed}. Sign in, and it is done then.`)) ? ask() : answer;
+  return (await askWho(NEEDS[needed])) ? ask() : answer;
 }
 
 export const postJson = (path, facts) => post(path, JSON.stringify(facts), { "Content-Type": "application/json" });
@@ -29,7 +35,7 @@ async function shown(why) {
   const dialog = element("dialog", { class: "sign-in", "aria-labelledby": "sign-in-why" });
   document.body.append(dialog);
   const signedIn = await new Promise((resolve) => {
-    const close = element("button", { type: "button", class: "button wide" }, "Not now");
+    const close = element("button", { type: "button", class: "button wide" }, t("Not now"));
     close.addEventListener("click", () => resolve(false));
     dialog.addEventListener("cancel", () => resolve(false));
     signInForm((me) => {
@@ -48,7 +54,7 @@ async function shown(why) {
 
 function showPerson({ name, role }) {
   const place = document.querySelector(".who-name");
-  if (place) place.replaceChildren(`${name} `, element("small", { class: "muted" }, role));
+  if (place) place.replaceChildren(`${name} `, element("small", { class: "muted" }, told(role)));
 }
 
 byId("sign-out")?.addEventListener("click", async () => {

@@ -1,6 +1,8 @@
 // The page of a shift: the station writes it whole; this keeps a running shift fresh and sets the order.
 import { byId, setText } from "./dom.js";
 import { postJson } from "./session.js";
+import { told } from "./told.js";
+import { t } from "./words.js";
 
 const EVERY_MS = 30000;
 const field = byId("order");
@@ -24,14 +26,14 @@ byId("order-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
     const response = await postJson("/api/order", { order: field.value, before: field.dataset.before });
-    const told = await response.json();
-    if ("order" in told) field.dataset.before = told.order;
-    if (!response.ok) return say("error", told.error);
-    field.value = told.order;
-    say("ok", told.order ? `Parts from now on belong to order ${told.order}.` : "Parts from now on belong to no order.");
+    const done = await response.json();
+    if ("order" in done) field.dataset.before = done.order;
+    if (!response.ok) return say("error", told(done.error));
+    field.value = done.order;
+    say("ok", done.order ? t("Parts from now on belong to order {order}.", { order: done.order }) : t("Parts from now on belong to no order."));
     await refresh();
   } catch {
-    say("error", "No connection to the station: whether the order was set is not known. Reload the page.");
+    say("error", t("No connection to the station: whether the order was set is not known. Reload the page."));
   }
 });
 

@@ -1,5 +1,7 @@
 // The form that signs somebody in: a tap on a name, a PIN on large keys; or a typed name and a password; or a code.
 import { element, root, setText, setToken, token } from "./dom.js";
+import { told } from "./told.js";
+import { t } from "./words.js";
 
 // Returns the form; done(me) is called with the answer of /api/me when somebody has signed in.
 export async function signInForm(done) {
@@ -8,23 +10,23 @@ export async function signInForm(done) {
   const name = element("input", { id: "person-name", name: "name", autocomplete: "username", maxlength: 80, required: "" });
   const secret = element("input", { id: "person-secret", type: "password", name: "secret", autocomplete: "current-password", maxlength: 128, required: "" });
   const code = element("input", { id: "person-code", name: "code", autocomplete: "one-time-code", autocapitalize: "characters", maxlength: 40 });
-  const codeRow = labelled("Code", code);
+  const codeRow = labelled(t("Code"), code);
   const toggle = element("button", { type: "button", class: "button wide", id: "have-code" });
   const problem = element("p", { class: "notice", role: "alert" });
   const submit = element("button", { class: "button primary big", id: "sign-in-submit" });
   const secretRow = labelled("", secret);
   const names = nameButtons(me.names, name, secret);
-  const form = element("form", { class: "person" }, names, labelled("Name", name), codeRow, secretRow, keypad(secret), problem, submit, toggle);
+  const form = element("form", { class: "person" }, names, labelled(t("Name"), name), codeRow, secretRow, keypad(secret), problem, submit, toggle);
 
   function useCode(wanted) {
     codeRow.hidden = !wanted;
     code.required = wanted;
     names.hidden = wanted || me.names.length === 0;
     form.dataset.code = wanted;
-    setText(secretRow.querySelector("span"), wanted ? "Choose a PIN of 6 to 12 digits; an engineer: a password of at least 10 characters" : "PIN or password");
+    setText(secretRow.querySelector("span"), wanted ? t("Choose a PIN of 6 to 12 digits; an engineer: a password of at least 10 characters") : t("PIN or password"));
     secret.autocomplete = wanted ? "new-password" : "current-password";
-    setText(submit, wanted ? "Set it and sign in" : "Sign in");
-    setText(toggle, wanted ? "I have a PIN or password" : "I have a code");
+    setText(submit, wanted ? t("Set it and sign in") : t("Sign in"));
+    setText(toggle, wanted ? t("I have a PIN or password") : t("I have a code"));
   }
 
   toggle.addEventListener("click", () => useCode(form.dataset.code !== "true"));
@@ -36,7 +38,7 @@ export async function signInForm(done) {
     submit.disabled = false;
     secret.value = "";
     problem.hidden = !answer.error;
-    setText(problem, answer.error ?? "");
+    setText(problem, told(answer.error ?? ""));
     if (!answer.error) done(answer);
   });
   problem.hidden = true;
@@ -53,7 +55,7 @@ async function tell(path, facts) {
     });
     return await answer.json();
   } catch {
-    return { error: "No connection to the station. Try again." };
+    return { error: t("No connection to the station. Try again.") };
   }
 }
 
@@ -71,7 +73,7 @@ function nameButtons(names, name, secret) {
     });
     return button;
   });
-  return element("div", { class: "names", role: "group", "aria-label": "Who are you?" }, ...buttons);
+  return element("div", { class: "names", role: "group", "aria-label": t("Who are you?") }, ...buttons);
 }
 
 function keypad(secret) {
@@ -80,8 +82,8 @@ function keypad(secret) {
     button.addEventListener("click", press);
     return button;
   };
-  const digit = (one) => key(one, `Digit ${one}`, () => { secret.value += one; });
-  const back = key("⌫", "Delete the last digit", () => { secret.value = secret.value.slice(0, -1); });
-  const clear = key("C", "Delete all digits", () => { secret.value = ""; });
-  return element("div", { class: "keypad", role: "group", "aria-label": "Digits" }, ...[..."123456789"].map(digit), clear, digit("0"), back);
+  const digit = (one) => key(one, t("Digit {digit}", { digit: one }), () => { secret.value += one; });
+  const back = key("⌫", t("Delete the last digit"), () => { secret.value = secret.value.slice(0, -1); });
+  const clear = key("C", t("Delete all digits"), () => { secret.value = ""; });
+  return element("div", { class: "keypad", role: "group", "aria-label": t("Digits") }, ...[..."123456789"].map(digit), clear, digit("0"), back);
 }

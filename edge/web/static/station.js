@@ -1,5 +1,6 @@
 // The first page: shows each status with its picture. Without an answer it says so.
-import { badge, byId, clock, element, icon, number, setScore, setText } from "./dom.js";
+import { badge, byId, element, icon, number, setScore, setText } from "./dom.js";
+import { clock, sinceText } from "./times.js";
 import { refreshCharts } from "./charts.js";
 import { refreshCommands } from "./commands.js";
 import { follow, poll } from "./follow.js";
@@ -7,12 +8,14 @@ import { refreshHistory } from "./history.js";
 import { onPictureChoice, showLive } from "./live.js";
 import { refreshRejects } from "./rejects.js";
 import "./upload.js";
+import { told } from "./told.js";
+import { count, figures, t } from "./words.js";
 
 const LOST = {
   kind: "lost",
-  headline: "NO LINK",
-  what: "The station's page does not answer.",
-  action: "The verdict is unknown. Check the network and the station; trying again.",
+  headline: t("NO LINK"),
+  what: t("The station’s page does not answer."),
+  action: t("The verdict is unknown. Check the network and the station; trying again."),
 };
 
 let announced = "";
@@ -38,7 +41,7 @@ function show(status, picture) {
 
 // What this station does not have is not listed.
 function showFact(node, text) {
-  setText(node, text);
+  setText(node, told(text));
   node.parentElement.hidden = text === "–";
 }
 
@@ -48,18 +51,18 @@ function showVerdict(display, latest, engine) {
     panel.dataset.kind = display.kind;
     byId("verdict-icon").setAttribute("href", `#i-${display.kind}`);
     byId("chip").replaceChildren(badge(display));
-    document.title = `${display.headline} · ${byId("station-name").textContent} · Linewatch`;
+    document.title = `${told(display.headline)} · ${byId("station-name").textContent} · Linewatch`;
   }
-  setText(byId("verdict-headline"), display.headline);
-  setText(byId("verdict-what"), display.what);
-  setText(byId("verdict-action"), display.action);
-  setText(byId("verdict-detail"), latest ? latest.detail : engine ? engine.detail : "");
+  setText(byId("verdict-headline"), told(display.headline));
+  setText(byId("verdict-what"), told(display.what));
+  setText(byId("verdict-action"), told(display.action));
+  setText(byId("verdict-detail"), told(latest ? latest.detail : engine ? engine.detail : ""));
   const box = byId("verdict-score");
   const scored = latest !== null && latest.score !== null;
   box.classList.toggle("void", !scored);
   if (scored) setScore(box, latest.distance);
-  setText(byId("verdict-which"), latest ? `Part ${latest.id} · ${clock(latest.at)}` : "\u00a0");
-  announce(`${display.headline}. ${display.what} ${display.action}`);
+  setText(byId("verdict-which"), latest ? `${t("Part {part}", { part: latest.id })} · ${clock(latest.at)}` : "\u00a0");
+  announce(`${told(display.headline)}. ${told(display.what)} ${told(display.action)}`);
 }
 
 // For screen readers: once when the words change, not twice a second.
@@ -73,15 +76,15 @@ function showAlarm({ engine, display }) {
   byId("alarm").hidden = engine.alive;
   if (engine.alive) return;
   byId("alarm").querySelector("use").setAttribute("href", "#i-none");
-  setText(byId("alarm-title"), engine.last_seen ? `Engine not running since ${clock(engine.last_seen)}` : "Engine not running");
-  setText(byId("alarm-text"), `${display.what} ${display.action}`);
+  setText(byId("alarm-title"), engine.last_seen ? t("Engine not running since {time}", { time: clock(engine.last_seen) }) : t("Engine not running"));
+  setText(byId("alarm-text"), `${told(display.what)} ${told(display.action)}`);
 }
 
 function showLost(lastAnswer) {
   showVerdict(LOST, null, null);
   byId("alarm").hidden = false;
   byId("alarm").querySelector("use").setAttribute("href", "#i-lost");
-  setText(byId("alarm-title"), `No connection to the station since ${clock(lastAnswer)}`);
+  setText(byId("alarm-title"), t("No connection to the station since {time}", { time: clock(lastAnswer) }));
   setText(byId("alarm-text"), LOST.action);
   showLive(null, null);
   document.body.classList.add("stale");
@@ -99,9 +102,9 @@ function refreshNotices(notices) {
 }
 
 function banner({ key, level, icon: name, title, text, since }, open) {
-  const heading = since ? `${title} since ${clock(since).replace(/:\d\d$/, "")}` : title;
-  const summary = element("summary", {}, icon(name), element("strong", {}, heading), element("span", { class: "hinted" }, "What to do"));
-  const details = element("details", { class: "banner", "data-level": level }, summary, element("p", {}, text));
+  const heading = since ? t("{title} since {time}", { title: told(title), time: sinceText(since) }) : told(title);
+  const summary = element("summary", {}, icon(name), element("strong", {}, heading), element("span", { class: "hinted" }, t("What to do")));
+  const details = element("details", { class: "banner", "data-level": level }, summary, element("p", {}, told(text)));
   details.open = open;
   return element("li", { "data-key": key }, details);
 }
@@ -110,20 +113,20 @@ function showCounters({ health, history }) {
   const counts = health ? health.counts : {};
   const total = (counts.OK ?? 0) + (counts.NG ?? 0) + (counts.ERROR ?? 0);
   for (const verdict of ["OK", "NG", "ERROR"]) {
-    const count = counts[verdict] ?? 0;
-    setText(byId(`count-${verdict}`), count.toLocaleString("en-GB"));
-    setText(byId(`share-${verdict}`), total ? `${((100 * count) / total).toFixed(1)} %` : "–");
-    setText(byId(`ever-${verdict}`), history ? history[verdict].toLocaleString("en-GB") : "–");
+    const found = counts[verdict] ?? 0;
+    setText(byId(`count-${verdict}`), count(found));
+    setText(byId(`share-${verdict}`), total ? `${figures(((100 * found) / total).toFixed(1))} %` : "–");
+    setText(byId(`ever-${verdict}`), history ? count(history[verdict]) : "–");
   }
   const latency = health ? health.latency : null;
   setText(byId("p99"), latency ? number(latency.p99_ms, 3) : "–");
   setText(byId("p50"), latency ? number(latency.p50_ms, 3) : "–");
   if (!health) return;
   byId("overruns").hidden = health.overruns === 0;
-  setText(byId("overrun-count"), health.overruns.toLocaleString("en-GB"));
+  setText(byId("overrun-count"), count(health.overruns));
   setText(byId("deadline"), `${number(health.deadline_ms)} ms`);
   const slow = latency !== null && latency.p99_ms > health.deadline_ms;
-  setText(byId("too-slow"), slow ? " · too slow" : "");
+  setText(byId("too-slow"), slow ? ` · ${t("too slow")}` : "");
   byId("latency").dataset.kind = slow ? "ng" : "time";
   const share = latency ? Math.min(1, latency.p99_ms / health.deadline_ms) : 0;
   byId("latency-fill").setAttribute("width", 200 * share);

@@ -2,6 +2,8 @@
 import { badge, byId, choice, element, number, setScore, setText } from "./dom.js";
 import { lookButton, openLook } from "./look.js";
 import { post } from "./session.js";
+import { told } from "./told.js";
+import { figures, t } from "./words.js";
 
 const drop = byId("drop");
 const result = byId("result");
@@ -16,24 +18,24 @@ async function sendAll(files) {
   list.replaceChildren();
   for (const file of files) {
     const answer = await send(file);
-    if (files.length > 1) list.append(element("li", {}, `${file.name}: `, answer.error ?? badge(answer.words)));
+    if (files.length > 1) list.append(element("li", {}, `${file.name}: `, told(answer.error) ?? badge(answer.words)));
   }
 }
 
 async function send(file) {
   result.setAttribute("aria-busy", "true");
-  setText(byId("result-empty"), "Judging the picture …");
+  setText(byId("result-empty"), t("Judging the picture …"));
   const form = new FormData();
   form.append("image", file, "image");
   try {
     const response = await post("/api/inspect", form);
-    const answer = await response.json().catch(() => ({ error: `The station refused the picture (HTTP ${response.status}).` }));
+    const answer = await response.json().catch(() => ({ error: t("The station refused the picture (HTTP {code}).", { code: response.status }) }));
     if (response.ok) show(answer, file);
     else fail(answer.error);
     return answer;
   } catch {
-    fail("No connection to the station. Try again.");
-    return { error: "no connection" };
+    fail(t("No connection to the station. Try again."));
+    return { error: t("no connection") };
   } finally {
     result.setAttribute("aria-busy", "false");
   }
@@ -45,18 +47,18 @@ function show(answer, file) {
   heatUrl = answer.heatmap ?? plainUrl;
   image.src = heatUrl;
   byId("result-heat").click();
-  setText(byId("result-probability"), answer.probability_text);
+  setText(byId("result-probability"), figures(answer.probability_text));
   byId("result-badge").replaceChildren(badge(answer.words));
-  setText(byId("result-what"), answer.words.what);
+  setText(byId("result-what"), told(answer.words.what));
   setScore(byId("result-score"), answer.distance);
-  setText(byId("result-small"), `${answer.bundle} · ${answer.image.width} × ${answer.image.height} px · model ${number(answer.timings_ms.infer, 3)} ms`);
+  setText(byId("result-small"), `${answer.bundle} · ${answer.image.width} × ${answer.image.height} px · ${t("model {time} ms", { time: number(answer.timings_ms.infer, 3) })}`);
   byId("result-body").hidden = false;
   byId("result-error").hidden = byId("result-empty").hidden = true;
   byId("result-body").closest(".result").scrollIntoView({ block: "nearest" });
 }
 
 function fail(text) {
-  setText(byId("result-error"), text);
+  setText(byId("result-error"), told(text));
   byId("result-error").hidden = false;
   byId("result-body").hidden = byId("result-empty").hidden = true;
 }
@@ -71,7 +73,7 @@ for (const input of [byId("file"), byId("photo")]) {
 choice([byId("result-heat"), byId("result-raw")], (button) => {
   image.src = button.id === "result-raw" ? plainUrl : heatUrl;
 });
-lookButton(image.parentElement, "Show the picture in full", () => openLook({ title: byId("result-badge").textContent.trim(), heat: heatUrl, plain: plainUrl }));
+lookButton(image.parentElement, t("Show the picture in full"), () => openLook({ title: byId("result-badge").textContent.trim(), heat: heatUrl, plain: plainUrl }));
 for (const event of ["dragenter", "dragover"]) {
   drop.addEventListener(event, (change) => {
     change.preventDefault();

@@ -1,9 +1,12 @@
 // The wall display: the verdict, its picture and the yield, to be read from five metres. A person may switch on its sound.
-import { byId, clock, setText } from "./dom.js";
+import { byId, setText } from "./dom.js";
+import { clock, sinceText } from "./times.js";
 import { follow } from "./follow.js";
 import { showLive } from "./live.js";
+import { told } from "./told.js";
+import { count, figures, t } from "./words.js";
 
-const LOST = { kind: "lost", headline: "NO LINK", what: "The station's page does not answer. The verdict is unknown." };
+const LOST = { kind: "lost", headline: t("NO LINK"), what: t("The station’s page does not answer. The verdict is unknown.") };
 const BEEP_S = 0.18;
 const SOUNDS = { ng: [440, 440], error: [880, 660, 880], camera: [880, 660, 880], none: [880, 660, 880], lost: [880, 660, 880] };
 let heard = ""; // the verdict or fault whose sound was played
@@ -12,7 +15,7 @@ let sound = null; // the browser's audio, once a person has switched it on
 function show(status, picture) {
   const { latest, health } = status;
   showWords(status.display, latest?.id ?? null);
-  setText(byId("wall-which"), latest ? `Part ${latest.id} · ${clock(latest.at)}` : "\u00a0");
+  setText(byId("wall-which"), latest ? `${t("Part {part}", { part: latest.id })} · ${clock(latest.at)}` : "\u00a0");
   setText(byId("station-name"), status.station);
   showYield(health?.counts ?? {}, health?.started_at);
   showLive(status, picture);
@@ -21,7 +24,7 @@ function show(status, picture) {
 
 function showLost(lastAnswer) {
   showWords(LOST, null);
-  setText(byId("wall-which"), `Last answer ${clock(lastAnswer)}`);
+  setText(byId("wall-which"), t("Last answer {time}", { time: clock(lastAnswer) }));
   showLive(null, null);
   document.body.classList.add("stale");
 }
@@ -29,20 +32,20 @@ function showLost(lastAnswer) {
 function showWords(display, part) {
   byId("wall").dataset.kind = display.kind;
   byId("verdict-icon").setAttribute("href", `#i-${display.kind}`);
-  setText(byId("verdict-headline"), display.headline);
-  setText(byId("verdict-what"), display.what);
+  setText(byId("verdict-headline"), told(display.headline));
+  setText(byId("verdict-what"), told(display.what));
   const now = `${display.kind} ${display.headline} ${part}`;
   if (now === heard) return;
   heard = now;
-  setText(byId("announce"), `${display.headline}. ${display.what}`);
+  setText(byId("announce"), `${told(display.headline)}. ${told(display.what)}`);
   play(SOUNDS[display.kind] ?? []);
 }
 
 function showYield(counts, startedAt) {
   const total = (counts.OK ?? 0) + (counts.NG ?? 0) + (counts.ERROR ?? 0);
-  for (const verdict of ["OK", "NG", "ERROR"]) setText(byId(`count-${verdict}`), (counts[verdict] ?? 0).toLocaleString("en-GB"));
-  setText(byId("yield"), total ? `${Math.floor((1000 * (counts.OK ?? 0)) / total) / 10} %` : "–");
-  setText(byId("since"), startedAt ? `since ${clock(startedAt).replace(/:\d\d$/, "")}` : "");
+  for (const verdict of ["OK", "NG", "ERROR"]) setText(byId(`count-${verdict}`), count(counts[verdict] ?? 0));
+  setText(byId("yield"), total ? `${figures(Math.floor((1000 * (counts.OK ?? 0)) / total) / 10)} %` : "–");
+  setText(byId("since"), startedAt ? t("since {time}", { time: sinceText(startedAt) }) : "");
 }
 
 function play(tones) {
@@ -69,7 +72,7 @@ async function toggleSound() {
     sound = null;
   }
   byId("sound").setAttribute("aria-pressed", String(sound !== null));
-  setText(byId("sound"), sound === null ? "Sound is off" : "Sound is on");
+  setText(byId("sound"), sound === null ? t("Sound is off") : t("Sound is on"));
 }
 
 // A browser lets a page keep the screen on only over https or on the station itself.
@@ -77,9 +80,9 @@ async function keepScreenOn() {
   if (document.visibilityState !== "visible") return;
   try {
     await navigator.wakeLock.request("screen");
-    setText(byId("awake"), "Screen stays on");
+    setText(byId("awake"), t("Screen stays on"));
   } catch {
-    setText(byId("awake"), "Screen may go dark: switch off its power saving");
+    setText(byId("awake"), t("Screen may go dark: switch off its power saving"));
   }
 }
 

@@ -15,7 +15,7 @@ from edge.exchange.trigger_socket import OverrunError, ask_trigger
 from edge.web.access.gate import record
 from edge.web.station import EngineState, Station, current_station
 from edge.web.views.api import never_stored
-from edge.web.wording import verdict_words
+from edge.web.wording.verdicts import verdict_words
 
 blueprint = Blueprint("commands", __name__, url_prefix="/api")
 blueprint.after_request(never_stored)

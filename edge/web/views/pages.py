@@ -10,7 +10,7 @@ from edge.web.guard import csrf_token
 from edge.web.station import current_station
 from edge.web.views.api import MAX_ID
 from edge.web.views.parameters import chosen_query, selection, verdict
-from edge.web.wording import no_picture
+from edge.web.wording.verdicts import no_picture
 
 blueprint = Blueprint("pages", __name__)
 STAGES = {

@@ -154,7 +154,7 @@ def test_a_limit_is_set_from_the_page_and_one_that_passes_a_bad_reference_is_not
     """The page and the engine as they run on a station."""
     visitor = Visitor(chromium, running, 390, 844)  # type: ignore[arg-type]  # it has a page at a port, too
     page = visitor.open("/limit")
-    expect(page.locator("#which")).to_contain_text("limit 50, the bundle")
+    expect(page.locator("#which")).to_contain_text("limit 50, the model")
     assert page.evaluate(SMALL_TARGETS) == []
     assert page.evaluate(LOW_CONTRAST) == []
     assert not scrolls_sideways(page)

@@ -22,7 +22,7 @@ from edge.history.eventlog import EventLog
 from edge.inference.bundle import Bundle
 from edge.inference.preprocess import MAX_FILE_BYTES
 from edge.web.server import create_app
-from edge.web.wording import UNKNOWN
+from edge.web.wording.verdicts import UNKNOWN
 from tests.edge.engine.parts import Answering
 from tests.edge.web.conftest import free_port
 from tests.edge.web.standin import StandIn, encoded, part_image

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from edge.core.types import Reason, Region, Verdict
 from edge.web.station import ALIVE, EngineState
-from edge.web.wording import ENGINE_WORDS, ERRORS, duration, percent, verdict_words
+from edge.web.wording.verdicts import ENGINE_WORDS, ERRORS, duration, percent, verdict_words
 
 
 @pytest.mark.parametrize("reason", Reason)
