@@ -142,6 +142,15 @@ def station_facts(station: Station, raw: bool = False) -> Facts:
     }
 
 
+def lasting(status: Facts) -> Facts:
+    """Return the facts of station_facts() without what passes by itself while the engine lives: how old its word is."""
+    health = status["health"]
+    if not status["engine"]["alive"] or health is None:
+        return status | {"engine": status["engine"] | {"age_s": None}}
+    engine = status["engine"] | {"age_s": None, "last_seen": None}
+    return status | {"engine": engine, "health": health | dict.fromkeys(("written_at", "frame_age_ms", "camera_fps"))}
+
+
 def _rejects(station: Station, history: Facts) -> Facts | None:
     """Return the last rejects; None when what people said cannot be read, which must not cost the verdict.
 

@@ -1,11 +1,12 @@
-"""Reads what the engine wrote, afresh for every request; the page holds nothing but the last live pictures."""
+"""Reads what the engine wrote; the page holds the last live pictures and, for a moment, its last answers."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from flask import current_app
 from edge.config.station import StationConfig
 from edge.core.types import one_line
 from edge.exchange import ExchangeError
-from edge.exchange.health import LATEST, LATEST_RAW, Health, State, read_health
+from edge.exchange.health import HEALTH, LATEST, LATEST_RAW, Health, State, read_health
 from edge.exchange.live import LivePicture, read_live
 from edge.exchange.requests import REQUESTS, Requests
 from edge.exchange.sockets import deserted
@@ -26,6 +27,7 @@ from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
 from edge.history.reviews import REVIEWS, ReviewStore
 from edge.inference.bundle import Bundle, BundleError, open_bundle
+from edge.web.answers import Answers
 
 SUSPECT_AFTER_S = 0.6  # two reports were missed: is the process still there?
 HELD = 16  # live pictures: a second or two of a fast line, until the browser has fetched the one it was told of
@@ -78,13 +80,18 @@ class Station:
         self.instance = secrets.token_hex(8)  # a script that sees it change knows that the page was restarted
         self._lock = threading.Lock()
         self._bundle: Bundle | None = None
+        self.answers = Answers()
+        self._health: tuple[object, Health] | None = None  # as last read, and of which file
+        self._watched = [str(config.run_dir / name) for name in (HEALTH, LATEST, LATEST_RAW)]
+        for database in (config.events_db, config.page_dir / REVIEWS):
+            self._watched += [str(database), f"{database}-wal"]
         self.rejects: tuple[object, dict[str, Any] | None] = (None, None)  # as last read, and of which state
         self._live: OrderedDict[tuple[bool, str], LivePicture] = OrderedDict()
 
     def engine(self) -> EngineView:
         """Read the engine's state now. A clock that was set back or forward makes the state old, not young."""
         try:
-            health = read_health(self.config.run_dir)
+            health = self._read_health()
         except ExchangeError as error:
             return EngineView(EngineState.ABSENT, None, None, one_line(error))
         age_s = abs((datetime.now(UTC) - health.written_at).total_seconds())
@@ -94,6 +101,22 @@ class Station:
         if gone or age_s > health.stale_after_s:
             return EngineView(EngineState.STALE, health, age_s, health.detail)
         return EngineView(EngineState(health.state.value), health, age_s, health.detail)
+
+    def _read_health(self) -> Health:
+        """Read the engine's last word, each of its files once; raises ExchangeError."""
+        file = _stamp(self._watched[0])
+        known = self._health
+        if known is None or known[0] != file or file is None:
+            known = self._health = file, read_health(self.config.run_dir)
+        return known[1]
+
+    def stamp(self) -> Hashable:
+        """Return what changes when the engine's state does, or a file that engine or people write and answers tell of.
+
+        The state is judged by the clock, now.
+        """
+        engine = self.engine()
+        return engine.state, engine.detail, *map(_stamp, self._watched)
 
     @contextmanager
     def history(self) -> Iterator[EventLog | None]:
@@ -165,6 +188,15 @@ class Station:
             return None
         path = picture_path(self.config.images_dir, inspection_id, kind)
         return path if path.is_file() else None
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    """Return what tells one state of a file from another; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def current_station() -> Station:

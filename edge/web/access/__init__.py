@@ -1,1 +1,1 @@
-"""Who sends a request, what they may do, and the record of what they did."""
+"""Who sends a request, over which connection, what they may do, and the record of what they did."""

@@ -17,7 +17,7 @@ from typing import Any
 
 THREAD = "page-tls"
 HANDSHAKE_WITHIN_S = 5.0
-MOST = 128  # connections, those in the middle of a handshake included
+MOST = 192  # connections, those in the middle of a handshake included
 PIECE_BYTES = 64 * 1024
 
 Take = Callable[[socket.socket, Any], None]  # serves a plain connection from this peer's address; from any thread

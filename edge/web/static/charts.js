@@ -37,6 +37,8 @@ function shape(verdict, x, y) {
 
 // Station page: the last parts, one place each.
 const KEEP = 100;
+const EVERY_MS = 2000;
+let readAt = -EVERY_MS;
 let rows = [];
 let newest = 0;
 let busy = false;
@@ -46,8 +48,9 @@ export async function refreshCharts(status) {
   if (status.health) deadline = status.health.deadline_ms;
   const last = status.history ? status.history.last_id : 0;
   if (last < newest) [rows, newest] = [[], 0]; // another history
-  if (busy || last === newest) return;
+  if (busy || last === newest || performance.now() - readAt < EVERY_MS) return;
   busy = true;
+  readAt = performance.now();
   try {
     const response = await fetch(`${root}/api/inspections?limit=${Math.min(KEEP, last - newest)}`);
     if (!response.ok) return;

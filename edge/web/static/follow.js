@@ -10,6 +10,7 @@ const LOOK_EVERY_MS = 100;
 let askedAt = performance.now(); // when the question was asked whose answer is on show
 let lastAnswer = Date.now(); // the same by the clock on the wall
 let asking = false;
+let known = { query: null, tag: "", status: null }; // the last answer; the station says 304 while it holds
 let instance = null;
 let watcher = null;
 
@@ -41,10 +42,15 @@ export async function poll() {
 }
 
 async function ask() {
+  const query = pictureQuery();
+  const headers = known.query === query ? { "If-None-Match": known.tag } : {};
   try {
-    const response = await fetch(`${root}/api/status${pictureQuery()}`, { signal: AbortSignal.timeout(LOST_AFTER_MS) });
+    const response = await fetch(`${root}/api/status${query}`, { headers, signal: AbortSignal.timeout(LOST_AFTER_MS) });
+    if (response.status === 304) return known.status;
     if (response.status === 401) askWho(t("Your session has ended. Sign in to see the station again."));
-    return response.ok ? await response.json() : null;
+    if (!response.ok) return null;
+    known = { query, tag: response.headers.get("ETag"), status: await response.json() };
+    return known.status;
   } catch {
     return null;
   }

@@ -13,6 +13,7 @@ const rows = byId("rows");
 let place = takePlace(); // to which a person comes back from a part
 let verdict = place?.verdict ?? "";
 let newest = null; // highest id of the history when the list was read; null: not read yet
+let lastId = 0; // of the history, as the last status says
 let nextBefore = null;
 let paged = false;
 let touchedAt = -HANDS_OFF_MS;
@@ -27,6 +28,7 @@ export function refreshHistory({ history, history_problem: problem }) {
   setText(byId("history-problem"), told(problem));
   byId("history-problem").hidden = !problem;
   if (!history) return;
+  lastId = history.last_id;
   const now = performance.now();
   const fresh = newest === null ? 0 : Math.max(0, history.last_id - newest);
   const follow = newest === null || history.last_id < newest || (fresh > 0 && !paged && now - touchedAt > HANDS_OFF_MS);
@@ -48,12 +50,13 @@ async function reload() {
   if (reading) return;
   reading = true;
   const wanted = verdict;
+  const seen = lastId;
   try {
-    const [page, status] = await Promise.all([read(null), newestId()]);
+    const page = await read(null);
     if (wanted !== verdict) return;
     rows.replaceChildren(...lines(page));
     completeLater(page.inspections);
-    newest = status;
+    newest = Math.max(seen, page.inspections[0]?.id ?? 0);
     paged = false;
     byId("newer").hidden = true;
     ended(page);
@@ -82,11 +85,6 @@ async function comeBack() {
 
 const filter = () => filterOf(new URLSearchParams({ verdict }));
 const lines = (page) => page.inspections.map((row) => line(row, false, filter()));
-
-async function newestId() {
-  const page = await (await fetch(`${root}/api/inspections?limit=1`)).json();
-  return page.inspections.length ? page.inspections[0].id : 0;
-}
 
 async function more() {
   if (reading || nextBefore === null) return;

@@ -9,6 +9,7 @@ const PICTURE_WITHIN_MS = 700;
 const LOOK_EVERY_MS = 100;
 let askedAt = performance.now(); // when the question was asked whose answer is on show
 let asking = false;
+let known = { headers: {}, answer: null }; // the last answer; the station says 304 while it holds
 let instance = null;
 const spoken = new Map();
 
@@ -17,9 +18,12 @@ async function poll() {
   asking = true;
   const at = performance.now();
   try {
-    const response = await fetch("/api/stations", { signal: AbortSignal.timeout(LOST_AFTER_MS) });
-    if (!response.ok) return;
-    await show(await response.json());
+    const response = await fetch("/api/stations", { headers: known.headers, signal: AbortSignal.timeout(LOST_AFTER_MS) });
+    if (response.status !== 304) {
+      if (!response.ok) return;
+      known = { headers: { "If-None-Match": response.headers.get("ETag") }, answer: await response.json() };
+    }
+    await show(known.answer);
     askedAt = at;
   } catch {
     // No connection: said below when it lasts.

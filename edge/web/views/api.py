@@ -9,9 +9,9 @@ from flask import Blueprint, Response, abort, jsonify, request
 
 from edge.core.types import Inspection
 from edge.history.rows import Selection
+from edge.web.access.connections import RETRY_AFTER_S
 from edge.web.access.gate import record
-from edge.web.connections import RETRY_AFTER_S
-from edge.web.facts import inspection_facts, station_facts
+from edge.web.facts import Facts, inspection_facts, lasting, station_facts
 from edge.web.review.likeness import reference_facts
 from edge.web.service.trial import TrialError, current_trials
 from edge.web.shift.report import last_hours, numbers_of, shift_in_numbers
@@ -27,7 +27,7 @@ MAX_ID = 2**63 - 1  # what a row's number can be
 
 @blueprint.after_request
 def never_stored(response: Response) -> Response:
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
@@ -35,9 +35,11 @@ def never_stored(response: Response) -> Response:
 def status() -> Response:
     """Answer with the engine's state, the last verdict, its picture and the counters of one moment.
 
-    With ?raw=1 the picture is the untouched one.
+    With ?raw=1 the picture is the untouched one. Who sends the ETag that they got in If-None-Match gets 304 while a
+    person would see nothing new.
     """
-    return jsonify(station_facts(current_station(), flag("raw", False)))
+    station, raw = current_station(), flag("raw", False)
+    return station.answers.give(station.stamp(), lambda: station_facts(station, raw), lasting)
 
 
 @blueprint.get("/inspections")
@@ -47,10 +49,14 @@ def inspections() -> Response:
     before = number("before", 0, 1, MAX_ID) if "before" in request.args else None
     wanted, chosen = verdict(), selection()
     station = current_station()
-    with station.history() as log:
-        rows = log.recent(limit + 1, before, wanted, chosen) if log else []
-    found = [inspection_facts(row, station) for row in rows[:limit]]
-    return jsonify(inspections=found, next_before=rows[limit - 1].id if len(rows) > limit else None)
+
+    def facts() -> Facts:
+        with station.history() as log:
+            rows = log.recent(limit + 1, before, wanted, chosen) if log else []
+        found = [inspection_facts(row, station) for row in rows[:limit]]
+        return {"inspections": found, "next_before": rows[limit - 1].id if len(rows) > limit else None}
+
+    return station.answers.give(station.stamp(), facts, lambda found: found)
 
 
 @blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>")

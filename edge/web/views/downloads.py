@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,9 +38,7 @@ def held(id: str) -> Response:  # noqa: A002  # as the document names it
     found = current_station().held(flag("raw", False), id)
     if found is None:
         abort(404, "this live picture is not held any more; ask for the status again")
-    response = send_file(BytesIO(found.jpeg), mimetype="image/jpeg")
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return Response(found.jpeg, mimetype="image/jpeg", headers={"Cache-Control": "no-store"})
 
 
 @blueprint.get(f"/pictures/<int(max={MAX_ID}):inspection_id>/<any(frame, heat, thumb):kind>")

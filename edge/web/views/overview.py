@@ -10,6 +10,7 @@ from typing import Any, cast
 from flask import Blueprint, Response, current_app, jsonify, render_template
 
 from edge import __version__
+from edge.web.answers import Answers
 from edge.web.facts import station_view
 from edge.web.service.notices import notices
 from edge.web.station import Station
@@ -24,6 +25,7 @@ class Hall:
 
     def __init__(self, stations: Iterable[Station]) -> None:
         self.instance = secrets.token_hex(8)
+        self.answers = Answers()
         self.stations: dict[str, Station] = {}
         for station in stations:
             self.stations[self._place(station.config.name)] = station
@@ -48,10 +50,14 @@ def overview() -> Response:
 
 @blueprint.get("/api/stations")
 def stations() -> Response:
-    """Answer with the state of every station and the address of its own page."""
-    response = jsonify(version=__version__, instance=_hall().instance, stations=_tiles())
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    """Answer with the state of every station and the address of its own page; 304 as at /api/status."""
+    hall = _hall()
+    stamps = tuple(station.stamp() for station in hall.stations.values())
+
+    def facts() -> dict[str, Any]:
+        return {"version": __version__, "instance": hall.instance, "stations": _tiles()}
+
+    return hall.answers.give(stamps, facts, _lasting)
 
 
 @blueprint.get("/metrics")
@@ -74,6 +80,13 @@ def healthz() -> Response:
 
 def _hall() -> Hall:
     return cast("Hall", current_app.extensions["linewatch_hall"])
+
+
+def _lasting(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts without when a living engine was seen last."""
+    return facts | {
+        "stations": [tile | {"last_seen": tile["alive"] or tile["last_seen"]} for tile in facts["stations"]]
+    }
 
 
 def _tiles() -> list[dict[str, Any]]:

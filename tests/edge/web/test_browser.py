@@ -209,6 +209,14 @@ def test_a_self_test_is_asked_for_twice_and_answers_in_words(visit: Visit, line:
     expect(page.locator("#selftest-answer")).to_have_text("The self-test passed: 1 of 1 references reproduced")
 
 
+def test_a_page_on_which_nothing_is_new_asks_by_its_tag_and_still_follows(visit: Visit, line: StandIn) -> None:
+    page = visit().settled()
+    with page.expect_response(lambda answer: "/api/status" in answer.url and answer.status == 304):
+        pass
+    line.inspect(part_image(12, defect=True))
+    expect(page.locator("#verdict-headline")).to_have_text("NG")
+
+
 def test_a_camera_fault_is_shown_as_such_and_passes(visit: Visit, line: StandIn) -> None:
     line.says = {"quality_fault": "out of focus: 31 % of the commissioned sharpness"}
     page = visit().settled()

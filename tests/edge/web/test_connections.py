@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.web.connections import MAX_BODY_BYTES, MAX_CONNECTIONS, PATIENCE_S, UPLOADS, CpuQuota, Room
+from edge.web.access.connections import MAX_BODY_BYTES, MAX_CONNECTIONS, PATIENCE_S, UPLOADS, CpuQuota, Room
 from edge.web.guard import SLOW_AT_ONCE
 from tests.edge.web.standin import StandIn
 from tests.edge.web.test_server import HANG_S, page_process

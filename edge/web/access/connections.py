@@ -26,7 +26,7 @@ from edge.inference.preprocess import MAX_FILE_BYTES
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 160  # a browser opens six: twenty tablets, and room
 UPLOADS = 3  # at once, so that most of the threads stay free
 FORM_OVERHEAD_BYTES = 16 * 1024  # multipart headers around a file of the largest size
 MAX_BODY_BYTES = MAX_FILE_BYTES + FORM_OVERHEAD_BYTES
