@@ -4,7 +4,7 @@ import { byId, distanceText, number, onScale, root, setText, svg } from "./dom.j
 import { dateAndHour, dateText, hourText } from "./times.js";
 import { count, t } from "./words.js";
 
-const LEFT = 52;
+const LEFT = 58;
 const RIGHT = 12;
 const TOP = 14;
 const NO_WORDS_BELOW = 8;

@@ -41,7 +41,7 @@ function show() {
   setText(byId("sure-good"), sure.goods ? t("Of all good parts, at most {share} are rejected: {rejected} of {goods} in the random sample.", { share: percent(sure.goods_rejected_at_most_any), rejected: sure.goods_rejected, goods: sure.goods }) : t("The random sample holds no good part yet, so nothing is sure about good parts."));
   setText(byId("sure-bad"), sure.passed ? t("Of the parts that pass, at most {share} are bad: {bad} of {passed} in the random sample.", { share: percent(sure.passed_bad_at_most_any), bad: sure.passed_bad, passed: sure.passed }) : t("No part of the random sample passes, so nothing is sure about those that pass."));
   setText(byId("sure-fixed"), sure.sample ? t("For a limit that was fixed before anybody looked they are {goods} and {bads}.", { goods: percent(sure.goods_rejected_at_most), bads: percent(sure.passed_bad_at_most) }) : "");
-  setText(byId("changed-what"), found.changed ? tn("{n} part", "{n} parts", found.changed) : t("none"));
+  setText(byId("changed-what"), found.changed ? tn("{n} part", "{n} parts", found.changed) : t("no part"));
   byId("changed").replaceChildren(...effect.changed.map((row) => {
     const item = line(row, true);
     item.append(element("p", { class: "muted" }, t("People said: {answer}", { answer: NAMES[row.opinion] })));

@@ -13,6 +13,7 @@ from edge.web.views.parameters import chosen_query, selection, verdict
 from edge.web.wording.verdicts import no_picture
 
 blueprint = Blueprint("pages", __name__)
+TECHNICAL = ("threshold", "camera_rate", "cpu", "runtime", "recorder")  # of FACT_NAMES: shown behind Details
 STAGES = {
     "grab": "Wait for the frame",
     "prepare": "Crop and resize",
@@ -26,7 +27,8 @@ STAGES = {
 def station() -> Response:
     """Show the station at a glance, kept fresh by static/station.js."""
     facts = station_facts(current_station())
-    return _page(render_template("station.html", s=facts, token=csrf_token(), fact_names=FACT_NAMES))
+    names = {"fact_names": FACT_NAMES, "technical": TECHNICAL}
+    return _page(render_template("station.html", s=facts, token=csrf_token(), **names))
 
 
 @blueprint.get("/wall")

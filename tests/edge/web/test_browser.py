@@ -570,3 +570,28 @@ def test_each_of_several_uploads_is_judged_and_a_drop_beside_the_box_stays(visit
         "() => !document.body.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true }))"
     )
     assert kept, "the browser would open the file in place of the page"
+
+
+def test_a_tablet_speaks_german_shows_the_stations_time_and_says_that_its_own_clock_differs(
+    visit: Visit, line: StandIn, chromium: Browser
+) -> None:
+    with_seconds = re.compile(r"Teil \d+ · \d\d:\d\d:\d\d (UTC|[A-Z]+)")
+    context = chromium.new_context(
+        locale="de-DE", timezone_id="Pacific/Chatham", viewport={"width": 390, "height": 844}
+    )
+    page = context.new_page()
+    page.set_default_timeout(HANG_MS)
+    try:
+        page.goto(f"http://127.0.0.1:{line.config.page.port}/")
+        expect(page.locator("#verdict-what")).to_have_text("Kein Fehler gefunden.")
+        expect(page.locator("#verdict-which")).to_have_text(with_seconds)
+        expect(page.locator("#rows .row").first).to_contain_text("Abstand -0,2")
+        expect(page.locator("#clocks")).to_contain_text("Die Uhr dieses Tablets zeigt")
+        expect(page.locator("#clocks")).to_contain_text(re.compile(r"UTC\+1[23]:45"))
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.get_by_role("button", name="English").click()
+        page.wait_for_selector("html[lang=en]")
+        expect(page.locator("#verdict-what")).to_have_text("No defect found.")
+        expect(page.locator("#clocks")).to_contain_text("clock shows")
+    finally:
+        context.close()
