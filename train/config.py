@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from edge.core.types import Bits
 from edge.inference.part import Follow
+from edge.inference.part.align import Align
 from edge.inference.preprocess import Crop, Polygon
 from train import TrainError
 
@@ -33,6 +34,10 @@ class TrainConfig(BaseModel):
     crop: Crop | Literal["auto"] | None = "auto"  # the inspected rectangle, frame pixels; auto: found where it is safe
     # on: the region moves and turns with the part; auto: where parts move, and all good ones are found
     follow: Follow | Literal["auto", "on"] | None = "auto"
+    # on: what each place of good parts shows is judged, too; auto: where a trial says that it finds more (decision 30)
+    place: Literal["auto", "on", "off"] = "auto"
+    place_weight: Annotated[float, Field(gt=0, le=100)] = 1.0  # of places, against the bank with 1
+    align: Align | None = None  # how photos are laid over the reference; found where places are judged
     ignore: tuple[Polygon, ...] = ()  # polygons that are not judged, pixels of the photo; of `reference` with follow
     reference: str | None = None  # file name of the good photo that a followed part is compared with; none: chosen
     patch_stride: Literal[8, 16] = 16  # pixels of the model's input from one map cell to the next
@@ -77,6 +82,11 @@ class TrainConfig(BaseModel):
     @classmethod
     def _off_is_none(cls, value: object) -> object:
         return None if value in ("off", False) else "on" if value is True else value
+
+    @property
+    def places(self) -> bool:
+        """Whether places are judged, as far as it is decided."""
+        return self.place == "on"
 
     @property
     def region(self) -> Crop | None:
@@ -135,6 +145,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{key}", action=argparse.BooleanOptionalAction, help=f"default {default}")
     what = "the inspected rectangle, frame pixels; default auto: round the parts, where that is safe"
     parser.add_argument("--crop", type=_crop, metavar="auto|X,Y,W,H|off", help=what)
+    what = "judge what good parts show at each place, too; default auto: where a trial says that it finds more"
+    parser.add_argument("--place", choices=("auto", "on", "off"), help=what)
     what = "let the region move and turn with the part; default auto: where parts move and all good ones are found"
     parser.add_argument("--follow", choices=("auto", "on", "off"), help=what)
     parser.add_argument("--unfreeze", choices=("none", "upper", "all"), help="default upper")
@@ -167,7 +179,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
             raise TrainConfigError(f"{args.config}: cannot be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise TrainConfigError(f"{args.config}: not valid TOML: {error}") from None
-    keys = (*OPTIONS, *SWITCHES, "unfreeze", "crop", "follow", "limit")
+    keys = (*OPTIONS, *SWITCHES, "unfreeze", "crop", "follow", "place", "limit")
     data |= {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     try:
         return TrainConfig.model_validate(data)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt
 from edge.core.types import FULL, Bits, EdgeError, Image
 from edge.inference.container import JPEG_START, KINDS, PNG_START, container_fault
 from edge.inference.part import Follow, joined, locate
+from edge.inference.part.align import Align, aligned
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -62,10 +63,16 @@ class InputSpec(BaseModel):
     colour: Literal["RGB"] = "RGB"
     interpolation: Literal["area", "linear"] = "area"  # how it is shrunk; enlarging is bilinear either way
     follow: Follow | None = Field(default=None, exclude_if=lambda follow: follow is None)  # parts that move or turn
+    align: Align | None = Field(default=None, exclude_if=lambda align: align is None)  # parts laid over the reference
     # Polygons whose inside is not judged, in pixels of the frame, or of the reference photo where the part is followed.
     ignore: tuple[Polygon, ...] = Field(default=(), exclude_if=lambda ignore: not ignore)
     # That a sample of a 16-bit picture uses; left out where it is 16, so that bundles stay as they were.
     bits: Bits = Field(default=FULL, exclude_if=lambda bits: bits == FULL)
+
+    @property
+    def searches(self) -> bool:
+        """Whether the part is looked for in each frame, and may not be found."""
+        return self.follow is not None or self.align is not None
 
 
 def decode_image(data: bytes, name: str = "image", bits: Bits = FULL) -> Image:
@@ -208,16 +215,19 @@ def view_of(image: Image, spec: InputSpec) -> RegionView:
     Raises ImageError when the frame does not fit the bundle, PartNotFoundError when the part that is to be followed is
     not found.
     """
-    if spec.follow is None:
+    known = spec.follow or spec.align
+    if known is None:
         return RegionView(inspected_box(image.shape, spec))
     height, width = image.shape[:2]
     x, y, w, h = inspected_box(image.shape, spec)
-    if (width, height) != (spec.follow.width, spec.follow.height):
+    if (width, height) != (known.width, known.height):
         raise ImageError(
-            f"the frame is {width}x{height}, but the bundle follows its part in {spec.follow.width}x"
-            f"{spec.follow.height}; set the camera to the resolution it was trained with"
+            f"the frame is {width}x{height}, but the bundle follows its part in {known.width}x"
+            f"{known.height}; set the camera to the resolution it was trained with"
         )
-    matrix = locate(image, spec.follow).matrix
+    matrix = np.eye(2, 3) if spec.follow is None else locate(image, spec.follow).matrix
+    if spec.align is not None:
+        matrix = aligned(image, spec.align, matrix).matrix
     corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]]) - 0.5
     moved = corners @ matrix[:, :2].T + matrix[:, 2] + 0.5
     left, top = np.floor(np.clip(moved.min(axis=0), 0, (width - 1, height - 1))).astype(int)

@@ -100,7 +100,7 @@ def load_photo(path: Path, spec: InputSpec) -> Image:
     refused = unusable(image)
     if refused is not None:
         raise UnusableError(f"{path}: {refused}")
-    if spec.follow is not None:
+    if spec.searches:
         try:
             view_of(image, spec)
         except PartNotFoundError as error:

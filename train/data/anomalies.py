@@ -18,6 +18,7 @@ from train.data.families import LIFELIKE, Painter, perlin
 Mask = NDArray[np.bool_]
 MARKED = 0.3  # share of a pixel that counts as marked
 LIFELIKE_SHARE = 0.65  # of the defects are of train.data.families, the others of PAINTERS
+PIECE, PIECES = 0.05, 6  # share of the shorter side that a displaced piece has, and how many are compared
 MIN_CHANGE = 6.0  # mean grey levels inside the mask: what differs less nobody could have drawn round
 
 
@@ -43,6 +44,31 @@ def add_anomaly(image: Image, other: Image, rng: np.random.Generator) -> tuple[I
     changed = image.copy()
     changed[mask] = np.where(image[mask] < 128, 255, 0)
     return changed, mask
+
+
+def displaced(image: Image, rng: np.random.Generator) -> Image:
+    """A small piece of a good image (H, W, 3) uint8, copied softly to where it does not belong.
+
+    What it shows is normal, only not there: nothing but the place tells it. Of several pieces and places those are
+    taken that change the image most.
+    """
+    height, width = image.shape[:2]
+    side = max(6, round(PIECE * min(height, width) * rng.uniform(0.7, 1.4)))
+    soft = np.zeros((side, side), np.float32)
+    soft[2:-2, 2:-2] = 1.0
+    soft = cv2.GaussianBlur(soft, (0, 0), 1.0)[..., np.newaxis]
+    best, most = image, -1.0
+    for _ in range(PIECES):
+        (from_y, to_y), (from_x, to_x) = (rng.integers(0, edge - side + 1, 2).tolist() for edge in (height, width))
+        piece, there = (
+            image[from_y : from_y + side, from_x : from_x + side],
+            np.s_[to_y : to_y + side, to_x : to_x + side],
+        )
+        change = float(cv2.absdiff(piece, image[there]).mean())
+        if change > most:
+            best, most = image.copy(), change
+            best[there] = np.rint(piece * soft + image[there] * (1.0 - soft)).astype(np.uint8)
+    return best
 
 
 def transplant(

@@ -131,12 +131,19 @@ def spec_of(size: tuple[float, float], recipe: TrainConfig) -> InputSpec:
     height, width = size
     bits = FULL if recipe.bits is None else recipe.bits
     multiple = MULTIPLE * max(1, recipe.scales)
-    place: dict[str, Any] = {"crop": recipe.region, "follow": recipe.followed, "ignore": recipe.ignore, "bits": bits}
+    place: dict[str, Any] = {
+        "crop": recipe.region,
+        "follow": recipe.followed,
+        "align": recipe.align,
+        "ignore": recipe.ignore,
+        "bits": bits,
+    }
     if recipe.native:
         width, height = (_whole(side, multiple) for side in (width, height))
         return InputSpec(width=width, height=height, interpolation="linear", **place)
     own = (height * width) ** 0.5
-    usual = min(max(SHARE_OF_TWO * own, 320.0), MAX_TWO) if recipe.scales == 2 else min(max(0.4 * own, 320.0), 640.0)
+    share, most = (SHARE_OF_TWO, MAX_TWO) if recipe.scales == 2 or recipe.places else (0.4, 640.0)
+    usual = min(max(share * own, 320.0), most)
     scale = (recipe.side or min(usual, MOST_LARGER * own)) / own
     # Below a factor of two bilinear sees every pixel, too, and takes a fifth of the time.
     how: Literal["area", "linear"] = "linear" if scale > 0.5 else "area"

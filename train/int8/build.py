@@ -21,16 +21,18 @@ from train.int8.bias import IMAGES, input_means
 from train.int8.graph import finish, fold_weights
 from train.int8.onnx_export import example, outputs, quiet, to_onnx
 from train.int8.ranges import Observer, observe
-from train.int8.switched import INT8_SWITCHED, write_switched
+from train.int8.switched import INT8_SWITCHED, bank_goods, write_switched
 from train.int8.trials import Settings
 from train.network.backbones import fold_batch_norms
 from train.network.bank import collect_patches, image_tensor, normality_head, statistics
 from train.network.boxes.fit import load_boxes
-from train.network.model import InspectionNet, Normality, PatchFeatures, SecondScale
+from train.network.model import InspectionNet, Normality, PatchFeatures, Place, SecondScale
 from train.network.saved import load_network, saved_banks
+from train.network.second.place import Places, collect_places
 from train.run import FitReport, Run, progress
 
 FEATURES = ("features", "second")  # outputs of the graph that only extracts them
+FINE = "fine"  # its stride-8 stage, where places are judged
 
 
 def build(work: Run, report: FitReport, settings: Settings, folder: Path) -> None:
@@ -39,11 +41,11 @@ def build(work: Run, report: FitReport, settings: Settings, folder: Path) -> Non
         _write_int8(load_boxes(work), report, settings, outputs(report), folder / INT8_ONNX)
         return
     network = load_network(work)
-    banks = int8_banks(network.normality.features, saved_banks(work), report, settings)
-    network.normality = _normality(network.normality, banks)
+    banks, places = int8_banks(network.normality.features, saved_banks(work), report, settings)
+    network.normality = _normality(network.normality, banks, places)
     _write_int8(network, report, settings, outputs(report), folder / INT8_ONNX)
     if report.cross:
-        write_switched(folder / INT8_ONNX, banks, folder / INT8_SWITCHED)
+        write_switched(folder / INT8_ONNX, banks, folder / INT8_SWITCHED, places)
 
 
 def write_untrained(network: InspectionNet, report: FitReport, folder: Path) -> Path:
@@ -53,55 +55,66 @@ def write_untrained(network: InspectionNet, report: FitReport, folder: Path) -> 
 
 
 class _Scales(nn.Module):
-    """Image -> the patch features of each scale, (1, C, h, w)."""
+    """Image -> the patch features of each scale, (1, C, h, w), or those of one scale and the stride-8 stage."""
 
-    def __init__(self, features: PatchFeatures, count: int) -> None:
+    def __init__(self, features: PatchFeatures, count: int, fine: bool) -> None:
         super().__init__()
         self.features = features
         self.count = count
+        self.fine = fine
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self.features.scales(image, self.count)
+        if not self.fine:
+            return self.features.scales(image, self.count)
+        stages = self.features.backbone(image)
+        return self.features.patches(stages), stages[-2]
 
 
 def int8_banks(
     features: PatchFeatures, banks: Sequence[Mapping[str, torch.Tensor]], report: FitReport, settings: Settings
-) -> list[dict[str, torch.Tensor]]:
-    """Build the memory banks again, from the same patches, but as the INT8 features see them.
+) -> tuple[list[dict[str, torch.Tensor]], Places | None]:
+    """Build the memory banks and the places again, from the same photographs, but as the INT8 features see them.
 
     A bank of float features would measure rounding as if it were wear: on parts that hardly vary, that costs more
     than the rounding itself (docs/decisions/0003).
     """
-    files = [report.data / name for name in report.bank_images]
-    names = FEATURES[: len(banks)]
+    goods = bank_goods(report)
+    names, places = FEATURES[: len(banks)], None
+    shown = (*names, FINE) if report.recipe.places else names
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "features.onnx"
-        _write_int8(_Scales(features, len(banks)), report, settings, names, path)
-        drawn = collect_patches(_extractor(path.with_suffix(".xml"), report.input, names), files, report.recipe)
+        _write_int8(_Scales(features, len(banks), report.recipe.places), report, settings, shown, path)
+        extract = _extractor(path.with_suffix(".xml"), report.input)
+        files = [sample.path for sample in goods]
+        drawn = collect_patches(lambda file: [extract(file)[name] for name in names], files, report.recipe)
+        if report.recipe.places:
+            places = collect_places(lambda file: extract(file)[FINE], goods, report.recipe)
     found = []
     for one, bank in zip(drawn, banks, strict=True):
         mean, std = statistics(one.rows, features.fine_channels, report.recipe)
         rows = {"patches": one.rows[bank["chosen"]], "spare": one.rows[bank["spare_chosen"]]}
         found.append({**bank, **rows, "mean": mean, "std": std})
-    return found
+    return found, places
 
 
-def _normality(normality: Normality, banks: Sequence[Mapping[str, torch.Tensor]]) -> Normality:
-    """Return the same head around other memory banks."""
+def _normality(normality: Normality, banks: Sequence[Mapping[str, torch.Tensor]], places: Places | None) -> Normality:
+    """Return the same head around other memory banks and places."""
     heads = [normality_head(bank) for bank in banks]
     second = normality.second
-    if second is not None:
+    if isinstance(second, Place) and places is not None:
+        second = Place(*places.statistics(), second.share, second.shift)
+    elif isinstance(second, SecondScale):
         second = SecondScale(heads[1], second.share, second.shift)
     return Normality(normality.features, heads[0], normality.top_k, second).eval()
 
 
-def _extractor(ir: Path, spec: InputSpec, names: Sequence[str]) -> Callable[[Path], list[torch.Tensor]]:
-    """Return a function from an image file to its (C, h, w) features, computed by OpenVINO as on the device."""
+def _extractor(ir: Path, spec: InputSpec) -> Callable[[Path], dict[str, torch.Tensor]]:
+    """Return a function from an image file to its (C, h, w) features by name, computed by OpenVINO as on the device."""
     run = runtimes.load(ir, "openvino", runtimes.Settings()).run
 
-    def extract(path: Path) -> list[torch.Tensor]:
+    def extract(path: Path) -> dict[str, torch.Tensor]:
         found = run(prepare(load_photo(path, spec), spec))
-        return [torch.from_numpy(found[name][0]) for name in names]
+        return {name: torch.from_numpy(values[0]) for name, values in found.items()}
 
     return extract
 

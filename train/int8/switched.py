@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor
@@ -15,11 +16,12 @@ from edge.core.types import Image
 from edge.inference.detector import Detector
 from edge.inference.placement import MapGeometry
 from edge.inference.preprocess import InputSpec
-from train.data.dataset import read_dataset
+from train.data.dataset import Sample, read_dataset
 from train.int8 import Int8Error
 from train.int8.compiled import Fed
 from train.int8.graph import COARSE, quantised
 from train.network.bank import part_numbers
+from train.network.second.place import Places
 from train.run import FitReport
 
 INT8_SWITCHED, FP32_SWITCHED = "limit_int8.onnx", "limit_fp32.onnx"  # of a run; never shipped
@@ -29,28 +31,59 @@ AGREEMENT = 1e-3  # relative, with nothing left out, against the file that ships
 SWITCH = "off:"  # input (1, N, 1, 1) of a convolution's rows
 
 
-def write_switched(model: Path, banks: Sequence[Mapping[str, Tensor]], path: Path) -> None:
+def write_switched(
+    model: Path, banks: Sequence[Mapping[str, Tensor]], path: Path, places: Places | None = None
+) -> None:
     """Write a copy of a model file, with the stand-ins as further rows and an input that switches each row off.
 
-    banks: of each scale, as the file's rows were made of. Nothing else changes: with the stand-ins off it is the file.
+    banks: of each scale, as the file's rows were made of. places: as the file's places were made of, which then are
+    inputs, too. Nothing else changes: with the stand-ins off it is the file.
     """
     switched = onnx.load(model)
     for prefix, bank in zip(SCALES, banks, strict=False):
         rows = ((bank["spare"] - bank["mean"]) / bank["std"]).numpy()
         _switch(switched.graph, prefix, rows)
+    known: dict[str, NDArray[np.generic]] = dict(_owners(banks))
+    if places is not None:
+        known |= {"fine": places.fine.numpy(), "fine_part": places.part.numpy()}
+        known["place_inputs"] = np.array(_places_given(switched.graph, places))
     onnx.checker.check_model(switched, full_check=True)
     onnx.save(switched, path)
-    np.savez(path.with_suffix(".npz"), allow_pickle=False, **_owners(banks))
+    np.savez(path.with_suffix(".npz"), allow_pickle=False, **known)
 
 
 def parts_in_bank(report: FitReport) -> dict[str, int]:
     """Return the part number of each good photograph that may be in the memory bank, by its name in the run."""
+    return dict(zip(report.bank_images, part_numbers(bank_goods(report), report.recipe).tolist(), strict=True))
+
+
+def bank_goods(report: FitReport) -> list[Sample]:
+    """Return the good photographs that may be in the memory bank; raises Int8Error where one is gone."""
     dataset = read_dataset(report.data)
     named = {sample.path.relative_to(dataset.root).as_posix(): sample for sample in dataset.train_good}
     if missing := [name for name in report.bank_images if name not in named]:
         raise Int8Error(f"{report.data / missing[0]}: was trained on and is gone; put it back, or run fit again")
-    numbers = part_numbers([named[name] for name in report.bank_images], report.recipe)
-    return dict(zip(report.bank_images, numbers.tolist(), strict=True))
+    return [named[name] for name in report.bank_images]
+
+
+def _places_given(graph: GraphProto, places: Places) -> list[str]:
+    """Turn the mean and the spread of the places into inputs, and return their names in this order."""
+    shape = [1, *places.fine.shape[1:]]
+    constants = {tensor.name: tensor for tensor in graph.initializer if list(tensor.dims) == shape}
+    names = [
+        name
+        for kind in ("Sub", "Div")
+        for node in graph.node
+        if node.op_type == kind
+        for name in node.input
+        if name in constants
+    ]
+    if len(names) != 2:
+        raise Int8Error("the graph does not show its places; run `python -m train export` again")
+    for name in names:
+        graph.initializer.remove(constants[name])
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    return names
 
 
 def _owners(banks: Sequence[Mapping[str, Tensor]]) -> dict[str, NDArray[np.int64]]:
@@ -127,8 +160,11 @@ class Switched:
         with np.load(model.with_suffix(".npz")) as owners:
             self._owners = [
                 np.concatenate([owners[f"part_{number}"], -1 - owners[f"spare_part_{number}"]])
-                for number in range(len(owners.files) // 2)
+                for number in range(sum(name.startswith("spare_part_") for name in owners.files))
             ]
+            self._place_inputs: list[str] = owners["place_inputs"].tolist() if "fine" in owners else []
+            if self._place_inputs:
+                self._places = Places(torch.from_numpy(owners["fine"]), torch.from_numpy(owners["fine_part"]))
         self.detector = Detector(shipped, spec, geometry=geometry)
         self.without(None)
         noise = np.random.default_rng(0).integers(0, 256, (1, spec.height, spec.width, 3), dtype=np.uint8)
@@ -152,6 +188,9 @@ class Switched:
                 count = self._fed.shapes[name][1]
                 self._off[name] = values[:count].reshape(1, count, 1, 1)
                 values = values[count:]
+        if self._place_inputs:
+            known = (one.numpy() for one in self._places.statistics(part))
+            self._off |= dict(zip(self._place_inputs, known, strict=True))
 
     def _run(self, tensor: Image) -> Mapping[str, NDArray[np.generic]]:
         return self._fed.run({"image": tensor, **self._off})

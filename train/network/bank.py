@@ -204,28 +204,37 @@ def _candidates(by_photo: Sequence[Tensor]) -> Candidates:
     return Candidates(torch.cat(list(by_photo)), photo)
 
 
-def second_share(
+def spread_goods(count: int) -> range:
+    """Return the numbers of the good photographs, evenly drawn, that tell how an opinion's scores spread."""
+    return range(0, count, max(1, count // SPREAD_PHOTOS))
+
+
+def second_share(first: Sequence[float], second: Sequence[float], weight: float = 1.0) -> float:
+    """Return the share of the second opinion, 0..1: both weigh inversely to the spread of good photographs' scores.
+
+    weight: of the second in its spreads, where the first has 1.
+    """
+    one, other = (float(np.std(scores)) + 1e-6 for scores in (first, second))
+    return weight * one / (weight * one + other)
+
+
+def scores_of_goods(
     features: PatchFeatures,
     banks: Sequence[Mapping[str, Tensor]],
     goods: Sequence[Sample],
     spec: InputSpec,
     recipe: TrainConfig,
-) -> float:
-    """Return the weight of the second scale's map, 0..1: both weigh inversely to the spread of the good photos' scores.
-
-    A photograph's score at one scale is measured against the patches of all other parts.
-    """
-    numbers = range(0, len(goods), max(1, len(goods) // SPREAD_PHOTOS))
+) -> list[list[float]]:
+    """Return the scores of `spread_goods` by each scale's memory bank, without the patches of their own parts."""
     parts = part_numbers(goods, recipe)
     scores: list[list[float]] = [[] for _ in banks]
     with torch.inference_mode():
-        for number in progress(numbers, "scales"):
-            scales = features.scales(image_tensor(goods[number].path, spec), 2)
+        for number in progress(spread_goods(len(goods)), "scales"):
+            scales = features.scales(image_tensor(goods[number].path, spec), len(banks))
             for patches, bank, found in zip(scales, banks, scores, strict=True):
                 head = normality_head(without_part(bank, int(parts[number])))
                 found.append(float(top_mean(head(patches), recipe.top_k)))
-    first, second = (float(np.std(found)) + 1e-6 for found in scores)
-    return first / (first + second)
+    return scores
 
 
 def statistics(patches: Tensor, fine_channels: int, recipe: TrainConfig) -> tuple[Tensor, Tensor]:

@@ -110,13 +110,46 @@ class SecondScale(nn.Module):
         return (1.0 - self.share) * first + self.share * moved(finer, *self.shift)
 
 
+class Place(nn.Module):
+    """How far each place is from what good parts show there, added to the distance from the memory bank.
+
+    A bank knows which patches there are, not where they belong (docs/decisions/0030). Each cell of the stride-8 stage
+    has a mean and a spread of its own.
+    """
+
+    def __init__(self, mean: Tensor, spread: Tensor, share: float, shift: tuple[int, int] = (0, 0)) -> None:
+        """mean, spread: (1, C, h, w) of good parts; share: weight of this map and score, 0..1.
+
+        shift: cells of this map (x, y) that the memory bank's is moved by to lie true beside it.
+        """
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("spread", spread)
+        self.share = share
+        self.shift = shift
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """The backbone's stages -> distances (1, 1, h, w) at stride 8."""
+        return self.distances(stages[-2])
+
+    def distances(self, fine: Tensor) -> Tensor:
+        """(1, C, h, w) of the stride-8 stage -> (1, 1, h, w)."""
+        away = (fine - self.mean) / self.spread  # a product with a constant would be quantised as a weight
+        return (away * away).mean(dim=1, keepdim=True).sqrt()
+
+    def added(self, bank: Tensor, own: Tensor) -> Tensor:
+        """Return the weighted sum of the bank's map (1, 1, h, w), which may have fewer cells, and this one's."""
+        finer = functional.interpolate(bank, size=own.shape[-2:], mode="bilinear", align_corners=False)
+        return (1.0 - self.share) * moved(finer, *self.shift) + self.share * own
+
+
 class Normality(nn.Module):
     """Image (1, 3, H, W) float 0..255 RGB -> the backbone's stages, distances from normal (1, 1, h, w), score (1,)."""
 
     def __init__(
-        self, features: PatchFeatures, head: NormalityHead, top_k: int, second: SecondScale | None = None
+        self, features: PatchFeatures, head: NormalityHead, top_k: int, second: SecondScale | Place | None = None
     ) -> None:
-        """top_k: cells of a scale's map that make its score."""
+        """top_k: cells of an opinion's map that make its score; second: an opinion beside the memory bank."""
         super().__init__()
         self.features = features
         self.head = head
@@ -128,10 +161,14 @@ class Normality(nn.Module):
             stages = self.features.backbone(image)
             anomaly_map = self.head(self.features.patches(stages))
             return stages, anomaly_map, top_mean(anomaly_map, self.top_k)
-        stages, coarse = self.features.backbone.two_scales(image)
-        first = self.head(self.features.patches(stages))
-        second = self.second.head(self.features.patches(coarse))
         share = self.second.share
+        if isinstance(self.second, Place):
+            stages = self.features.backbone(image)
+            first, second = self.head(self.features.patches(stages)), self.second(stages)
+        else:
+            stages, coarse = self.features.backbone.two_scales(image)
+            first = self.head(self.features.patches(stages))
+            second = self.second.head(self.features.patches(coarse))
         score = (1.0 - share) * top_mean(first, self.top_k) + share * top_mean(second, self.top_k)
         return stages, self.second.added(first, second), score
 

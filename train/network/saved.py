@@ -14,7 +14,7 @@ from train.network.backbones import Backbone
 from train.network.bank import BANK, normality_head
 from train.network.fusion import Fusion
 from train.network.heads import DefectHeads
-from train.network.model import InspectionNet, Normality, PatchFeatures, SecondScale
+from train.network.model import InspectionNet, Normality, PatchFeatures, Place, SecondScale
 from train.run import Run
 
 MODEL = "model.pt"
@@ -29,7 +29,7 @@ def load_network(work: Run) -> InspectionNet:
     """The trained float network of a run, ready to be exported."""
     state, recipe = saved_state(work), work.fit_report().recipe
     features = PatchFeatures(Backbone.from_state(recipe.backbone, state["backbone"]), recipe.patch_stride)
-    normality = Normality(features, normality_head(state), recipe.top_k, second_scale(state))
+    normality = Normality(features, normality_head(state), recipe.top_k, second_opinion(state))
     if "heads" not in state:
         return InspectionNet(normality).eval()
     heads = DefectHeads(features.backbone.channels, len(state["types"]))
@@ -40,8 +40,11 @@ def load_network(work: Run) -> InspectionNet:
     return InspectionNet(normality, heads, Fusion(**state["fusion"]), (x, y)).eval()
 
 
-def second_scale(state: Mapping[str, Any]) -> SecondScale | None:
-    """The second scale that a state holds, if any; raises NetworkError for one of before it was turned."""
+def second_opinion(state: Mapping[str, Any]) -> SecondScale | Place | None:
+    """The second scale or the places that a state holds, if any; raises NetworkError for a scale not yet turned."""
+    if "place" in state:
+        place = state["place"]
+        return Place(place["mean"], place["spread"], place["share"], tuple(place["shift"]))
     second = state.get("second")
     if second is not None and not second.get("turned"):
         raise NetworkError("the run's second scale is of another version of Linewatch; run `python -m train fit` again")

@@ -15,10 +15,12 @@ from edge.inference.detector import Detector
 from edge.inference.placement import MapGeometry
 from train.int8.graph import OPSET, finish
 from train.int8.onnx_export import example, outputs, to_onnx
-from train.int8.switched import FP32_SWITCHED, write_switched
+from train.int8.switched import FP32_SWITCHED, bank_goods, write_switched
 from train.network.boxes.fit import load_boxes
 from train.network.geometry import measure_geometry, prepared_photos
+from train.network.model import InspectionNet
 from train.network.saved import load_network, saved_banks
+from train.network.second.place import collect_places, fine_of
 from train.run import FitReport, Run
 
 TORCHSCRIPT = "model.torchscript"
@@ -42,7 +44,10 @@ def export(work: Run, torchscript: bool = False) -> None:
     path = work.file(FP32_ONNX)
     onnx.save(model, path)
     if report.cross:
-        write_switched(path, saved_banks(work), work.file(FP32_SWITCHED))
+        places = None
+        if isinstance(network, InspectionNet) and report.recipe.places:
+            places = collect_places(fine_of(network.normality.features, spec), bank_goods(report), report.recipe)
+        write_switched(path, saved_banks(work), work.file(FP32_SWITCHED), places)
     facts: dict[str, Any] = {"file": FP32_ONNX, "bytes": path.stat().st_size, "opset": OPSET, "nodes": _nodes(model)}
     geometry, off_px = _taught_geometry(report, path) if report.boxes else _geometry(work, path)
     facts |= {"map": geometry.model_dump(), "dots_off_px": off_px}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +14,35 @@ from torch import Tensor
 
 from edge.core.cli import OneLineParser
 from edge.core.types import AnomalyMap, Image
+from edge.inference.placement import MapGeometry
 from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos, validation_examples
 from train.data.dataset import Dataset, dataset_sha256, read_dataset
 from train.data.input_spec import input_spec, may_have_two, own_size, spec_of, with_scales
 from train.data.region import inspected
+from train.data.region.align import find_align
 from train.data.region.picture import report_region
 from train.data.split import Split, split
 from train.int8.latency import predicted_ms
 from train.network.backbones import STRIDES, Backbone, turned
-from train.network.bank import as_floats, memory_banks, normality_head, second_share
+from train.network.bank import as_floats, memory_banks, normality_head, scores_of_goods, second_share, spread_goods
 from train.network.boxes.fit import fit_boxes
 from train.network.checkpoint import History
 from train.network.fusion import Fusion, fit_fusion
 from train.network.geometry import measure_geometry, prepared_photos, rough_geometry
 from train.network.heads import DefectHeads
-from train.network.model import Normality, NormalityHead, PatchFeatures, top_mean
-from train.network.saved import save_network, second_scale
-from train.network.scales import chance_that_two_are_better
+from train.network.model import Normality, PatchFeatures, Place, top_mean
+from train.network.saved import save_network, second_opinion
+from train.network.second.place import collect_places, fine_of, gain_by_places
+from train.network.second.scales import chance_that_two_are_better
 from train.network.train_heads import train_heads
 from train.run import HEADS, FitReport, Run, git_commit, progress, rank, versions
 
 DEFAULT_BUDGET_MS = 40.0  # p50 of preparing and judging a photograph at two scales
+SURE_OF_PLACES, NOT_WORSE = 0.95, 0.2  # share of resamples in which places must win, of one kind and of the other
+TRIAL_SIDE = 448  # of that trial's input
+MIN_INPUT = 64  # pixels a side
 SURE = 0.8  # share of resamples in which two scales must win a trial
 SMALLEST_OF_TWO = 300  # pixels a side of the larger input; below it the smaller one sees too few cells
 CHECKPOINT = "heads_checkpoint.pt"
@@ -65,7 +70,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     dataset = read_dataset(data)
     dataset, recipe, region_words = inspected(dataset, recipe)
     roles = split(dataset, recipe)
-    recipe = _in_time(recipe, roles)
+    recipe = _in_time(_with_places(recipe, roles), roles)
     spec = input_spec(list(roles.fit), recipe)
     backbone = Backbone.pretrained(recipe.backbone, recipe.weights)
     key = _key(dataset, recipe)
@@ -126,7 +131,7 @@ def _opinion_of(
     recipe: TrainConfig,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return how the heads' opinion is fused with the bank's, and what the network's state gains by the heads."""
-    normality = Normality(features, normality_head(state), recipe.top_k, second_scale(state)).eval()
+    normality = Normality(features, normality_head(state), recipe.top_k, second_opinion(state)).eval()
     fusion = asdict(_fuse(normality, learned.heads, roles, spec, recipe))
     photos = prepared_photos([sample.path for sample in roles.fit], spec)
     place, _ = measure_geometry(_cells(lambda tensor: normality(tensor)[1]), photos, recipe.seed)
@@ -154,24 +159,60 @@ def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
     undecided = may_have_two(recipe, own, roles.has_heads)
     recipe = with_scales(recipe, own, roles.has_heads)
     recipe = _tried(recipe, roles, own) if undecided else recipe
-    if recipe.scales == 1 or recipe.side is not None or recipe.native:
+    if not (recipe.scales == 2 or recipe.places) or recipe.side is not None or recipe.native:
         return recipe
     spec = spec_of(own, recipe)
     features = PatchFeatures(Backbone(recipe.backbone), recipe.patch_stride).eval()
     wanted_ms = predicted_ms(features, spec, recipe)
     side = int((spec.width * spec.height * min(1.0, DEFAULT_BUDGET_MS / wanted_ms)) ** 0.5)
-    if side < SMALLEST_OF_TWO:
+    if side < SMALLEST_OF_TWO and not recipe.places:
         print(f"fit: one scale; two would take {wanted_ms:.0f} ms of {DEFAULT_BUDGET_MS:g} ms on this CPU")
         return recipe.model_copy(update={"scales": 1})
-    recipe = recipe.model_copy(update={"side": side})
+    recipe = recipe.model_copy(update={"side": max(MIN_INPUT, side)})
     chosen = spec_of(own, recipe)
     ms = wanted_ms * chosen.width * chosen.height / (spec.width * spec.height)
     more = "" if chosen == spec else f"; {spec.width}x{spec.height} would take {wanted_ms:.0f} ms"
     print(
-        f"fit: two scales, {chosen.width}x{chosen.height} and half of it, about {ms:.0f} ms of "
+        f"fit: {'one scale and places' if recipe.places else 'two scales'}, {chosen.width}x{chosen.height}"
+        f"{'' if recipe.places else ' and half of it'}, about {ms:.0f} ms of "
         f"{DEFAULT_BUDGET_MS:g} ms on this CPU{more}"
     )
     return recipe
+
+
+def _with_places(recipe: TrainConfig, roles: Split) -> TrainConfig:
+    """Return the recipe with its places decided, and how photographs are laid over the reference for them.
+
+    Places are judged instead of a second scale, where all good photographs can be laid over each other and a trial says
+    that they help. Heads that learn from defects go without them.
+    """
+    if recipe.place == "off" or roles.has_heads:
+        return recipe.model_copy(update={"place": "off", "align": None})
+    align, why = find_align(roles.bank, recipe)
+    if recipe.place == "on":
+        if align is None:
+            print(f"fit: places are judged where the photographs show them: {why}")
+        return recipe.model_copy(update={"scales": 1, "align": align})
+    if align is None:
+        return recipe.model_copy(update={"place": "off"})
+    on = recipe.model_copy(update={"place": "on", "scales": 1, "align": align})
+    own = own_size(roles.fit, on)
+    before = with_scales(recipe, own, roles.has_heads)
+    side = min(TRIAL_SIDE, recipe.side or TRIAL_SIDE)
+    trial = on.model_copy(update={"scales": before.scales, "side": side, "native": False})
+    features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights), recipe.patch_stride).eval()
+    gain = gain_by_places(features, roles.fit, spec_of(own, trial), trial)
+    if gain is None:
+        return recipe.model_copy(update={"place": "off"})
+    chances = gain.displaced, gain.usual
+    sure = max(chances) >= SURE_OF_PLACES and min(chances) >= NOT_WORSE
+    print(
+        f"fit: {'places are judged' if sure else 'no places'}; that bank and places (weight {gain.weight:.1f}) see "
+        f"what is displaced better is "
+        f"{chances[0]:.0%} sure, other artificial defects {chances[1]:.0%}; {SURE_OF_PLACES:.0%} of one and "
+        f"{NOT_WORSE:.0%} of the other are asked for"
+    )
+    return on.model_copy(update={"place_weight": gain.weight}) if sure else recipe.model_copy(update={"place": "off"})
 
 
 def _tried(recipe: TrainConfig, roles: Split, own: tuple[float, float]) -> TrainConfig:
@@ -209,24 +250,32 @@ def _state(
     features: PatchFeatures, banks: Sequence[dict[str, Tensor]], roles: Split, spec: InputSpec, recipe: TrainConfig
 ) -> dict[str, Any]:
     """Return the memory bank and, for two scales, the second one with its weight and place beside the first."""
-    if len(banks) == 1:
+    if len(banks) == 1 and not recipe.places:
         return dict(banks[0])
-    first, second = banks
-    share = second_share(features, banks, roles.bank, spec, recipe)
+    scores = scores_of_goods(features, banks, roles.bank, spec, recipe)
     photos = prepared_photos([sample.path for sample in roles.fit], spec)
-    own, added = (
-        rough_geometry(_cells(partial(_scale, features, normality_head(bank), number)), photos, recipe.seed)
-        for number, bank in enumerate(banks)
-    )
-    drawn = (own.stride - added.stride) / 2.0  # a cell of the second map, drawn over those of the first
-    shift = [round((b + drawn - a) / own.stride) for a, b in zip(own.offset, added.offset, strict=True)]
-    return {**first, "second": {**second, "share": share, "shift": shift, "turned": True}}
+
+    def geometry(answer: Callable[[Tensor], Tensor]) -> MapGeometry:
+        return rough_geometry(_cells(answer), photos, recipe.seed)
+
+    heads = [normality_head(bank) for bank in banks]
+    bank = geometry(lambda image: heads[0](features(image)))
+    if recipe.places:
+        places = collect_places(fine_of(features, spec), roles.bank, recipe)
+        share = second_share(scores[0], places.scores(spread_goods(len(roles.bank)), recipe.top_k), recipe.place_weight)
+        mean, spread = places.statistics()
+        place = Place(mean, spread, share)
+        shift = _shift(geometry(lambda image: place(features.backbone(image))), bank)
+        return {**banks[0], "place": {"mean": mean, "spread": spread, "share": share, "shift": shift}}
+    second = geometry(lambda image: turned(heads[1](features.scales(image, 2)[1])))
+    facts = {"share": second_share(scores[0], scores[1]), "shift": _shift(bank, second), "turned": True}
+    return {**banks[0], "second": {**banks[1], **facts}}
 
 
-def _scale(features: PatchFeatures, head: NormalityHead, number: int, image: Tensor) -> Tensor:
-    """Return the map of one of two scales, (1, 1, h, w), the right way round."""
-    distances: Tensor = head(features.scales(image, 2)[number])
-    return turned(distances) if number else distances
+def _shift(grid: MapGeometry, added: MapGeometry) -> list[int]:
+    """Return the cells of a grid, x and y, that another map is moved by to lie true where it is drawn over it."""
+    drawn = (grid.stride - added.stride) / 2.0
+    return [round((b + drawn - a) / grid.stride) for a, b in zip(grid.offset, added.offset, strict=True)]
 
 
 def _fuse(normality: Normality, heads: DefectHeads, roles: Split, spec: InputSpec, recipe: TrainConfig) -> Fusion:

@@ -20,6 +20,7 @@ from train.network.bank import (
     memory_banks,
     normality_head,
     part_numbers,
+    scores_of_goods,
     second_share,
     without_part,
 )
@@ -74,7 +75,7 @@ def test_the_scale_at_which_good_parts_differ_less_weighs_more(tmp_path: Path) -
         bank = {"patches": rows, "part": torch.arange(len(greys)), "mean": torch.zeros(2), "std": torch.ones(2)}
         banks.append({**bank, "spare": torch.zeros(0, 2), "spare_part": none})
     features = cast("PatchFeatures", Brightness())
-    assert second_share(features, banks, goods, SPEC, CONFIG) == pytest.approx(10 / 11, rel=1e-2)
+    assert second_share(*scores_of_goods(features, banks, goods, SPEC, CONFIG)) == pytest.approx(10 / 11, rel=1e-2)
 
 
 def cloud(seed: int, parts: int, each: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,6 +16,7 @@ from train.int8 import Int8Error
 from train.int8.parity import int8_convolutions
 from train.int8.switched import FP32_SWITCHED, INT8_SWITCHED, Switched, parts_in_bank
 from train.network.bank import image_tensor, normality_head, without_part
+from train.network.model import SecondScale
 from train.network.saved import load_network, saved_banks
 from train.run import Run
 
@@ -72,7 +73,7 @@ def test_a_good_scores_as_with_a_bank_that_never_saw_it(run: Run) -> None:
     switched = Switched(run.file(FP32_SWITCHED), run.file(FP32_ONNX), report.input)
     for name, part in list(parts_in_bank(report).items())[:3]:
         first, second = (normality_head(without_part(bank, part)) for bank in banks)
-        assert network.normality.second is not None
+        assert isinstance(network.normality.second, SecondScale)
         network.normality.head, network.normality.second.head = first, second
         with torch.inference_mode():
             expected = float(network.eval()(image_tensor(report.data / name, report.input))[0])

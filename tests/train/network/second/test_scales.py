@@ -13,7 +13,8 @@ from train.data.dataset import GOOD, Sample
 from train.measure.metrics import image_metrics
 from train.network.backbones import Backbone
 from train.network.model import PatchFeatures
-from train.network.scales import FEWEST, FITTED, SCORED, chance_that_two_are_better, halves, wins
+from train.network.second.scales import FEWEST, chance_that_two_are_better
+from train.network.second.trial import FITTED, SCORED, halves, wins
 
 
 def photos(parts: list[int]) -> list[Sample]:

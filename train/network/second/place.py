@@ -1,0 +1,131 @@
+"""What good parts show at each place: an opinion for parts that lie where they always lie.
+
+A memory bank knows what patches there are, not where they belong: a component that is missing, turned or shifted
+shows nothing that other places do not show. Where the photographs lie over each other, each place has a mean and a
+spread of its own (PaDiM, Defard et al. 2021, here without covariances).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edge.core.types import Image
+from edge.inference.preprocess import InputSpec
+from train.config import TrainConfig
+from train.data.dataset import Sample
+from train.network.bank import as_floats, image_tensor, part_numbers
+from train.network.model import PatchFeatures, Place, top_mean
+from train.network.second.scales import trial_heads, trial_recipe
+from train.network.second.trial import at_another_place, halves, scores_of_trial, usual
+from train.run import progress
+
+SHRUNK = 0.5  # of a channel's usual variance that is added to that of each place: few photographs tell it badly
+MOST_OTHER = 20.0  # times that one of both opinions may weigh against the other
+FEWEST = 12  # good photographs on either side of a trial
+
+
+@dataclass(frozen=True)
+class Places:
+    """The stride-8 features of good photographs, (n, C, h, w) float16, and the part that each shows, (n,)."""
+
+    fine: Tensor
+    part: Tensor
+
+    def statistics(self, without: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return the mean and the spread of each place, (1, C, h, w) float32, of all parts or of all but one."""
+        count, total, squares = self._sums
+        if without is not None:
+            less, total_of, squares_of = _sums(self.fine[self.part == without])
+            count, total, squares = count - less, total - total_of, squares - squares_of
+        mean = total / count
+        variance = (squares / count - mean * mean).clamp_min(0.0)
+        usual = variance.mean(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+        return mean.float()[None], (variance + SHRUNK * usual).sqrt().float()[None]
+
+    @cached_property
+    def _sums(self) -> tuple[int, Tensor, Tensor]:
+        return _sums(self.fine)
+
+    def scores(self, numbers: Sequence[int], top_k: int) -> list[float]:
+        """Return the scores of some of the photographs, each by the places of all other parts."""
+        found = []
+        for number in progress(numbers, "places"):
+            place = Place(*self.statistics(int(self.part[number])), share=1.0)
+            found.append(float(top_mean(place.distances(self.fine[number].float()[None]), top_k)))
+        return found
+
+
+def _sums(fine: Tensor) -> tuple[int, Tensor, Tensor]:
+    """(n, C, h, w) -> n, and the sums of the values and of their squares, (C, h, w) float64."""
+    total = torch.zeros(fine.shape[1:], dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    for one in fine:
+        exact = one.double()
+        total += exact
+        squares += exact * exact
+    return len(fine), total, squares
+
+
+def collect_places(extract: Callable[[Path], Tensor], goods: Sequence[Sample], recipe: TrainConfig) -> Places:
+    """Return the places of good photographs; extract: an image file -> its (C, h, w) stride-8 features."""
+    kept = [extract(sample.path).half() for sample in progress(goods, "places")]
+    return Places(torch.stack(kept), part_numbers(goods, recipe))
+
+
+def fine_of(features: PatchFeatures, spec: InputSpec) -> Callable[[Path], Tensor]:
+    """Return a function from an image file to its (C, h, w) stride-8 features."""
+
+    def extract(path: Path) -> Tensor:
+        with torch.inference_mode():
+            found: Tensor = features.backbone(image_tensor(path, spec))[-2][0]
+        return found
+
+    return extract
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What places bring to the memory bank, in a trial."""
+
+    displaced: float  # how sure it is, 0..1, that pieces at another place are seen better than by what is replaced
+    usual: float  # the same of the artificial defects that heads learn from
+    weight: float  # of places against the bank, both in spreads of the good photographs' scores
+
+
+def gain_by_places(
+    features: PatchFeatures, goods: Sequence[Sample], spec: InputSpec, recipe: TrainConfig
+) -> Gain | None:
+    """Try bank and places against the bank at the scales that the recipe asks for, which they would replace.
+
+    The parts are halved: one half is learned from, the photographs of the other are scored. Bank and places weigh as
+    they separate the artificial defects (Fisher's discriminant of independent opinions). None where the photographs
+    are too few.
+    """
+    fitted, scored = halves(goods, recipe)
+    if min(len(fitted), len(scored)) < FEWEST:
+        return None
+    trial = trial_recipe(recipe, max(1, recipe.scales), len(fitted), spec)
+    heads = trial_heads(features, fitted, spec, trial)
+    places = collect_places(fine_of(features, spec), fitted, trial)
+    place = Place(*places.statistics(), share=0.5)
+
+    def judged(image: Image) -> list[float]:
+        with torch.inference_mode():
+            tensor = as_floats(image[None])
+            scales = features.scales(tensor, trial.scales)
+            maps = [place(features.backbone(tensor)), *(head(one) for head, one in zip(heads, scales, strict=True))]
+            return [float(top_mean(one, trial.top_k)) for one in maps]
+
+    scores = scores_of_trial(judged, scored, spec, trial, (at_another_place, usual))
+    own, bank = scores.separations()[:2]
+    weight = float(np.clip(own / max(bank, 1e-6), 1 / MOST_OTHER, MOST_OTHER))
+    before, now = [0.0] + [1.0] * trial.scales, [weight, 1.0] + [0.0] * (trial.scales - 1)
+    displaced, others = (scores.chance(kind, before, now, trial.seed) for kind in (0, 1))
+    return Gain(displaced, others, weight)
