@@ -27,7 +27,7 @@ Draw = Callable[[Image, Image, np.random.Generator], Image]
 
 
 @dataclass(frozen=True)
-class Scores:
+class TrialScores:
     """What k opinions say of n good photographs, and of artificial defects of several kinds drawn on them."""
 
     good: Floats  # (n, k)
@@ -62,7 +62,7 @@ def scores_of_trial(
     spec: InputSpec,
     recipe: TrainConfig,
     draws: Sequence[Draw],
-) -> Scores:
+) -> TrialScores:
     """Return what the opinions say of photographs and of artificial defects on them.
 
     judged: an (H, W, 3) uint8 RGB input -> k scores; draws: what draws each kind on an input, given another one.
@@ -77,7 +77,7 @@ def scores_of_trial(
         for draw, found in zip(draws, bad, strict=True):
             found.append([judged(draw(image, other, rng)) for _ in range(DRAWN)])
         other = image
-    return Scores(np.asarray(good), np.asarray(bad))
+    return TrialScores(np.asarray(good), np.asarray(bad))
 
 
 def usual(image: Image, other: Image, rng: np.random.Generator) -> Image:
