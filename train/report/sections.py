@@ -150,8 +150,11 @@ def _pictures(work: Run, run: FitReport, facts: dict[str, Any]) -> dict[str, Any
 
 
 def _opinions(work: Run, run: FitReport, facts: dict[str, Any]) -> list[Panel]:
-    """Return what the opinions said of some parts; none without heads, or where the images are not those of the run."""
-    if not run.defect_images or run.data.name != facts["data"] or not run.data.is_dir():
+    """Return what the opinions said of some parts; none without heads, or where the images are not those of the run.
+
+    A detector of boxes has one opinion.
+    """
+    if run.boxes or not run.defect_images or run.data.name != facts["data"] or not run.data.is_dir():
         return []
     return opinion_panels(load_network(work), run.input, run.data, facts["images"], facts["threshold"])
 

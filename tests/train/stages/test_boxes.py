@@ -19,6 +19,7 @@ from train.stages.budget import budget
 from train.stages.calibrate import calibrate
 from train.stages.evaluate import evaluate_bundle, evaluate_work
 from train.stages.pack import pack
+from train.stages.report import report
 
 SPOT = (32, 24, 64, 48)  # of the tiny photos, in their pixels
 
@@ -73,23 +74,30 @@ def test_a_bundle_of_boxes_is_one_that_a_station_takes_and_is_measured_as_it_shi
     assert facts["int8"]["at_threshold"]["escapes"] == 0
 
 
+def test_a_run_of_boxes_has_a_report_without_opinions(boxed_run: Run) -> None:
+    evaluate_work(boxed_run)
+    page = report(boxed_run).read_text(encoding="utf-8")
+    assert "Grad-CAM" not in page
+    assert all(name in page for name in BOX_TYPES)
+
+
 def test_boxes_of_an_unknown_type_are_not_measured(boxed_run: Run) -> None:
-    report = boxed_run.fit_report()
-    recipe = report.recipe.model_copy(update={"box_types": ()})
-    boxed_run.file("fit.json").write_text(report.model_copy(update={"recipe": recipe}).model_dump_json())
+    fitted = boxed_run.fit_report()
+    recipe = fitted.recipe.model_copy(update={"box_types": ()})
+    boxed_run.file("fit.json").write_text(fitted.model_copy(update={"recipe": recipe}).model_dump_json())
     with pytest.raises(StageError, match=r"holds boxes of the type '[12]', which this model was not taught"):
         evaluate_work(boxed_run)
 
 
 def test_boxes_without_labels_are_refused_before_anything_is_trained(tiny_run: Run, tmp_path: Path) -> None:
-    report = tiny_run.fit_report()
+    fitted = tiny_run.fit_report()
     with pytest.raises(BoxesError, match="boxes: is missing; it holds the boxes"):
-        fit_boxes(report.data, report.recipe.model_copy(update={"boxes": True}), Run(tmp_path / "run"))
+        fit_boxes(fitted.data, fitted.recipe.model_copy(update={"boxes": True}), Run(tmp_path / "run"))
 
 
 def test_a_latency_budget_is_refused_with_boxes(tiny_run: Run, tmp_path: Path) -> None:
-    report = tiny_run.fit_report()
-    recipe = report.recipe.model_copy(update={"boxes": True})
+    fitted = tiny_run.fit_report()
+    recipe = fitted.recipe.model_copy(update={"boxes": True})
     with pytest.raises(StageError, match="the largest input of a detector of boxes is not looked for"):
-        budget(report.data, recipe, 20.0, None, Run(tmp_path / "run"))
-    assert report.input.width == SIZE
+        budget(fitted.data, recipe, 20.0, None, Run(tmp_path / "run"))
+    assert fitted.input.width == SIZE
