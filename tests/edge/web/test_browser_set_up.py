@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, expect
 
 from edge.core.types import Verdict
@@ -62,6 +64,35 @@ def test_both_pages_fit_every_screen_with_large_targets_and_enough_contrast(tabl
             assert tablet.evaluate(SMALL_TARGETS) == []
             assert tablet.evaluate(LOW_CONTRAST) == []
             assert tablet.evaluate(WIDER_THAN_THE_SCREEN) <= 0
+
+
+# Each page, and what is there once its script has filled it.
+PAGES = {
+    "": "#rows .row", "wall": "#live-image", "history": "#rows .row", "inspections/2": "table", "shift": "#report",
+    "service": "#chart-latency", "review": "#label", "limit": "#which", "bundles": "#difference-rows tr",
+    "set-up": "#picture", "people": "#audit", "sign-in": "form", "inspections/99": "main",
+}  # fmt: skip
+COLOURS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "forced_colors": "none"},
+    "dark": {"color_scheme": "dark", "forced_colors": "none"},
+    "forced": {"color_scheme": "dark", "forced_colors": "active"},
+}
+AXE = """async rules => (await axe.run(document, { resultTypes: ["violations"], ...rules })).violations
+    .flatMap(one => one.nodes.map(node => `${one.id}: ${node.html.slice(0, 100)}`))"""
+
+
+def test_axe_finds_nothing_on_any_page_in_light_dark_and_forced_colours(tablet: Page, served: StandIn) -> None:
+    found = []
+    for path, filled in PAGES.items():
+        tablet.goto(f"http://127.0.0.1:{served.config.page.port}/{path}")
+        tablet.wait_for_selector(filled, state="attached")
+        tablet.evaluate(AXE_SCRIPT)
+        for name, colours in COLOURS.items():
+            tablet.emulate_media(**colours)
+            rules = {} if name == "light" else {"runOnly": ["color-contrast"]}  # what colours can change
+            found += [f"/{path} {name} {one}" for one in tablet.evaluate(AXE, rules)]
+    tablet.emulate_media(**COLOURS["light"])
+    assert found == []
 
 
 def test_a_chosen_file_arrives_in_pieces_and_is_wished_to_be_checked(tablet: Page, served: StandIn) -> None:

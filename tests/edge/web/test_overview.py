@@ -31,9 +31,10 @@ def pair(tmp_path: Path, tiny_bundle: Bundle) -> Iterator[Pair]:
     first.inspect(part_image())
     second.inspect(part_image(defect=True))
     first.show_also(second.write_toml(tmp_path / "two.toml"))
+    client = Client(create_page(first.config))  # before the engines' word, which soon is old
     for station in (first, second):
         station.health()
-    yield Pair(first, second, Client(create_page(first.config)))
+    yield Pair(first, second, client)
     for station in (first, second):
         station.stop()
 
