@@ -118,6 +118,7 @@ class StandIn:
                 "camera": {"type": "folder", "path": folder},
                 "trigger": {"type": "free_run", "rate_hz": 2.0},
                 "page": {"port": port},
+                "shift": {"zone": "UTC"},
             }
         )
         self.config.run_dir.mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +20,7 @@ from edge.web.server import create_app
 from edge.web.wording import told
 from tests.edge.web.conftest import free_port
 from tests.edge.web.standin import StandIn, all_troubles, part_image
-from tests.edge.web.words import HEAD, STATIC, messages_of_page
+from tests.edge.web.words import EDGE, HEAD, STATIC, TEMPLATES, messages_of_page
 
 OTHERS = [one for one in known_languages() if one != "en"]
 HOLES = re.compile(r"\{\w+\}")
@@ -68,6 +69,14 @@ def test_a_catalogue_says_how_numbers_and_dates_are_written(name: str) -> None:
 
 
 BORDER = "\0"
+
+
+def test_a_wheel_takes_catalogues_templates_and_scripts_along() -> None:
+    project = tomllib.loads((EDGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["edge"]
+    files = [*catalogues.LANGUAGES.iterdir(), *TEMPLATES.iterdir(), *STATIC.iterdir()]
+    left = [path.name for path in files if not any(path.relative_to(EDGE).match(pattern) for pattern in patterns)]
+    assert left == []
 
 
 class Seen(HTMLParser):

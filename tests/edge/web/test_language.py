@@ -11,7 +11,8 @@ from flask.testing import FlaskClient
 
 from edge.config.load import load_config
 from edge.config.station import ConfigError
-from edge.core.catalogue import catalogue, known_languages
+from edge.core import catalogue as catalogues
+from edge.core.catalogue import CatalogueError, catalogue, known_languages
 from edge.web.server import create_app, create_page
 from edge.web.wording import language, times
 from edge.web.wording.told import translated
@@ -73,6 +74,15 @@ def test_words_of_an_unknown_language_are_refused_with_the_known_ones(client: Fl
     answer = client.get("/words/fr.json", headers={"Accept-Language": "en"})
     assert answer.status_code == 404
     assert "take en, de" in answer.text
+
+
+def test_a_damaged_catalogue_stops_the_page_with_one_line(
+    station: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "yy.po").write_text('msgid "a"\nmsgstr b\n')
+    monkeypatch.setattr(catalogues, "LANGUAGES", tmp_path)
+    with pytest.raises(CatalogueError, match=r"yy\.po: line 2 is no line of a \.po file; correct it"):
+        create_app(station.config)
 
 
 def test_an_overview_speaks_the_language_too(station: StandIn, tmp_path: Path) -> None:
