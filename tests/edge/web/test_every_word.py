@@ -18,6 +18,7 @@ from edge.core.versions import program_versions
 from edge.inference.bundle import Bundle
 from edge.web.server import create_app
 from edge.web.wording import told
+from edge.web.wording.verdicts import ENGINE_WORDS, UNFIT, WAITING
 from tests.edge.web.conftest import free_port
 from tests.edge.web.standin import StandIn, all_troubles, part_image
 from tests.edge.web.words import EDGE, HEAD, STATIC, TEMPLATES, messages_of_page
@@ -58,6 +59,13 @@ def test_a_translation_has_the_holes_of_its_text(name: str) -> None:
         and set(HOLES.findall(text)) != set(HOLES.findall(entry["msgid"]))
     }  # fmt: skip
     assert wrong == set()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_no_word_of_a_headline_is_longer_than_in_english_so_that_the_big_panel_holds_it(name: str) -> None:
+    headlines = {words.headline for words in (*ENGINE_WORDS.values(), UNFIT, WAITING)} | {"NO LINK"}
+    longest = {text: max(map(len, catalogue(name).text(text).split())) for text in headlines}
+    assert {text for text, letters in longest.items() if letters > max(map(len, text.split()))} == set()
 
 
 @pytest.mark.parametrize("name", OTHERS)

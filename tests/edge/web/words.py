@@ -138,7 +138,7 @@ def _worth(text: str) -> Iterator[str]:
     """Yield a text that holds words; a name in the code, a format and a separator hold none."""
     own = re.sub(r"\{\d\}", "", text)
     letters = len(re.sub(r"[^A-Za-z]", "", own))
-    sentence = letters > 5 if own != text else " " in text or re.match(r"[A-Z][a-z]|[A-Z]{4}", text)
+    sentence = letters > 5 if own != text else " " in text or re.match(r"[A-Z][a-z]|[A-Z]{4}|[A-Z]{3}-", text)
     if letters > 2 and sentence and text not in {"ERROR", "INFINITY"} and "_" not in own.split()[0]:
         yield text.strip()
 
