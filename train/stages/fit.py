@@ -89,7 +89,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         state |= opinion
     _tell_heads(work, learned, fusion)
     save_network(work, state)
-    report_region(work, dataset, recipe, region_words)
+    report_region(work, dataset, recipe, f"{region_words}{_place_words(recipe)}")
     work.file(CHECKPOINT).unlink(missing_ok=True)
     report = FitReport(
         recipe=recipe,
@@ -213,6 +213,14 @@ def _with_places(recipe: TrainConfig, roles: Split) -> TrainConfig:
         f"{NOT_WORSE:.0%} of the other are asked for"
     )
     return on.model_copy(update={"place_weight": gain.weight}) if sure else recipe.model_copy(update={"place": "off"})
+
+
+def _place_words(recipe: TrainConfig) -> str:
+    """Return what the report says of places, behind the region."""
+    if not recipe.places:
+        return ""
+    laid = ", on photos laid over the reference" if recipe.align is not None else ""
+    return f"; what good parts show at each place is judged, too{laid} (--place off leaves it out)"
 
 
 def _tried(recipe: TrainConfig, roles: Split, own: tuple[float, float]) -> TrainConfig:

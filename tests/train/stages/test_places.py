@@ -34,6 +34,12 @@ def test_a_bundle_with_places_is_int8_throughout_and_answers_as_float_does(run: 
     assert facts["parity"]["int8_against_fp32"] < 0.1
 
 
+def test_the_report_says_that_places_are_judged(run: Run) -> None:
+    words = run.read_report("region.json", "fit")["words"]
+    assert "what good parts show at each place is judged, too" in words
+    assert words in run.file("report.html").read_text(encoding="utf-8")
+
+
 def test_the_sum_of_bank_and_places_lies_where_dots_are(run: Run) -> None:
     assert run.read_report("export.json", "export")["dots_off_px"] <= 1.0
 
