@@ -21,7 +21,7 @@ from train.data.batches import Photos, validation_examples
 from train.data.dataset import Dataset, dataset_sha256, read_dataset
 from train.data.input_spec import input_spec, may_have_two, own_size, spec_of, with_scales
 from train.data.region import inspected
-from train.data.region.align import find_align
+from train.data.region.align import with_align
 from train.data.region.picture import report_region
 from train.data.split import Split, split
 from train.int8.latency import predicted_ms
@@ -68,9 +68,11 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         return fit_boxes(data, recipe, work)
     start = time.monotonic()
     dataset = read_dataset(data)
+    wanted = recipe
     dataset, recipe, region_words = inspected(dataset, recipe)
     roles = split(dataset, recipe)
-    recipe = _in_time(_with_places(recipe, roles), roles)
+    recipe, moving_words = _with_places(recipe, roles, dataset, wanted)
+    recipe, region_words = _in_time(recipe, roles), moving_words or region_words
     spec = input_spec(list(roles.fit), recipe)
     backbone = Backbone.pretrained(recipe.backbone, recipe.weights)
     key = _key(dataset, recipe)
@@ -180,39 +182,42 @@ def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
     return recipe
 
 
-def _with_places(recipe: TrainConfig, roles: Split) -> TrainConfig:
-    """Return the recipe with its places decided, and how photographs are laid over the reference for them.
+def _with_places(recipe: TrainConfig, roles: Split, dataset: Dataset, wanted: TrainConfig) -> tuple[TrainConfig, str]:
+    """Return the recipe with its places decided, and the words for a region that follows the part because of them.
 
     Places are judged instead of a second scale, where all good photographs can be laid over each other and a trial says
-    that they help. Heads that learn from defects go without them.
+    that they help. Heads that learn from defects go without them. wanted: the recipe before its region was decided.
     """
+    off = recipe.model_copy(update={"place": "off", "align": None})
     if recipe.place == "off" or roles.has_heads:
-        return recipe.model_copy(update={"place": "off", "align": None})
-    align, why = find_align(roles.bank, recipe)
+        return off, ""
+    laid, words = with_align(dataset, recipe, wanted)
+    on = laid.model_copy(update={"place": "on", "scales": 1})
     if recipe.place == "on":
-        if align is None:
-            print(f"fit: places are judged where the photographs show them: {why}")
-        return recipe.model_copy(update={"scales": 1, "align": align})
-    if align is None:
-        return recipe.model_copy(update={"place": "off"})
-    on = recipe.model_copy(update={"place": "on", "scales": 1, "align": align})
+        if on.align is None:
+            print("fit: places are judged where the photographs show them: they cannot be laid over each other")
+        return on, words
+    if on.align is None:
+        return off, ""
     own = own_size(roles.fit, on)
-    before = with_scales(recipe, own, roles.has_heads)
+    before = with_scales(on.model_copy(update={"scales": recipe.scales}), own, roles.has_heads)
     side = min(TRIAL_SIDE, recipe.side or TRIAL_SIDE)
     trial = on.model_copy(update={"scales": before.scales, "side": side, "native": False})
     features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights), recipe.patch_stride).eval()
     gain = gain_by_places(features, roles.fit, spec_of(own, trial), trial)
     if gain is None:
-        return recipe.model_copy(update={"place": "off"})
-    chances = gain.displaced, gain.usual
-    sure = max(chances) >= SURE_OF_PLACES and min(chances) >= NOT_WORSE
+        return off, ""
+    sure = max(gain.displaced, gain.usual) >= SURE_OF_PLACES and min(gain.displaced, gain.usual) >= NOT_WORSE
     print(
         f"fit: {'places are judged' if sure else 'no places'}; that bank and places (weight {gain.weight:.1f}) see "
-        f"what is displaced better is "
-        f"{chances[0]:.0%} sure, other artificial defects {chances[1]:.0%}; {SURE_OF_PLACES:.0%} of one and "
-        f"{NOT_WORSE:.0%} of the other are asked for"
+        f"what is displaced better is {gain.displaced:.0%} sure, other artificial defects {gain.usual:.0%}; "
+        f"{SURE_OF_PLACES:.0%} of one and {NOT_WORSE:.0%} of the other are asked for"
     )
-    return on.model_copy(update={"place_weight": gain.weight}) if sure else recipe.model_copy(update={"place": "off"})
+    if not sure:
+        return off, ""
+    if words:
+        print(f"region: {words}")
+    return on.model_copy(update={"place_weight": gain.weight}), words
 
 
 def _place_words(recipe: TrainConfig) -> str:

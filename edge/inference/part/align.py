@@ -23,6 +23,8 @@ from edge.inference.part import Floats, PartNotFoundError, joined
 LONGEST = 200  # reduced pixels that the region's longer side has, about
 STEPS, SETTLED = 12, 1e-4  # of the search, at most, and the gain of correlation that ends it
 BLUR = 5  # reduced pixels, odd: of the search's own filter
+UPRIGHT = 0.98  # cosine of the turn from which on a part is turned upright before the search
+EDGE = 12  # reduced pixels round the part that is turned upright
 AROUND = 0.06  # of the region's longer side, that a frame is looked at beyond it
 
 Box = tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt]
@@ -91,9 +93,31 @@ def alignment(
     expected = corners @ about[:, :2].T + about[:, 2]
     left, top, right, bottom = _around(expected, image, factor)
     seen = grey_of(image, (left, top, right - left, bottom - top), factor)
-    start = _joined(_to_reduced((left, top), factor), about, _from_reduced((box[0], box[1]), factor))
-    everything = np.ones(seen.shape, np.uint8)
+    to_seen = _joined(_to_reduced((left, top), factor), about, _from_reduced((box[0], box[1]), factor))
+    if about[0, 0] < UPRIGHT:  # turned upright first: the search knows turns of less than a quarter only
+        edge = np.array([[1.0, 0.0, -EDGE], [0.0, 1.0, -EDGE]])
+        upright = joined(to_seen, edge)
+        size = picture.shape[1] + 2 * EDGE, picture.shape[0] + 2 * EDGE
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        seen = np.asarray(cv2.warpAffine(seen, upright, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        start, back = -edge, upright
+        start[:, :2] = np.eye(2)
+    else:
+        start, back = to_seen, np.eye(2, 3)
+    found = _search(picture, seen, start)
+    if found is None:
+        return None
+    likeness, there = found
+    to_frame = joined(_from_reduced((left, top), factor), back)
+    matrix = _joined(to_frame, there, _to_reduced((box[0], box[1]), factor))
+    moved = corners @ matrix[:, :2].T + matrix[:, 2] - expected
+    return Alignment(matrix, float(np.hypot(moved[:, 0], moved[:, 1]).max()), likeness)
+
+
+def _search(picture: Grey, seen: Grey, start: Floats) -> tuple[float, Floats] | None:
+    """Return the correlation and the (2, 3) matrix from the picture's pixels to those of what is seen, if any."""
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, STEPS, SETTLED)
+    everything = np.ones(seen.shape, np.uint8)
     try:
         likeness, there = cv2.findTransformECC(
             picture, seen, start.astype(np.float32), cv2.MOTION_EUCLIDEAN, stop, everything, BLUR
@@ -102,10 +126,7 @@ def alignment(
         return None
     if not (math.isfinite(likeness) and np.isfinite(there).all()):
         return None
-    to_frame = _from_reduced((left, top), factor)
-    matrix = _joined(to_frame, np.asarray(there, np.float64), _to_reduced((box[0], box[1]), factor))
-    moved = corners @ matrix[:, :2].T + matrix[:, 2] - expected
-    return Alignment(matrix, float(np.hypot(moved[:, 0], moved[:, 1]).max()), float(likeness))
+    return float(likeness), np.asarray(there, np.float64)
 
 
 def grey_of(image: Image, box: tuple[int, int, int, int], factor: int) -> Grey:

@@ -68,6 +68,15 @@ def test_a_part_is_found_to_a_fraction_of_a_pixel_in_any_light(
     assert np.abs(off).max() < 0.6
 
 
+@pytest.mark.parametrize("degrees", [-170.0, -95.0, -30.0, 60.0, 91.0, 179.0])
+def test_a_part_that_is_known_to_be_turned_is_found_as_exactly(degrees: float) -> None:
+    there = frame(2.4, -1.8, degrees)
+    found = aligned(there, align(), to_frame(0.0, 0.0, degrees + 1.0))
+    corners, expected = corners_of(BOX), to_frame(2.4, -1.8, degrees)
+    off = corners @ found.matrix[:, :2].T + found.matrix[:, 2] - corners @ expected[:, :2].T - expected[:, 2]
+    assert np.abs(off).max() < 0.8
+
+
 def test_the_model_sees_a_moved_part_where_it_sees_the_reference() -> None:
     still = prepare(frame(), SPEC).astype(int)
     assert np.abs(prepare(frame(5.3, -3.7, 1.2), SPEC).astype(int) - still).mean() < 4.0

@@ -12,12 +12,37 @@ from edge.inference.part import Floats, PartNotFoundError, locate
 from edge.inference.part.align import Align, Alignment, Grey, alignment, factor_for, grey_of, written_picture
 from edge.inference.preprocess import load_image
 from train.config import TrainConfig
-from train.data.dataset import Sample
+from train.data.dataset import DataError, Dataset, Sample
+from train.data.region import propose
 from train.run import progress
 
+BETTER = 0.6  # of what the good photos differ by, that is left where following the part is worth it
 ALIKE = 0.8  # correlation that every good photo must have with their mean
 SLACK = 0.15  # of correlation below the least like good part that still counts as the part: a defect lowers it
 FARTHER, MORE = 1.5, 0.02  # reach: times the farthest good part, and a share of the region's longer side
+
+
+def with_align(dataset: Dataset, recipe: TrainConfig, wanted: TrainConfig) -> tuple[TrainConfig, str]:
+    """Return the recipe with the way in which all good photos are laid over each other, if there is one.
+
+    wanted: the recipe before its region was decided. Where it leaves open whether the part is followed, both are tried:
+    a part that turns in its place is followed where it then lies over the others much better. With the words for a
+    region that follows, or none.
+    """
+    align, _ = find_align(dataset.train_good, recipe)
+    still = recipe.model_copy(update={"align": align})
+    if wanted.follow != "auto" or recipe.followed is not None:
+        return still, ""
+    try:
+        found = propose(dataset, wanted.model_copy(update={"follow": "on", "bits": recipe.bits}))
+    except DataError:
+        return still, ""
+    reference = None if found.photo is None else found.photo.name
+    turning = recipe.model_copy(update={"crop": found.crop, "follow": found.follow, "reference": reference})
+    other, _ = find_align(dataset.train_good, turning)
+    if other is None or (align is not None and _differs(other) > BETTER * _differs(align)):
+        return still, ""
+    return turning.model_copy(update={"align": other}), found.words
 
 
 def find_align(goods: Sequence[Sample], recipe: TrainConfig) -> tuple[Align | None, str]:
@@ -46,6 +71,11 @@ def find_align(goods: Sequence[Sample], recipe: TrainConfig) -> tuple[Align | No
         least=max(0.0, min(one.likeness for one in found) - SLACK),
         reach_px=FARTHER * max(one.shift for one in found) + MORE * max(box[2:]),
     ), ""
+
+
+def _differs(align: Align) -> float:
+    """Return by how much the least like good photo differs from the mean, 0..1."""
+    return 1.0 - (align.least + SLACK)
 
 
 def _laid(
