@@ -4,7 +4,6 @@ set -euo pipefail
 
 # shellcheck source=firmware_scripts/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
-out=.
 
 usage() {
     cat <<'END'
@@ -51,8 +50,7 @@ pack() { # pack FOLDER FILE
     mv -- "$1.sums" "$1/SHA256SUMS"
     (umask 077 && tar --create --file "$2.new" --format=gnu --sort=name --owner=0 --group=0 --numeric-owner \
         -C "$(dirname -- "$1")" "$(basename -- "$1")")
-    sync -- "$2.new"
-    mv -- "$2.new" "$2"
+    settle "$2.new" "$2"
 }
 
 main() {
@@ -60,15 +58,8 @@ main() {
     takes_nothing_else
     find_station the backup
     [[ -d $state && -d $settings ]] || fail 1 "no station lies in ${root:-/}; give its folder with --root"
-    local file
-    file=$(realpath -m -- "$out")/linewatch-backup-$(date -u +%Y%m%dT%H%M%SZ).tar
-    if $dry_run; then
-        echo "would write: $file"
-        return
-    fi
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
-    mkdir -p -- "$(dirname -- "$file")" "$work/backup/settings"
+    name_file backup tar
+    mkdir -p -- "$work/backup/settings"
     exec 8<"$settings" # no bundle is activated meanwhile
     [[ ! -d $settings/trust ]] || { exec 8<"$settings/trust" && flock --wait 60 8; } ||
         fail 1 "$settings/trust: another act is at work; wait for it"

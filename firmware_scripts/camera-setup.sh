@@ -44,7 +44,7 @@ name_it() {
     mkdir -p -- "$(dirname -- "$file")"
     printf 'SUBSYSTEM=="video4linux", %s, ATTR{index}=="0", GROUP="video", MODE="0660", SYMLINK+="linewatch-%s"\n' \
         "$match" "$name" >"$file.new"
-    mv -T -- "$file.new" "$file"
+    settle "$file.new" "$file"
     [[ -n $root ]] || { udevadm control --reload && udevadm trigger --subsystem-match=video4linux; }
     echo "source = \"/dev/linewatch-$name\""
 }

@@ -4,7 +4,7 @@ set -euo pipefail
 
 # shellcheck source=firmware_scripts/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
-out=. days=3
+days=3
 
 usage() {
     cat <<'END'
@@ -55,15 +55,8 @@ main() {
     takes_nothing_else
     [[ $days =~ ^[0-9]{1,4}$ ]] || fail 2 "--days $days is no number of days"
     find_station the logs
-    local file
-    file=$(realpath -m -- "$out")/linewatch-logs-$(date -u +%Y%m%dT%H%M%SZ).tar.gz
-    if $dry_run; then
-        echo "would write: $file"
-        return
-    fi
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
-    mkdir -p -- "$(dirname -- "$file")" "$work/logs"
+    name_file logs tar.gz
+    mkdir -- "$work/logs"
     collect
     tar -czf "$file.new" -C "$work" logs
     mv -- "$file.new" "$file"

@@ -31,8 +31,8 @@ main() {
     run "$python" -P "$here/firmware_scripts/state.py" ids "$state/events.ids" 0 "$state/events.db"
     run find "$state" -mindepth 1 -maxdepth 1 ! -name models ! -name events.ids -exec rm -rf -- {} +
     run find "$settings" -mindepth 1 -maxdepth 1 ! -name trust ! -name station.toml ! -name firewall.nft -exec rm -rf -- {} +
-    run install -m 0640 "$here/firmware_scripts/station.toml" "$config.new"
-    run mv -T -- "$config.new" "$config"
+    install_file "$here/firmware_scripts/station.toml" "$config" 0640
+    run sync -- "$state" "$settings"
     own_station
     services start --no-block
     $dry_run || echo "reset ${root:-/}"

@@ -81,6 +81,7 @@ install_engine() {
     remove_unused "$folder"
     run sync -f "$(existing "$folder")" # a power cut must not leave the mark without what it stands for
     run touch "$folder/complete"
+    run sync -- "$folder" # without the mark the next installation would begin anew in the folder that is in use
 }
 
 # A station's disk is small. What is left must still load, in the same Python that will run it.
@@ -113,17 +114,21 @@ copy_bundle() { # copy_bundle FROM TO
     run rm -rf "$draft"
     run cp -R -- "$1" "$draft"
     run "$opt/releases/$release/bin/python" -P -m edge check "$draft" || { rm -rf "$draft" && exit 1; }
-    run mv -T "$draft" "$2"
+    settle "$draft" "$2"
 }
 
 install_files() {
-    run mkdir -p "$settings" "$root/etc/systemd/system" "$root/etc/udev/rules.d"
-    run install -m 0644 "$here"/systemd/*.{service,path} "$root/etc/systemd/system"
-    run install -m 0644 "$here"/systemd/*.rules "$root/etc/udev/rules.d"
+    local file
+    for file in "$here"/systemd/*.{service,path}; do
+        install_file "$file" "$root/etc/systemd/system/${file##*/}"
+    done
+    for file in "$here"/systemd/*.rules; do
+        install_file "$file" "$root/etc/udev/rules.d/${file##*/}"
+    done
     if [[ -e $config ]]; then
         echo "config: keeping $config"
     else
-        run install -m 0640 "$here/firmware_scripts/station.toml" "$config" # may come to hold a camera's password
+        install_file "$here/firmware_scripts/station.toml" "$config" 0640 # may come to hold a camera's password
     fi
 }
 

@@ -10,8 +10,8 @@ usage() {
     cat <<'END'
 Usage: package.sh [--out DIR] [--wheels DIR] [--python FILE] [--dry-run]
 
-  --out DIR      where linewatch-VERSION-COMMIT.tar is written, and linewatch_VERSION+COMMIT_amd64.deb where dpkg-deb
-                 is there; default: dist
+  --out DIR      where linewatch-VERSION-COMMIT.tar is written, and linewatch_VERSION+DATE.COMMIT_amd64.deb where
+                 dpkg-deb is there; default: dist
   --wheels DIR   take the dependencies from DIR, without a network (filled by: pip download)
   --python FILE  a Python with pip and setuptools; default: that of .venv
 
@@ -90,7 +90,7 @@ main() {
     mkdir -p "$out" "$work/$name"
     collect "$work/$name"
     pack "$work/$name"
-    debian "$work/$name" "$version+$commit"
+    debian "$work/$name" "$version+$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).$commit" # a later commit is newer
 }
 
 main "$@"

@@ -43,7 +43,7 @@ put() { # put FILE: whole, or as it was; what it holds comes from standard input
     fi
     run mkdir -p -- "$(dirname -- "$1")"
     printf '%s\n' "$content" >"$1.new"
-    run mv -T -- "$1.new" "$1"
+    settle "$1.new" "$1"
 }
 
 # Its own table beside all others: packets to the ports of a station from anybody else are dropped.
@@ -66,7 +66,7 @@ ${four:+        tcp dport { $listed \} ip saddr { $four \} accept
     }
 }
 END
-    run install -m 0644 -D "$here/systemd/linewatch-firewall.service" "$root/etc/systemd/system/linewatch-firewall.service"
+    install_file "$here/systemd/linewatch-firewall.service" "$root/etc/systemd/system/linewatch-firewall.service"
 }
 
 # A governor that saves power makes the first part after a pause late.
@@ -93,8 +93,10 @@ END
 }
 
 names() {
-    run mkdir -p "$root/etc/udev/rules.d"
-    run install -m 0644 "$here"/systemd/*.rules "$root/etc/udev/rules.d"
+    local file
+    for file in "$here"/systemd/*.rules; do
+        install_file "$file" "$root/etc/udev/rules.d/${file##*/}"
+    done
 }
 
 start() {
@@ -105,7 +107,7 @@ start() {
     try timedatectl set-ntp true
     command -v nft >/dev/null || fail 1 "nft is missing, so nothing keeps others from the ports; run: apt install nftables"
     run systemctl enable linewatch-firewall.service
-    run systemctl restart linewatch-firewall.service
+    run systemctl reload-or-restart linewatch-firewall.service
 }
 
 main() {

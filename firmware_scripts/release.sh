@@ -39,6 +39,7 @@ judges_here() { # judges_here NAME
 switch_to() { # switch_to NAME
     local now
     now=$(in_use)
+    run sync -f -- "$opt" "$state" "$settings" # also the folders above what was settled
     [[ -z $now || $now == "$1" ]] || point "$opt/previous" "releases/$now"
     point "$opt/current" "releases/$1"
 }

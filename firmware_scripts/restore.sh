@@ -58,7 +58,7 @@ put_bundles() {
         [[ -d $bundle && ! -e $state/models/$name ]] || continue
         run rm -rf -- "$state/models/$name.new"
         run cp -R -- "$bundle" "$state/models/$name.new"
-        run mv -T -- "$state/models/$name.new" "$state/models/$name"
+        settle "$state/models/$name.new" "$state/models/$name"
     done
     [[ ! -e $settings/trust/versions.json && -e $draft/links ]] || return 0
     while read -r name target; do
@@ -90,6 +90,7 @@ put_aside() {
         [[ ! -e $entry ]] || run mv -n -- "$entry" "$aside/page/"
     done
     [[ ! -e $config ]] || run cp -- "$config" "$aside/station.toml"
+    run sync -- "$aside" "$aside/page" "$state" "$state/page" # a log that came back would be taken for the new history's
     run touch "$aside/complete"
 }
 
@@ -113,7 +114,7 @@ put() { # put ENTRY FOLDER OWNER: in one step, over what an earlier try put ther
     run chmod -R u=rwX,g=rX,o= "$target.new"
     [[ -n $root ]] || run chown -R -h "$3" "$target.new"
     [[ ! -d $target ]] || run rm -rf -- "$target"
-    run mv -T -- "$target.new" "$target"
+    settle "$target.new" "$target"
 }
 
 main() {

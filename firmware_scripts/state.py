@@ -47,6 +47,7 @@ def ids(mark: str, margin: str, *shown: str) -> None:
             highest += [noted_id(word) or 0 for word in Path(path).read_text(encoding="ascii").split()[1:3]]
     if words[:1] != [name] or max(highest) > min(noted_id(word) or 0 for word in words[1:]):
         note.write(name, f"{max(highest):020d}", f"{max(highest):020d}")
+    note.sync()  # what shows these ids now may be removed next
     note.close()
 
 

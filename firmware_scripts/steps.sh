@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 program=$(basename -- "$0")
 readonly here program
-dry_run=false root=/ config="" rest=()
+dry_run=false root=/ config="" out=. rest=()
 readonly units=(linewatch-engine.service linewatch-page.service linewatch-bundles.path)
 
 fail() { # fail CODE MESSAGE
@@ -72,7 +72,12 @@ edge() { # edge VERB ARGUMENT...: of the release that is in use
 }
 
 services() { # services VERB OPTION: of the computer itself; a station in a folder has none
-    [[ -n $root ]] || run systemctl "$@" "${units[@]}"
+    local unit there=()
+    [[ -z $root ]] || return 0
+    for unit in "${units[@]}" $([[ $1 == start ]] || echo linewatch-bundles.service); do
+        [[ ! -e /etc/systemd/system/$unit ]] || there+=("$unit") # an older release has fewer
+    done
+    ((${#there[@]} == 0)) || run systemctl "$@" "${there[@]}"
 }
 
 engine_is_off() {
@@ -81,19 +86,40 @@ engine_is_off() {
         fail 1 "the engine of ${root:-/} runs; run: systemctl stop ${units[*]}"
 }
 
-# A link changes in one step, so that whoever follows it meanwhile finds the old folder or the new one.
+# What is new takes its place in one step, and whole also when the power goes: its content is on the disk before its name.
+settle() { # settle NEW PLACE
+    run find "$1" ! -type l -exec sync -- {} +
+    run mv -T -- "$1" "$2"
+    run sync -- "$(dirname -- "$2")"
+}
+
+install_file() { # install_file FILE PLACE [MODE]
+    run install -D -m "${3:-0644}" -- "$1" "$2.new"
+    settle "$2.new" "$2"
+}
+
+# Whoever follows the link meanwhile finds the old folder or the new one.
 point() { # point LINK TARGET
     run ln -sfn -- "$2" "$1.new"
-    run mv -T -- "$1.new" "$1"
+    settle "$1.new" "$1"
+}
+
+# One file for a person to carry, out of a folder `work` that goes when the script ends.
+name_file() { # name_file KIND ENDING
+    file=$(realpath -m -- "$out")/linewatch-$1-$(date -u +%Y%m%dT%H%M%SZ).$2
+    $dry_run && echo "would write: $file" && exit 0
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    mkdir -p -- "$(dirname -- "$file")"
 }
 
 # The users, and who owns what: docs/decisions/0026-two-users.md. In a folder there are no users, only folders.
 own_station() {
     local name
-    run mkdir -p "$root/etc/sysusers.d" "$root/etc/tmpfiles.d" "$state/models" "$settings/trust"
+    run mkdir -p "$state/models" "$settings/trust"
     give_the_page_its_folder
     for name in sysusers tmpfiles; do
-        run install -m 0644 "$here/systemd/linewatch.$name" "$root/etc/$name.d/linewatch.conf"
+        install_file "$here/systemd/linewatch.$name" "$root/etc/$name.d/linewatch.conf"
     done
     [[ -z $root ]] || return 0
     run systemd-sysusers /etc/sysusers.d/linewatch.conf
@@ -117,7 +143,7 @@ give_the_page_its_folder() {
         for file in "${written[@]}"; do
             run python3 "$here/firmware_scripts/state.py" copy "$file" "$state/page.new/${file##*/}"
         done
-        run mv -T -- "$state/page.new" "$state/page"
+        settle "$state/page.new" "$state/page"
     fi
     for file in "${written[@]}"; do
         run rm -f -- "$file" "$file-wal" "$file-shm"

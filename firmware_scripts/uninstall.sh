@@ -19,7 +19,8 @@ main() {
     takes_nothing_else
     [[ -d $root ]] || fail 2 "--root needs a folder that exists; see uninstall.sh --help"
     find_station removing from
-    [[ -n $root ]] || run systemctl disable --now "${units[@]}"
+    services disable --now
+    [[ -n $root ]] || try systemctl disable --now linewatch-firewall.service
     run rm -f -- "$root"/etc/systemd/system/linewatch-{engine,page,firewall,bundles}.service
     run rm -f -- "$root/etc/systemd/system/linewatch-bundles.path"
     run rm -f -- "$root"/etc/udev/rules.d/7?-linewatch-*.rules "$root"/etc/{sysusers,tmpfiles}.d/linewatch*.conf

@@ -18,9 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
-    """Replace a file's content in one step: write a temporary file, sync it, rename it.
+    """Replace a file's content in one step: write a temporary file, sync it, rename it, sync its folder.
 
-    durable=False skips the sync, for run_dir, which is a tmpfs.
+    A power cut after the return leaves the new content, one before it leaves the old or the new one.
+    durable=False skips the syncs, for run_dir, which is a tmpfs.
 
     Raises OSError, and then leaves nothing behind: on a full disk every byte counts. Root may write into the folder of
     another user: no link is followed.
@@ -34,10 +35,20 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
         draft.replace(path)
+        if durable:
+            sync_folder(path.parent, inside=False)
     except OSError as error:
         draft.unlink(missing_ok=True)
         error.filename = error.filename or str(path)  # a full disk does not say for which file
         raise
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder and those above it, where they are missing, so that a power cut leaves them there; raises OSError."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent, inside=False)
 
 
 def sync_folder(folder: Path, inside: bool = True) -> None:
@@ -71,7 +82,7 @@ def own_folders(*folders: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             set_aside(folder / LOCK)
             lock = stack.enter_context((folder / LOCK).open("w"))
             try:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from edge.core.files import make_folder, sync_folder
 from edge.core.types import EdgeError
 
 CHECKPOINT_PAGES = 256  # 1 MB of write-ahead log: a disk that fills up has that much more room for rows
@@ -50,7 +51,7 @@ class Database:
     def _open(self, busy_s: float) -> None:
         with self.errors("cannot be opened", "; see docs/how-to/troubleshoot.md"), ExitStack() as failed:
             if not self._read_only:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self.path.parent)
             uri = f"{self.path.resolve().as_uri()}?mode={self._mode()}"
             self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None, timeout=busy_s)
             failed.callback(self._db.close)
@@ -138,6 +139,7 @@ class Database:
             for ending in ("-wal", "-shm"):
                 self._beside(ending).unlink(missing_ok=True)
             kept.replace(self.path)
+            sync_folder(self.path.parent, inside=False)
         self._open(BUSY_S)
         log.error(
             "%s: somebody removed it or its log while it was in use; it is written again, nothing is lost", self.path

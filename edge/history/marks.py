@@ -8,7 +8,7 @@ import re
 import zlib
 from pathlib import Path
 
-from edge.core.files import set_aside
+from edge.core.files import set_aside, sync_folder
 
 LONGEST = 200  # bytes
 MAX_ID = 10**12  # no station gets there; a note or a file's name with more is nonsense
@@ -43,6 +43,11 @@ class Mark:
         if len(line) != self._length:
             os.ftruncate(self._file, len(line))
             self._length = len(line)
+
+    def sync(self) -> None:
+        """Bring the note to the disk, so that a power cut leaves this one or a later one; raises OSError."""
+        os.fsync(self._file)
+        sync_folder(self._path.parent, inside=False)
 
     def close(self) -> None:
         os.close(self._file)

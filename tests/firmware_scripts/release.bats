@@ -5,6 +5,7 @@ load a_station
 
 setup_file() {
     load a_station
+    without_disk
     [ "$EUID" -eq 0 ] && unshare --mount mount -t tmpfs none /opt || skip "only root can have a / of its own"
     (cd "$REPO" && "$PYTHON" -c 'import sys, pathlib, tests.tiny
 tests.tiny.write_tiny_bundle(*map(pathlib.Path, sys.argv[1:]))' "$BATS_FILE_TMPDIR/tiny" "$BATS_FILE_TMPDIR/work")

@@ -4,6 +4,7 @@ load a_station
 
 setup_file() {
     load a_station
+    without_disk
     export STATION="$BATS_FILE_TMPDIR/one station"
     make_engine "$STATION"
     write_station_toml "$STATION"

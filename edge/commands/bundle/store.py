@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge.commands import CommandError
 from edge.config.station import StationConfig
+from edge.core.files import make_folder, sync_folder
 from edge.inference.bundle import Bundle, BundleError, open_bundle, read_digest
 from edge.inference.release.archive import SUFFIX, archive_path, extract_bundle, unpacked, write_archive
 from edge.inference.release.trust import Trust, read_trust
@@ -33,8 +34,8 @@ class Store:
     def alone(self) -> Iterator[None]:
         """Keep every other act out while the block runs; raises CommandError."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.trust_folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            make_folder(self.folder)
+            make_folder(self.trust_folder, 0o755)
             handle = os.open(self.trust_folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise CommandError(f"{error.filename}: {error.strerror}; run this as root, e.g. with sudo") from None
@@ -138,11 +139,7 @@ class Store:
         draft.unlink(missing_ok=True)
         draft.symlink_to(os.path.relpath(self.folder / folder, link.parent))
         os.replace(draft, link)
-        handle = os.open(link.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(link.parent, inside=False)
 
     def refuse_no_link(self, link: Path) -> None:
         """Raise CommandError when a recipe's path is a folder itself, which cannot be exchanged in one step."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from edge.core.files import write_atomically
+from edge.core.files import make_folder, write_atomically
 from edge.inference.bundle import Bundle, BundleError, Count, Facts, ProductName, Release, Sha256, sha256_bytes
 from edge.inference.release.keys import first_fault, read_guarded
 from edge.inference.release.trust import read_trust
@@ -124,7 +124,7 @@ def store_versions(folder: Path, versions: Versions, act: str, why: str = "", wh
     who: the person at the page for whom it is done; None: whoever started this process.
     """
     try:
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(folder, 0o755)
         end = _announce(folder / AUDIT, versions, act, why, who or _who())
         noted = versions.model_copy(update={"serial": versions.serial + 1, "audit_end": end})
         body = noted.model_dump_json().encode()

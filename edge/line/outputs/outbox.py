@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from edge.core.files import make_folder
 from edge.history.database import Database, HistoryError
 from edge.history.eventlog import EventLog, Head
 from edge.history.marks import Mark, noted_id
@@ -43,7 +44,7 @@ class Outbox:
             if os.path.lexists(folder) and not folder.is_dir():
                 folder.rename(folder.with_name(f"{folder.name}.foreign"))
                 log.warning("%s: was no folder; kept as %s.foreign", folder, folder.name)
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             with closing(EventLog(events_db, read_only=True)) as events:
                 head = events.head()
             self._history = head.history
@@ -52,6 +53,7 @@ class Outbox:
             self.noted, self._acked = self._begin(there, head)
             self._last = max(head.last_id, self._acked)
             self._note()
+            self._mark.sync()  # without a note every row that waits would count as told
             self._tidy(there)
 
     @property

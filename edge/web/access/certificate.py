@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edge.config.station import StationConfig
-from edge.core.files import write_atomically
+from edge.core.files import make_folder, write_atomically
 from edge.core.types import EdgeError, one_line
 
 OWN_CERTIFICATE, OWN_KEY = "page-certificate.pem", "page-key.pem"
@@ -88,7 +88,7 @@ def _make(certificate: Path, key: Path, host: str) -> None:
     secret = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     before = os.umask(0o077)
     try:
-        certificate.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(certificate.parent)
         write_atomically(key, secret)
         write_atomically(certificate, made.public_bytes(Encoding.PEM))
     except OSError as error:
