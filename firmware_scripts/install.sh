@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
 # shellcheck source=firmware_scripts/release.sh
 source "$here/firmware_scripts/release.sh"
 readonly unused=$here/firmware_scripts/unused.txt
-wheel="" bundle="" wheels="" wait=600
+wheel="" bundle="" wheels="" wait=600 half=""
 
 usage() {
     cat <<'END'
@@ -73,6 +73,7 @@ install_engine() {
     [[ -z $wheels ]] || source=(--no-index --find-links "$wheels")
     local pip=("$folder/bin/python" -m pip --quiet --disable-pip-version-check --no-input install)
     run mkdir -p "$opt/releases"
+    half=$folder
     run python3 -m venv --clear "$folder"
     for lock in "${locks[@]}"; do # first what installs
         run "${pip[@]}" "${source[@]}" --only-binary :all: --require-hashes -r "$lock"
@@ -82,6 +83,14 @@ install_engine() {
     run sync -f "$(existing "$folder")" # a power cut must not leave the mark without what it stands for
     run touch "$folder/complete"
     run sync -- "$folder" # without the mark the next installation would begin anew in the folder that is in use
+    half=""
+}
+
+# What is not whole takes no room from the history of the station that runs.
+remove_half() {
+    [[ -n $half && -e $half ]] || return 0
+    rm -rf -- "$half"
+    echo "linewatch: install: ${half##*/} could not be completed and is removed; what was in use stays in use" >&2
 }
 
 # A station's disk is small. What is left must still load, in the same Python that will run it.
@@ -110,11 +119,13 @@ install_bundle() {
 # Whole, verified and reproducing its scores on this CPU, or not there.
 copy_bundle() { # copy_bundle FROM TO
     local draft=$2.new
+    half=$draft
     run mkdir -p "$(dirname -- "$2")"
     run rm -rf "$draft"
     run cp -R -- "$1" "$draft"
-    run "$opt/releases/$release/bin/python" -P -m edge check "$draft" || { rm -rf "$draft" && exit 1; }
+    run "$opt/releases/$release/bin/python" -P -m edge check "$draft" || exit 1
     settle "$draft" "$2"
+    half=""
 }
 
 install_files() {
@@ -136,6 +147,7 @@ main() {
     parse "wheel= bundle= wheels= wait=" "$@"
     check_arguments
     check_computer
+    trap remove_half EXIT
     install_engine
     try_release "$release"
     install_bundle

@@ -27,8 +27,9 @@ try() {
 }
 
 # --NAME VALUE sets the variable NAME, --NAME alone sets it to true; what is no option goes into rest.
+# No option is called as these variables are.
 parse() { # parse "NAME= NAME ..." ARGUMENT...
-    local known_=" root= dry-run $1 " option_ # no option is called so
+    local known_=" root= dry-run $1 " option_
     shift
     while (($#)); do
         option_=${1#--}

@@ -44,7 +44,7 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
 
 
 def make_folder(folder: Path, mode: int = 0o777) -> None:
-    """Make a folder and those above it, where they are missing, so that a power cut leaves them there; raises OSError."""
+    """Make a folder and those above it, where they are missing; a power cut leaves them there. Raises OSError."""
     missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     folder.mkdir(mode=mode, parents=True, exist_ok=True)
     for path in missing:

@@ -42,7 +42,7 @@ def python(disk: Disk, code: str, *arguments: object) -> str:
 
 
 def cuts(disk: Disk, folder: Path) -> Iterator[tuple[int, Path]]:
-    """Yield how many syncs were done, and the disk after a power cut behind them; last, one that was slow with content."""
+    """Yield how many syncs were done and the disk after a cut behind them; last, one that was slow with content."""
     for syncs in range(disk.syncs() + 1):
         yield syncs, disk.cut(folder / f"cut-{syncs}", syncs)
     yield disk.syncs(), disk.cut_with_entries(folder / "entries")
