@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -69,8 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         sys.stderr.write(f"linewatch: {error}\n")
         return MISUSED if isinstance(error, ConfigError) else FAILED
-    except BrokenPipeError:  # `| head` has seen enough; stdout must not be flushed again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # it must not be flushed again at exit
+        if error.errno != errno.EPIPE:  # else `| head` has seen enough
+            what = error.filename or "the output"
+            sys.stderr.write(f"linewatch: {what} is not whole ({error.strerror}); make room\n")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

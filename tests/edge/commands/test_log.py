@@ -4,6 +4,8 @@ import csv
 import io
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +18,7 @@ from edge.core.types import Verdict
 from edge.history.csv_export import HEADER, ROWS_AT_ONCE, as_csv
 from edge.history.eventlog import EventLog
 from edge.inference.bundle import Bundle
-from tests.edge.commands.test_main import complained, edge, station
+from tests.edge.commands.test_main import ROOT, complained, edge, station
 from tests.edge.engine.parts import inspection
 
 T0 = datetime(2026, 1, 2, tzinfo=UTC)
@@ -71,6 +73,14 @@ def test_export_is_chosen_by_time_and_verdict(file: Path) -> None:
     chosen = exported(file, "--from", "2026-01-02T00:03", "--to", "2026-01-02T00:07Z", "--verdict", "OK")
     assert [row["id"] for row in chosen] == ["3", "6"]
     assert exported(file, "--from", "2026-01-03") == []
+
+
+def test_an_export_to_a_full_disk_is_one_line_and_no_success(file: Path) -> None:
+    command = [sys.executable, "-m", "edge", "log", "export", "--config", str(file)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == "linewatch: the output is not whole (No space left on device); make room\n"
 
 
 def test_the_removed_option_csv_is_refused_in_one_line_that_names_export(file: Path) -> None:
