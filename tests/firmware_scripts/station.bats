@@ -260,6 +260,22 @@ store_versions(trust, read_versions(trust).model_copy(update={'highest': {'flang
     [ "$(next_id "$ROOT")" -gt 40 ]
 }
 
+@test "what the page of an older release wrote moves into its folder, whole, wherever the move is killed" {
+    same_station
+    local state="$ROOT/var/lib/linewatch" step killed=0
+    mv "$state"/page/*.db "$state/"
+    rm -r "$state/page"
+    for step in 1 2 3 4 5 6 7 8 9 10; do
+        KILL_AT=$step BASH_ENV=$(killer) "$SCRIPTS/provision.sh" --root "$ROOT" >/dev/null 2>&1 || killed=$step
+        [ -f "$state/page/people.db" ] || [ -f "$state/people.db" ]
+        [ ! -e "$state/page" ] || [ "$(ls "$state/page")" = "$(printf 'audit.db\npeople.db')" ]
+    done
+    [ "$killed" -ge 8 ]
+    "$SCRIPTS/provision.sh" --root "$ROOT" >/dev/null
+    [ "$(people "$ROOT")" = Ada ]
+    [ -z "$(find "$state" -maxdepth 1 -name '*.db*' ! -name 'events.*')$(find "$state" -name '*.new')" ]
+}
+
 @test "what is collected holds no secret" {
     same_station
     cat >>"$ROOT/etc/linewatch/station.toml" <<'END'
