@@ -118,9 +118,10 @@ def gain_by_places(
 
     def judged(image: Image) -> list[float]:
         with torch.inference_mode():
-            tensor = as_floats(image[None])
-            scales = features.scales(tensor, trial.scales)
-            maps = [place(features.backbone(tensor)), *(head(one) for head, one in zip(heads, scales, strict=True))]
+            tensor, backbone = as_floats(image[None]), features.backbone
+            scales = backbone.two_scales(tensor) if trial.scales == 2 else (backbone(tensor),)
+            banks = (head(features.patches(stages)) for head, stages in zip(heads, scales, strict=True))
+            maps = [place(scales[0]), *banks]
             return [float(top_mean(one, trial.top_k)) for one in maps]
 
     scores = scores_of_trial(judged, scored, spec, trial, (at_another_place, usual))
