@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from edge.core.types import Image
 from edge.inference.detector import Detector
-from edge.inference.preprocess import InputSpec, prepare, view_of
+from edge.inference.preprocess import Box, InputSpec, prepare, view_of
 from edge.inference.usable import load_photo
 from train.data.dataset import GOOD
 from train.int8.ranges import Observer
@@ -105,28 +105,31 @@ def held_out(report: FitReport) -> HeldOut:
     goods = names[:: max(1, len(names) // MOST_GOODS)][:MOST_GOODS]
     known = (*report.validation_images, *(report.defect_images if report.boxes else ()))
     kept = [report.data / name for name in known]
-    images = [(load_photo(report.data / name, report.input), False) for name in goods]
-    images += [(load_photo(path, report.input), path.parent.name != GOOD) for path in kept]
+    spec, files = report.input, [*(report.data / name for name in goods), *kept]
+    bad = [False for _ in goods] + [path.parent.name != GOOD for path in kept]
+    tensors = [prepare(load_photo(path, spec), spec) for path in files]
     numbers = parts_in_bank(report) if report.cross else {}
     parts = [numbers.get(name) for name in (*goods, *known)]
     source = (
         f"{len(goods)} held-out goods, {len(known)} labelled photos"
         if report.boxes
-        else f"{len(images)} held-out images"
+        else f"{len(files)} held-out images"
     )
-    if not any(bad for _, bad in images):
+    if not any(bad):
         rng = np.random.default_rng(report.recipe.seed)
-        images += [(marked(image, report.input, share, rng), True) for image, _ in images for share in MARKS]
+        for path in files:
+            image = load_photo(path, spec)
+            view = view_of(image, spec)  # of the part as it was: a mark may hide it
+            tensors += [prepare(marked(image, view.box, share, rng), spec, view) for share in MARKS]
+        bad += [True] * (len(tensors) - len(bad))
         parts += [part for part in parts for _ in MARKS]
-        source = f"{len(goods) + len(kept)} held-out goods, and each with {len(MARKS)} synthetic marks"
-    tensors = tuple(prepare(image, report.input) for image, _ in images)
-    bad = np.array([bad for _, bad in images])
-    return HeldOut(tensors, bad, source, report.recipe.alpha, tuple(parts) if report.cross else ())
+        source = f"{len(files)} held-out goods, and each with {len(MARKS)} synthetic marks"
+    return HeldOut(tuple(tensors), np.array(bad), source, report.recipe.alpha, tuple(parts) if report.cross else ())
 
 
-def marked(image: Image, spec: InputSpec, share: float, rng: np.random.Generator) -> Image:
-    """Return the image with a square of a tenth of its inspected side, somewhere, moved by a share of the greys."""
-    x, y, width, height = view_of(image, spec).box
+def marked(image: Image, box: Box, share: float, rng: np.random.Generator) -> Image:
+    """Return the image with a square of a tenth of the inspected box's side, moved by a share of the greys."""
+    x, y, width, height = box
     side = min(max(8, min(width, height) // 10), width, height)
     left, top = x + int(rng.integers(max(1, width - side))), y + int(rng.integers(max(1, height - side)))
     found = image.copy()

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.inference.preprocess import ImageError, InputSpec
+from edge.inference.preprocess import ImageError, InputSpec, view_of
 from train.config import TrainConfig
 from train.data.check import check_dataset
 from train.data.dataset import DataError, Dataset, load_mask, read_dataset
@@ -188,7 +188,7 @@ def test_a_mark_fits_into_any_photo() -> None:
     spec = InputSpec(width=16, height=16)
     for shape in ((2, 2), (8, 8), (3, 90)):
         image = np.full((*shape, 3), 90, np.uint8)
-        assert (marked(image, spec, 0.5, np.random.default_rng(0)) != image).any()
+        assert (marked(image, view_of(image, spec).box, 0.5, np.random.default_rng(0)) != image).any()
 
 
 def test_int8_is_judged_at_the_share_of_rejected_goods_that_the_recipe_wants() -> None:

@@ -1,10 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.inference.preprocess import Crop, InputSpec
-from train.int8.trials import MARKS, HeldOut, Settings, Trial, choose, compare, marked, over_limits, ways
+from edge.core.types import Image
+from edge.inference.part import PartNotFoundError
+from edge.inference.preprocess import InputSpec, prepare
+from tests.edge.inference.test_part import CROP, follow, photo
+from tests.train.conftest import write_image
+from train.int8.trials import MARKS, HeldOut, Settings, Trial, choose, compare, held_out, marked, over_limits, ways
+from train.run import Run
 
 GOODS = np.linspace(1.0, 1.2, 20)
 BAD = np.linspace(2.0, 3.0, 10)
@@ -92,8 +99,7 @@ def test_what_quantize_json_holds() -> None:
 @given(seed=st.integers(0, 1000), share=st.sampled_from(MARKS))
 def test_a_mark_changes_a_square_of_what_is_inspected(seed: int, share: float) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    spec = InputSpec(crop=Crop(x=20, y=10, width=40, height=40), width=64, height=64)
-    changed = (marked(image, spec, share, np.random.default_rng(seed)) != image).any(axis=2)
+    changed = (marked(image, (20, 10, 40, 40), share, np.random.default_rng(seed)) != image).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     assert 0 < len(rows) <= 8
     assert 0 < len(columns) <= 8
@@ -101,3 +107,25 @@ def test_a_mark_changes_a_square_of_what_is_inspected(seed: int, share: float) -
     assert rows.max() < 50
     assert columns.min() >= 20
     assert columns.max() < 60
+
+
+def is_lost(image: Image, spec: InputSpec) -> bool:
+    try:
+        prepare(image, spec)
+    except PartNotFoundError:
+        return True
+    return False
+
+
+def test_a_mark_that_hides_a_followed_part_is_drawn_where_the_part_was(tiny_run: Run, tmp_path: Path) -> None:
+    spec = InputSpec(crop=CROP, follow=follow("board", "picture", least=0.99), width=160, height=128)
+    images = {f"train/good/{number}.png": photo("board", dx=3.0 * number) for number in range(5)}
+    for name, image in images.items():
+        write_image(tmp_path / name, image)
+    one, box = images["train/good/0.png"], (CROP.x, CROP.y, CROP.width, CROP.height)
+    assert any(is_lost(marked(one, box, 0.5, np.random.default_rng(seed)), spec) for seed in range(20))
+    names = {"fit_images": (), "holdout_images": tuple(images), "validation_images": (), "cross": False}
+    report = tiny_run.fit_report().model_copy(update={"data": tmp_path, "input": spec, **names})
+    found = held_out(report)
+    assert found.defective.tolist() == [False] * 5 + [True] * 5 * len(MARKS)
+    assert len(found.tensors) == len(found.defective)
