@@ -186,10 +186,11 @@ def _with_places(recipe: TrainConfig, roles: Split, dataset: Dataset, wanted: Tr
     """Return the recipe with its places decided, and the words for a region that follows the part because of them.
 
     Places are judged instead of a second scale, where all good photographs can be laid over each other and a trial says
-    that they help. Heads that learn from defects go without them. wanted: the recipe before its region was decided.
+    that they help. Heads that learn from defects and two scales that are asked for go without them. wanted: the recipe
+    before its region was decided.
     """
     off = recipe.model_copy(update={"place": "off", "align": None})
-    if recipe.place == "off" or roles.has_heads:
+    if recipe.place == "off" or roles.has_heads or (recipe.place == "auto" and recipe.scales == 2):
         return off, ""
     laid, words = with_align(dataset, recipe, wanted)
     on = laid.model_copy(update={"place": "on", "scales": 1})

@@ -20,7 +20,7 @@ from train.run import Run
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("places")
-    counts = ("--train-good", "16", "--test-good", "4", "--test-bad-per-type", "1", "--size", "128x128")
+    counts = ("--train-good", "20", "--test-good", "4", "--test-bad-per-type", "1", "--size", "128x128")
     assert train(folder, "synth", "--out", "data/flange", *counts).returncode == 0
     options = ("--side", "128", "--place", "on", "--bank", "100")
     done = train(folder, "all", "--data", "data/flange", "--name", "flange", *options)
