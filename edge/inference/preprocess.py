@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt
 from edge.core.types import FULL, Bits, EdgeError, Image
 from edge.inference.container import JPEG_START, KINDS, PNG_START, container_fault
 from edge.inference.part import Follow, joined, locate
-from edge.inference.part.align import Align, aligned
+from edge.inference.part.align import Align, aligned, corners_of
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -219,7 +219,7 @@ def view_of(image: Image, spec: InputSpec) -> RegionView:
     if known is None:
         return RegionView(inspected_box(image.shape, spec))
     height, width = image.shape[:2]
-    x, y, w, h = inspected_box(image.shape, spec)
+    box = inspected_box(image.shape, spec)
     if (width, height) != (known.width, known.height):
         raise ImageError(
             f"the frame is {width}x{height}, but the bundle follows its part in {known.width}x"
@@ -228,8 +228,7 @@ def view_of(image: Image, spec: InputSpec) -> RegionView:
     matrix = np.eye(2, 3) if spec.follow is None else locate(image, spec.follow).matrix
     if spec.align is not None:
         matrix = aligned(image, spec.align, matrix).matrix
-    corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]]) - 0.5
-    moved = corners @ matrix[:, :2].T + matrix[:, 2] + 0.5
+    moved = corners_of(box) @ matrix[:, :2].T + matrix[:, 2] + 0.5
     left, top = np.floor(np.clip(moved.min(axis=0), 0, (width - 1, height - 1))).astype(int)
     right, bottom = np.ceil(np.clip(moved.max(axis=0), (left + 1, top + 1), (width, height))).astype(int)
     return RegionView((int(left), int(top), int(right - left), int(bottom - top)), matrix)

@@ -37,9 +37,11 @@ class PatchFeatures(nn.Module):
 
     def scales(self, image: Tensor, count: int) -> tuple[Tensor, ...]:
         """Return the patches of the image and, for two scales, those of the image averaged 2 x 2 and turned."""
-        if count == 1:
-            return (self(image),)
-        return tuple(self.patches(stages) for stages in self.backbone.two_scales(image))
+        return tuple(self.patches(stages) for stages in self.stages(image, count))
+
+    def stages(self, image: Tensor, count: int) -> tuple[list[Tensor], ...]:
+        """Return the backbone's stages of the image and, for two scales, of the image averaged 2 x 2 and turned."""
+        return self.backbone.two_scales(image) if count == 2 else (self.backbone(image),)
 
     def patches(self, stages: Sequence[Tensor]) -> Tensor:
         """Return the patches from the backbone's stages."""

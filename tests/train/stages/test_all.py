@@ -37,17 +37,22 @@ def train(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def train_flange(folder: Path, goods: int, test_good: int, bad_of_type: int, side: int, *options: str) -> Run:
+    """Make photos of the flange, side x side pixels, and train on them by one command: runs/flange, models/flange."""
+    counts = ("--train-good", goods, "--test-good", test_good, "--test-bad-per-type", bad_of_type)
+    size = ("--size", f"{side}x{side}")
+    made = train(folder, "synth", "--out", "data/flange", *map(str, counts), *size)
+    assert made.returncode == 0, made.stderr
+    done = train(folder, "all", "--data", "data/flange", "--name", "flange", "--side", str(side), *options)
+    assert done.returncode == 0, done.stderr
+    return Run(folder / "runs/flange")
+
+
 @pytest.fixture(scope="module")
 def station(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data/flange and, made from it by one command, runs/flange and models/flange."""
     folder = tmp_path_factory.mktemp("chain")
-    counts = ("--train-good", "24", "--test-good", "6", "--test-bad-per-type", "2", "--size", "256x256")
-    made = train(folder, "synth", "--out", "data/flange", *counts)
-    assert made.returncode == 0, made.stderr
-    done = train(
-        folder, "all", "--data", "data/flange", "--name", "flange", "--side", "256", "--bank", "500", "--limit", "split"
-    )
-    assert done.returncode == 0, done.stderr
+    train_flange(folder, 24, 6, 2, 256, "--bank", "500", "--limit", "split")
     return folder
 
 

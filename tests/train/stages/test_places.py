@@ -7,7 +7,7 @@ import torch
 from edge.inference.bundle import FP32_ONNX, INT8_IR
 from edge.inference.detector import Detector
 from edge.inference.usable import load_photo
-from tests.train.stages.test_all import train
+from tests.train.stages.test_all import train_flange
 from train.int8.parity import int8_convolutions
 from train.int8.switched import FP32_SWITCHED, Switched, bank_goods, parts_in_bank
 from train.network.bank import image_tensor, normality_head, without_part
@@ -20,12 +20,7 @@ from train.run import Run
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("places")
-    counts = ("--train-good", "20", "--test-good", "4", "--test-bad-per-type", "1", "--size", "128x128")
-    assert train(folder, "synth", "--out", "data/flange", *counts).returncode == 0
-    options = ("--side", "128", "--place", "on", "--bank", "100")
-    done = train(folder, "all", "--data", "data/flange", "--name", "flange", *options)
-    assert done.returncode == 0, done.stderr
-    return Run(folder / "runs/flange")
+    return train_flange(folder, 20, 4, 1, 128, "--place", "on", "--bank", "100")
 
 
 def test_a_bundle_with_places_is_int8_throughout_and_answers_as_float_does(run: Run) -> None:

@@ -11,7 +11,7 @@ import torch
 from edge.inference.bundle import FP32_ONNX, INT8_IR
 from edge.inference.detector import Detector
 from edge.inference.usable import load_photo
-from tests.train.stages.test_all import train
+from tests.train.stages.test_all import train_flange
 from train.int8 import Int8Error
 from train.int8.parity import int8_convolutions
 from train.int8.switched import FP32_SWITCHED, INT8_SWITCHED, Switched, parts_in_bank
@@ -24,12 +24,7 @@ from train.run import Run
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("two")
-    counts = ("--train-good", "24", "--test-good", "4", "--test-bad-per-type", "2", "--size", "256x256")
-    assert train(folder, "synth", "--out", "data/flange", *counts).returncode == 0
-    options = ("--side", "256", "--scales", "2", "--bank", "300")
-    done = train(folder, "all", "--data", "data/flange", "--name", "flange", *options)
-    assert done.returncode == 0, done.stderr
-    return Run(folder / "runs/flange")
+    return train_flange(folder, 24, 4, 2, 256, "--scales", "2", "--bank", "300")
 
 
 def test_every_convolution_of_both_scales_is_int8(run: Run) -> None:

@@ -118,8 +118,7 @@ def gain_by_places(
 
     def judged(image: Image) -> list[float]:
         with torch.inference_mode():
-            tensor, backbone = as_floats(image[None]), features.backbone
-            scales = backbone.two_scales(tensor) if trial.scales == 2 else (backbone(tensor),)
+            scales = features.stages(as_floats(image[None]), trial.scales)
             banks = (head(features.patches(stages)) for head, stages in zip(heads, scales, strict=True))
             maps = [place(scales[0]), *banks]
             return [float(top_mean(one, trial.top_k)) for one in maps]
