@@ -63,7 +63,7 @@ class PartPose:
 
     matrix: Floats  # (2, 3): reference pixels -> frame pixels
     shift: float  # of the part's centre, frame pixels
-    turn: float  # degrees, clockwise as seen
+    turn: float  # degrees, clockwise as seen, -180 to 180
     likeness: float  # correlation with the reference, -1 to 1
 
 
@@ -148,7 +148,8 @@ def _turn(reference: NDArray[np.int8], seen: NDArray[np.int8], may_turn: bool) -
     before, top, after = (float(varying[(at + side) % ANGLES]) for side in (-1, 0, 1))
     bend = before - 2.0 * top + after
     between = 0.5 * (before - after) / bend if bend < 0 else 0.0  # the summit of the parabola through three samples
-    return (at + between) * 360.0 / ANGLES, float(whole[at]) / size
+    turn = (at + between) * 360.0 / ANGLES  # the summit may lie beyond a half turn, which is the other way round
+    return (turn + 180.0) % 360.0 - 180.0, float(whole[at]) / size
 
 
 def reduced(image: Image) -> Image:

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge.core.types import Image, Limits, Prediction, Reason, Verdict
@@ -103,7 +103,10 @@ def test_a_board_is_found_by_its_outline_wherever_it_lies(dx: float, dy: float, 
 
 
 @settings(max_examples=20, deadline=None)
-@given(dx=st.floats(-90, 90), dy=st.floats(-60, 60), degrees=st.floats(-175, 175))
+@given(dx=st.floats(-90, 90), dy=st.floats(-60, 60), degrees=st.floats(-180, 180))
+@example(dx=0.0, dy=0.0, degrees=180.0)
+@example(dx=0.0, dy=0.0, degrees=-179.8)
+@example(dx=0.0, dy=0.0, degrees=179.8)
 def test_a_flange_is_found_by_its_picture_however_it_is_turned(dx: float, dy: float, degrees: float) -> None:
     pose = locate(photo("flange", dx, dy, degrees), FLANGE)
     assert abs((pose.turn - degrees + 180) % 360 - 180) < 1.5
