@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from edge.core.types import EdgeError, Image
 from edge.inference.bundle import INT8_IR, Bundle, open_bundle
 from edge.inference.cpu import ISA_CAP, TIER_CAPS, TIERS, cpu_tier, read_cpu
 from edge.inference.detector import Detector
-from edge.inference.preprocess import InputSpec
+from edge.inference.preprocess import InputSpec, prepare
 from edge.inference.usable import load_photo
 from train.config import TrainConfig
 from train.int8 import Int8Error
@@ -33,6 +34,7 @@ from train.network.model import PatchFeatures
 from train.run import progress
 
 TURNS, SETTLE, BLOCK = 10, 2, 5  # in each turn a model judges so many images uncounted, then so many counted ones
+QUICK = 0.1  # quantile of the times that counts where other work on this machine must not
 REFERENCE = Path(__file__).parents[2] / "models" / "default"  # the bundle that the device's report and this CPU measure
 REMEDY = "run `python -m edge bench --bundle models/default --json FILE` on the device, with this models/default"
 
@@ -109,8 +111,19 @@ def _measured(rows: list[list[Any]], cap: str | None) -> dict[str, Any]:
     return found
 
 
+def prepare_ms(photo: Path, spec: InputSpec) -> float:
+    """Return the ms that preparing a photograph takes on this CPU when it is quiet; locating the part is most of it."""
+    frame = load_photo(photo, spec)
+    counted = []
+    for _ in range(TURNS * BLOCK):
+        start = time.perf_counter()
+        prepare(frame, spec)
+        counted.append(1e3 * (time.perf_counter() - start))
+    return float(np.quantile(counted, QUICK))
+
+
 def predicted_ms(features: PatchFeatures, spec: InputSpec, recipe: TrainConfig) -> float:
-    """Predict the p50 in ms of judging a photograph on this CPU when it is quiet, from multiply-accumulates.
+    """Predict the p50 in ms of inference on this CPU when it is quiet, from multiply-accumulates.
 
     The shipped bundle is measured, and its time scaled by what the networks have to multiply. The quickest tenth
     counts: other work on this machine must not make a smaller network.
@@ -122,6 +135,15 @@ def predicted_ms(features: PatchFeatures, spec: InputSpec, recipe: TrainConfig) 
     shipped = PatchFeatures(Backbone(known.backbone), known.patch_stride).eval()
     one = multiply_accumulates(shipped, manifest.input, known)
     return ms * multiply_accumulates(features, spec, recipe) / one
+
+
+def affordable_side(pixels: int, before_ms: float, infer_ms: float, limit_ms: float) -> int:
+    """Return the side of the largest square input of at most so many pixels that takes limit_ms; 0 where none does.
+
+    before_ms: of preparing a photograph, whatever the input; infer_ms: of judging one of so many pixels.
+    """
+    share = min(1.0, max(0.0, limit_ms - before_ms) / infer_ms)
+    return int((pixels * share) ** 0.5)
 
 
 def multiply_accumulates(features: PatchFeatures, spec: InputSpec, recipe: TrainConfig) -> int:
@@ -142,7 +164,7 @@ def _answer(rows: list[list[Any]]) -> dict[str, Any]:
     ]
     counted = in_turns(ready)
     infer_ms, total_ms = np.median(counted, axis=1).T.tolist()
-    quick_ms = np.quantile(counted, 0.1, axis=1)[:, 1].tolist()
+    quick_ms = np.quantile(counted, QUICK, axis=1)[:, 1].tolist()
     return {"tier": cpu_tier(), "infer_ms": infer_ms, "total_ms": total_ms, "quick_ms": quick_ms}
 
 

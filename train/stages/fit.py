@@ -24,7 +24,7 @@ from train.data.region import inspected
 from train.data.region.align import with_align
 from train.data.region.picture import report_region
 from train.data.split import Split, split
-from train.int8.latency import predicted_ms
+from train.int8.latency import affordable_side, predicted_ms, prepare_ms
 from train.network.backbones import STRIDES, Backbone, turned
 from train.network.bank import as_floats, memory_banks, normality_head, scores_of_goods, second_share, spread_goods
 from train.network.boxes.fit import fit_boxes
@@ -42,7 +42,7 @@ from train.run import HEADS, FitReport, Run, git_commit, progress, rank, version
 DEFAULT_BUDGET_MS = 40.0  # p50 of preparing and judging a photograph at two scales
 SURE_OF_PLACES, NOT_WORSE = 0.95, 0.2  # share of resamples in which places must win, of one kind and of the other
 TRIAL_SIDE = 448  # of that trial's input
-MIN_INPUT = 64  # pixels a side
+LEAST_SIDE = 256  # pixels a side that an input with places keeps, if it has them, however slow the CPU is
 SURE = 0.8  # share of resamples in which two scales must win a trial
 SMALLEST_OF_TWO = 300  # pixels a side of the larger input; below it the smaller one sees too few cells
 CHECKPOINT = "heads_checkpoint.pt"
@@ -165,15 +165,16 @@ def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
         return recipe
     spec = spec_of(own, recipe)
     features = PatchFeatures(Backbone(recipe.backbone), recipe.patch_stride).eval()
-    wanted_ms = predicted_ms(features, spec, recipe)
-    side = int((spec.width * spec.height * min(1.0, DEFAULT_BUDGET_MS / wanted_ms)) ** 0.5)
+    before_ms, infer_ms = prepare_ms(roles.fit[0].path, spec), predicted_ms(features, spec, recipe)
+    side = affordable_side(spec.width * spec.height, before_ms, infer_ms, DEFAULT_BUDGET_MS)
     if side < SMALLEST_OF_TWO and not recipe.places:
-        print(f"fit: one scale; two would take {wanted_ms:.0f} ms of {DEFAULT_BUDGET_MS:g} ms on this CPU")
+        print(f"fit: one scale; two would take {before_ms + infer_ms:.0f} ms of {DEFAULT_BUDGET_MS:g} ms on this CPU")
         return recipe.model_copy(update={"scales": 1})
-    recipe = recipe.model_copy(update={"side": max(MIN_INPUT, side)})
+    least = min(LEAST_SIDE, int((spec.width * spec.height) ** 0.5))
+    recipe = recipe.model_copy(update={"side": max(least, side)})
     chosen = spec_of(own, recipe)
-    ms = wanted_ms * chosen.width * chosen.height / (spec.width * spec.height)
-    more = "" if chosen == spec else f"; {spec.width}x{spec.height} would take {wanted_ms:.0f} ms"
+    ms = before_ms + infer_ms * chosen.width * chosen.height / (spec.width * spec.height)
+    more = "" if chosen == spec else f"; {spec.width}x{spec.height} would take {before_ms + infer_ms:.0f} ms"
     print(
         f"fit: {'one scale and places' if recipe.places else 'two scales'}, {chosen.width}x{chosen.height}"
         f"{'' if recipe.places else ' and half of it'}, about {ms:.0f} ms of "

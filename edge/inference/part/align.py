@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from edge.core.types import Image
 from edge.inference.part import Floats, PartNotFoundError, joined
 
-LONGEST = 200  # reduced pixels that the region's longer side has, about
+LONGEST = 140  # reduced pixels that the region's longer side has, about; the search takes time by their number
 STEPS, SETTLED = 12, 1e-4  # of the search, at most, and the gain of correlation that ends it
 BLUR = 5  # reduced pixels, odd: of the search's own filter
 UPRIGHT = 0.98  # cosine of the turn from which on a part is turned upright before the search
@@ -133,9 +133,9 @@ def grey_of(image: Image, box: tuple[int, int, int, int], factor: int) -> Grey:
     """Return a box of an (H, W, 3) uint8 BGR frame in grey, each factor x factor pixels averaged; the rest is cut."""
     x, y, width, height = box
     across, down = width // factor, height // factor
-    part = image[y : y + down * factor, x : x + across * factor]
-    small = part if factor == 1 else cv2.resize(part, (across, down), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
+    grey = cv2.cvtColor(image[y : y + down * factor, x : x + across * factor], cv2.COLOR_BGR2GRAY)
+    small = grey if factor == 1 else cv2.resize(grey, (across, down), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
 
 
 def factor_for(box: tuple[int, int, int, int]) -> int:

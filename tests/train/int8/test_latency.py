@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.inference.bundle import INT8_IR, Bundle
 from edge.inference.cpu import read_cpu
@@ -11,7 +13,7 @@ from edge.inference.preprocess import InputSpec
 from tests.tiny import SIZE
 from tests.train.data.pictures import good, write
 from train.int8 import Int8Error, latency
-from train.int8.latency import Target, measure_latency, read_target
+from train.int8.latency import Target, affordable_side, measure_latency, prepare_ms, read_target
 
 AVX2 = "processor : 0\nmodel name : Old\nflags : avx2\n"
 
@@ -64,3 +66,19 @@ def test_a_model_that_cannot_be_measured_is_one_line(tmp_path: Path) -> None:
         measure_latency(
             tmp_path / "none.xml", InputSpec(width=SIZE, height=SIZE), tmp_path / "part.png", Target("AVX2")
         )
+
+
+@given(st.integers(64, 2000), st.floats(0.0, 60.0), st.floats(0.1, 500.0))
+def test_an_input_that_is_chosen_for_its_time_takes_no_more_than_that(side: int, before: float, infer: float) -> None:
+    found = affordable_side(side * side, before, infer, 40.0)
+    assert 0 <= found <= side
+    assert found == 0 or before + infer * found**2 / side**2 <= 40.0 + 1e-9
+
+
+def test_where_nothing_is_too_slow_the_whole_side_is_affordable() -> None:
+    assert affordable_side(800 * 800, 5.0, 20.0, 40.0) == 800
+
+
+def test_the_time_before_the_network_is_that_of_the_devices_own_preparing(tmp_path: Path) -> None:
+    write(tmp_path / "part.png", good(0))
+    assert prepare_ms(tmp_path / "part.png", InputSpec(width=SIZE, height=SIZE)) > 0
