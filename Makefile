@@ -15,7 +15,7 @@ NAME ?= $(if $(DATA),$(notdir $(DATA:%/=%)),synthetic)
 SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh) $(addprefix firmware_scripts/debian/,postinst prerm)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test train benchmark techreport chaos soak film fuzz words check lock package clean
+.PHONY: help setup demo test scripts suite train benchmark techreport chaos soak film fuzz words check lock package clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,11 +26,16 @@ setup: $(BASE) ## make .venv with what the device needs (no torch)
 demo: $(BASE) ## engine and page on sample frames: http://127.0.0.1:8080, Ctrl-C stops
 	@exec $(RUN) -m edge run --config models/demo.toml
 
-test: $(DEV) ## install what the tests need and run them all; what fails beside others runs once more alone
+test: $(DEV) ## install what the tests need and run them all: the scripts' beside those in Python
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going scripts suite
+
+scripts: $(DEV) ## shellcheck and bats; what bats said comes in one piece
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS) && echo "shellcheck: clean"; \
 	else echo "shellcheck: skipped, it is not installed"; fi
-	@if command -v bats >/dev/null; then bats tests/firmware_scripts; \
-	else echo "bats: skipped, it is not installed"; fi
+	@if command -v bats >/dev/null; then said=$$(bats tests/firmware_scripts 2>&1); status=$$?; \
+	    echo "$$said"; exit $$status; else echo "bats: skipped, it is not installed"; fi
+
+suite: $(DEV) ## pytest; what fails beside others runs once more alone
 	@export OMP_NUM_THREADS=1; $(RUN) -m pytest tests --numprocesses 2 --dist loadfile || { echo "once more, alone:"; \
 	    $(RUN) -m pytest tests --last-failed --last-failed-no-failures none; }
 

@@ -13,10 +13,10 @@ setup_file() {
     install_station >"$BATS_FILE_TMPDIR/install.log" 2>&1 || { cat "$BATS_FILE_TMPDIR/install.log" >&2 && false; }
 }
 
-build_wheel() { # of a copy, because setuptools leaves its build folder in the tree
+build_wheel() { # of a copy, because setuptools leaves its build folder in the tree; beside it other tests compile Python
     local copy=$BATS_FILE_TMPDIR/copy
     mkdir "$copy"
-    cp -R "$REPO"/{pyproject.toml,README.md,LICENSE,edge,train} "$copy"
+    tar -c --exclude=__pycache__ -C "$REPO" pyproject.toml README.md LICENSE edge train | tar -x -C "$copy"
     "$PYTHON" -m pip --quiet --disable-pip-version-check wheel --no-deps --no-build-isolation \
         -w "$BATS_FILE_TMPDIR" "$copy"
     WHEEL=$(echo "$BATS_FILE_TMPDIR"/linewatch-*.whl)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -14,6 +15,7 @@ import pytest
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, open_bundle
 from edge.inference.detector import RUNTIMES, Detector, check_references
 from edge.inference.preprocess import load_image
+from train.__main__ import main
 from train.config import TrainConfig
 from train.int8 import Int8Error
 from train.int8.compiled import runtime_nodes
@@ -23,6 +25,7 @@ from train.run import Run
 from train.stages.evaluate import evaluate_bundle
 
 ROOT = Path(__file__).parents[3]
+Refusal = Callable[..., tuple[int, str]]
 
 
 def train(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,6 +49,21 @@ def train_flange(folder: Path, goods: int, test_good: int, bad_of_type: int, sid
     done = train(folder, "all", "--data", "data/flange", "--name", "flange", "--side", str(side), *options)
     assert done.returncode == 0, done.stderr
     return Run(folder / "runs/flange")
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Call `train ARGUMENTS` in a folder, in this process: the exit status and what it says on stderr."""
+
+    def call(cwd: Path, *arguments: str) -> tuple[int, str]:
+        monkeypatch.chdir(cwd)
+        try:
+            status = main(list(arguments))
+        except SystemExit as ended:  # argparse
+            status = int(ended.code or 0)
+        return status, capsys.readouterr().err
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -156,12 +174,14 @@ def test_a_test_set_of_one_kind_is_refused(station: Path, bundle: Bundle, tmp_pa
 @pytest.mark.parametrize(
     ("stage", "needed"), [("export", "fit"), ("quantize", "fit"), ("calibrate", "fit"), ("pack", "fit")]
 )
-def test_a_stage_called_too_early_names_the_one_it_needs(tmp_path: Path, stage: str, needed: str) -> None:
-    done = train(tmp_path, stage, "--work", "runs/none")
-    assert done.returncode == 1
-    assert done.stderr.startswith("linewatch: ")
-    assert f"python -m train {needed}" in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_stage_called_too_early_names_the_one_it_needs(
+    refusal: Refusal, tmp_path: Path, stage: str, needed: str
+) -> None:
+    status, said = refusal(tmp_path, stage, "--work", "runs/none")
+    assert status == 1
+    assert said.startswith("linewatch: ")
+    assert f"python -m train {needed}" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -173,11 +193,11 @@ def test_a_stage_called_too_early_names_the_one_it_needs(tmp_path: Path, stage: 
         (["--side", "192", "--bank", "19999"], "needs more; add good images or ask for a smaller --bank"),
     ],
 )
-def test_a_bad_recipe_is_one_line(station: Path, options: list[str], said: str) -> None:
-    done = train(station, "fit", "--data", "data/flange", "--work", "runs/bad", *options)
-    assert done.returncode == 1
-    assert said in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+def test_a_bad_recipe_is_one_line(refusal: Refusal, station: Path, options: list[str], said: str) -> None:
+    status, stderr = refusal(station, "fit", "--data", "data/flange", "--work", "runs/bad", *options)
+    assert status == 1
+    assert said in stderr.splitlines()[-1]
+    assert "Traceback" not in stderr
 
 
 @pytest.mark.parametrize(
@@ -188,21 +208,23 @@ def test_a_bad_recipe_is_one_line(station: Path, options: list[str], said: str) 
         ("calibration.json", "pack", "calibration.json: is damaged"),
     ],
 )
-def test_a_damaged_artefact_is_one_line(work: Run, tmp_path: Path, file: str, stage: str, said: str) -> None:
+def test_a_damaged_artefact_is_one_line(
+    refusal: Refusal, work: Run, tmp_path: Path, file: str, stage: str, said: str
+) -> None:
     shutil.copytree(work.folder, tmp_path / "run")
     (tmp_path / "run" / file).write_bytes(b"{ \x00damaged")
-    done = train(tmp_path, stage, "--work", "run")
-    assert done.returncode == 1
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
+    status, stderr = refusal(tmp_path, stage, "--work", "run")
+    assert status == 1
+    assert said in stderr
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden", ""])
-def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
-    done = train(tmp_path, "all", "--name", name)
-    assert done.returncode == 2
-    assert "is no name" in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_name_is_no_path(refusal: Refusal, tmp_path: Path, name: str) -> None:
+    status, said = refusal(tmp_path, "all", "--name", name)
+    assert status == 2
+    assert "is no name" in said
+    assert said.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
 
@@ -212,12 +234,19 @@ def test_an_unknown_stage_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_process_that_refuses_says_one_line_whatever_it_imports(tmp_path: Path) -> None:
+    done = train(tmp_path, "export", "--work", "runs/none")
+    assert done.returncode == 1
+    assert done.stderr.startswith("linewatch: ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("stage", ["profile", "yardstick"])
-def test_a_stage_that_was_removed_says_what_to_do_instead(tmp_path: Path, stage: str) -> None:
-    done = train(tmp_path, stage, "--work", "runs/none")
-    assert done.returncode == 2
+def test_a_stage_that_was_removed_says_what_to_do_instead(refusal: Refusal, tmp_path: Path, stage: str) -> None:
+    status, said = refusal(tmp_path, stage, "--work", "runs/none")
+    assert status == 2
     instead = r"`python -m (edge|train) \w+`"
-    assert re.fullmatch(rf"linewatch: `train {stage}` was removed; .*{instead}; see .*\n", done.stderr)
+    assert re.fullmatch(rf"linewatch: `train {stage}` was removed; .*{instead}; see .*\n", said)
 
 
 def test_a_config_is_taken_only_when_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
