@@ -32,7 +32,7 @@ from train.network.second.place import Places, collect_places
 from train.run import FitReport, Run, progress
 
 FEATURES = ("features", "second")  # outputs of the graph that only extracts them
-FINE = "fine"  # its stride-8 stage, where places are judged
+PLACES = ("fine", "coarse")  # its stages at strides 8 and 16, where places are judged
 
 
 def build(work: Run, report: FitReport, settings: Settings, folder: Path) -> None:
@@ -55,19 +55,19 @@ def write_untrained(network: InspectionNet, report: FitReport, folder: Path) -> 
 
 
 class _Scales(nn.Module):
-    """Image -> the patch features of each scale, (1, C, h, w), or those of one scale and the stride-8 stage."""
+    """Image -> the patch features of each scale, (1, C, h, w), or those of one scale and the stages of places."""
 
-    def __init__(self, features: PatchFeatures, count: int, fine: bool) -> None:
+    def __init__(self, features: PatchFeatures, count: int, places: bool) -> None:
         super().__init__()
         self.features = features
         self.count = count
-        self.fine = fine
+        self.places = places
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        if not self.fine:
+        if not self.places:
             return self.features.scales(image, self.count)
         stages = self.features.backbone(image)
-        return self.features.patches(stages), stages[-2]
+        return self.features.patches(stages), *stages[-2:]
 
 
 def int8_banks(
@@ -80,7 +80,7 @@ def int8_banks(
     """
     goods = bank_goods(report)
     names, places = FEATURES[: len(banks)], None
-    shown = (*names, FINE) if report.recipe.places else names
+    shown = (*names, *PLACES) if report.recipe.places else names
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "features.onnx"
         _write_int8(_Scales(features, len(banks), report.recipe.places), report, settings, shown, path)
@@ -88,7 +88,7 @@ def int8_banks(
         files = [sample.path for sample in goods]
         drawn = collect_patches(lambda file: [extract(file)[name] for name in names], files, report.recipe)
         if report.recipe.places:
-            places = collect_places(lambda file: extract(file)[FINE], goods, report.recipe)
+            places = collect_places(lambda file: [extract(file)[name] for name in PLACES], goods, report.recipe)
     found = []
     for one, bank in zip(drawn, banks, strict=True):
         mean, std = statistics(one.rows, features.fine_channels, report.recipe)
@@ -102,7 +102,7 @@ def _normality(normality: Normality, banks: Sequence[Mapping[str, torch.Tensor]]
     heads = [normality_head(bank) for bank in banks]
     second = normality.second
     if isinstance(second, Place) and places is not None:
-        second = Place(*places.statistics(), second.share, second.shift)
+        second = Place(places.statistics(), second.share, second.shift)
     elif isinstance(second, SecondScale):
         second = SecondScale(heads[1], second.share, second.shift)
     return Normality(normality.features, heads[0], normality.top_k, second).eval()

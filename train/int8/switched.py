@@ -45,7 +45,8 @@ def write_switched(
         _switch(switched.graph, prefix, rows)
     known: dict[str, NDArray[np.generic]] = dict(_owners(banks))
     if places is not None:
-        known |= {"fine": places.fine.numpy(), "fine_part": places.part.numpy()}
+        known |= {f"place_{number}": stage.numpy() for number, stage in enumerate(places.stages)}
+        known["place_part"] = places.part.numpy()
         known["place_inputs"] = np.array(_places_given(switched.graph, places))
     onnx.checker.check_model(switched, full_check=True)
     onnx.save(switched, path)
@@ -67,23 +68,26 @@ def bank_goods(report: FitReport) -> list[Sample]:
 
 
 def _places_given(graph: GraphProto, places: Places) -> list[str]:
-    """Turn the mean and the spread of the places into inputs, and return their names in this order."""
-    shape = [1, *places.fine.shape[1:]]
-    constants = {tensor.name: tensor for tensor in graph.initializer if list(tensor.dims) == shape}
-    names = [
-        name
-        for kind in ("Sub", "Div")
-        for node in graph.node
-        if node.op_type == kind
-        for name in node.input
-        if name in constants
-    ]
-    if len(names) != 2:
-        raise Int8Error("the graph does not show its places; run `python -m train export` again")
-    for name in names:
-        graph.initializer.remove(constants[name])
-        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    return names
+    """Turn the mean and the spread of each stage's places into inputs, and return their names in this order."""
+    given: list[str] = []
+    for stage in places.stages:
+        shape = [1, *stage.shape[1:]]
+        constants = {tensor.name: tensor for tensor in graph.initializer if list(tensor.dims) == shape}
+        names = [
+            name
+            for kind in ("Sub", "Div")
+            for node in graph.node
+            if node.op_type == kind
+            for name in node.input
+            if name in constants
+        ]
+        if len(names) != 2:
+            raise Int8Error("the graph does not show its places; run `python -m train export` again")
+        for name in names:
+            graph.initializer.remove(constants[name])
+            graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        given += names
+    return given
 
 
 def _owners(banks: Sequence[Mapping[str, Tensor]]) -> dict[str, NDArray[np.int64]]:
@@ -162,9 +166,10 @@ class Switched:
                 np.concatenate([owners[f"part_{number}"], -1 - owners[f"spare_part_{number}"]])
                 for number in range(sum(name.startswith("spare_part_") for name in owners.files))
             ]
-            self._place_inputs: list[str] = owners["place_inputs"].tolist() if "fine" in owners else []
+            self._place_inputs: list[str] = owners["place_inputs"].tolist() if "place_part" in owners else []
             if self._place_inputs:
-                self._places = Places(torch.from_numpy(owners["fine"]), torch.from_numpy(owners["fine_part"]))
+                fine, coarse, part = (torch.from_numpy(owners[f"place_{name}"]) for name in (0, 1, "part"))
+                self._places = Places((fine, coarse), part)
         self.detector = Detector(shipped, spec, geometry=geometry)
         self.without(None)
         noise = np.random.default_rng(0).integers(0, 256, (1, spec.height, spec.width, 3), dtype=np.uint8)
@@ -189,7 +194,7 @@ class Switched:
                 self._off[name] = values[:count].reshape(1, count, 1, 1)
                 values = values[count:]
         if self._place_inputs:
-            known = (one.numpy() for one in self._places.statistics(part))
+            known = (one.numpy() for stage in self._places.statistics(part) for one in stage)
             self._off |= dict(zip(self._place_inputs, known, strict=True))
 
     def _run(self, tensor: Image) -> Mapping[str, NDArray[np.generic]]:

@@ -115,34 +115,48 @@ class SecondScale(nn.Module):
 class Place(nn.Module):
     """How far each place is from what good parts show there, added to the distance from the memory bank.
 
-    A bank knows which patches there are, not where they belong (docs/decisions/0030). Each cell of the stride-8 stage
-    has a mean and a spread of its own.
+    A bank knows which patches there are, not where they belong (docs/decisions/0030). Each cell of the stages at
+    strides 8 and 16 has a mean and a spread of its own; both stages count alike.
     """
 
-    def __init__(self, mean: Tensor, spread: Tensor, share: float, shift: tuple[int, int] = (0, 0)) -> None:
-        """mean, spread: (1, C, h, w) of good parts; share: weight of this map and score, 0..1.
+    def __init__(self, known: Sequence[tuple[Tensor, Tensor]], share: float, shift: tuple[int, int] = (0, 0)) -> None:
+        """known: mean and spread, (1, C, h, w) each, of good parts, at stride 8 and at stride 16.
 
-        shift: cells of this map (x, y) that the memory bank's is moved by to lie true beside it.
+        share: weight of this map and score, 0..1; shift: cells of this map (x, y) that the memory bank's is moved by to
+        lie true beside it.
         """
         super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("spread", spread)
+        self.fine, self.coarse = (_Known(mean, spread) for mean, spread in known)
         self.share = share
         self.shift = shift
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """The backbone's stages -> distances (1, 1, h, w) at stride 8."""
-        return self.distances(stages[-2])
+        """The backbone's stages, the last two (1, C, h, w) at strides 8 and 16 -> distances (1, 1, h, w) at stride 8.
 
-    def distances(self, fine: Tensor) -> Tensor:
-        """(1, C, h, w) of the stride-8 stage -> (1, 1, h, w)."""
-        away = (fine - self.mean) / self.spread  # a product with a constant would be quantised as a weight
-        return (away * away).mean(dim=1, keepdim=True).sqrt()
+        The root of the mean square of what both stages are away, in spreads.
+        """
+        fine, coarse = self.fine(stages[-2]), self.coarse(stages[-1])
+        finer = functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        return ((fine + finer) / 2.0).sqrt()
 
     def added(self, bank: Tensor, own: Tensor) -> Tensor:
         """Return the weighted sum of the bank's map (1, 1, h, w), which may have fewer cells, and this one's."""
         finer = functional.interpolate(bank, size=own.shape[-2:], mode="bilinear", align_corners=False)
         return (1.0 - self.share) * moved(finer, *self.shift) + self.share * own
+
+
+class _Known(nn.Module):
+    """What good parts show at each place of a stage."""
+
+    def __init__(self, mean: Tensor, spread: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("spread", spread)
+
+    def forward(self, stage: Tensor) -> Tensor:
+        """(1, C, h, w) -> (1, 1, h, w), the mean square of how many spreads the channels are away."""
+        away = (stage - self.mean) / self.spread  # a product with a constant would be quantised as a weight
+        return (away * away).mean(dim=1, keepdim=True)
 
 
 class Normality(nn.Module):

@@ -41,10 +41,12 @@ def load_network(work: Run) -> InspectionNet:
 
 
 def second_opinion(state: Mapping[str, Any]) -> SecondScale | Place | None:
-    """The second scale or the places that a state holds, if any; raises NetworkError for a scale not yet turned."""
+    """The second scale or the places that a state holds, if any; raises NetworkError for those of before."""
     if "place" in state:
         place = state["place"]
-        return Place(place["mean"], place["spread"], place["share"], tuple(place["shift"]))
+        if "known" not in place:
+            raise NetworkError("the run's places are of another version of Linewatch; run `python -m train fit` again")
+        return Place(place["known"], place["share"], tuple(place["shift"]))
     second = state.get("second")
     if second is not None and not second.get("turned"):
         raise NetworkError("the run's second scale is of another version of Linewatch; run `python -m train fit` again")

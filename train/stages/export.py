@@ -20,7 +20,7 @@ from train.network.boxes.fit import load_boxes
 from train.network.geometry import measure_geometry, prepared_photos
 from train.network.model import InspectionNet
 from train.network.saved import load_network, saved_banks
-from train.network.second.place import collect_places, fine_of
+from train.network.second.place import collect_places, place_stages
 from train.run import FitReport, Run
 
 TORCHSCRIPT = "model.torchscript"
@@ -46,7 +46,7 @@ def export(work: Run, torchscript: bool = False) -> None:
     if report.cross:
         places = None
         if isinstance(network, InspectionNet) and report.recipe.places:
-            places = collect_places(fine_of(network.normality.features, spec), bank_goods(report), report.recipe)
+            places = collect_places(place_stages(network.normality.features, spec), bank_goods(report), report.recipe)
         write_switched(path, saved_banks(work), work.file(FP32_SWITCHED), places)
     facts: dict[str, Any] = {"file": FP32_ONNX, "bytes": path.stat().st_size, "opset": OPSET, "nodes": _nodes(model)}
     geometry, off_px = _taught_geometry(report, path) if report.boxes else _geometry(work, path)

@@ -34,7 +34,7 @@ from train.network.geometry import measure_geometry, prepared_photos, rough_geom
 from train.network.heads import DefectHeads
 from train.network.model import Normality, PatchFeatures, Place, top_mean
 from train.network.saved import save_network, second_opinion
-from train.network.second.place import collect_places, fine_of, gain_by_places
+from train.network.second.place import collect_places, gain_by_places, place_stages
 from train.network.second.scales import chance_that_two_are_better
 from train.network.train_heads import train_heads
 from train.run import HEADS, FitReport, Run, git_commit, progress, rank, versions
@@ -276,12 +276,12 @@ def _state(
     heads = [normality_head(bank) for bank in banks]
     bank = geometry(lambda image: heads[0](features(image)))
     if recipe.places:
-        places = collect_places(fine_of(features, spec), roles.bank, recipe)
+        places = collect_places(place_stages(features, spec), roles.bank, recipe)
         share = second_share(scores[0], places.scores(spread_goods(len(roles.bank)), recipe.top_k), recipe.place_weight)
-        mean, spread = places.statistics()
-        place = Place(mean, spread, share)
+        known = places.statistics()
+        place = Place(known, share)
         shift = _shift(geometry(lambda image: place(features.backbone(image))), bank)
-        return {**banks[0], "place": {"mean": mean, "spread": spread, "share": share, "shift": shift}}
+        return {**banks[0], "place": {"known": known, "share": share, "shift": shift}}
     second = geometry(lambda image: turned(heads[1](features.scales(image, 2)[1])))
     facts = {"share": second_share(scores[0], scores[1]), "shift": _shift(bank, second), "turned": True}
     return {**banks[0], "second": {**banks[1], **facts}}

@@ -13,7 +13,7 @@ from train.int8.switched import FP32_SWITCHED, Switched, bank_goods, parts_in_ba
 from train.network.bank import image_tensor, normality_head, without_part
 from train.network.model import Place
 from train.network.saved import load_network, saved_banks
-from train.network.second.place import collect_places, fine_of
+from train.network.second.place import collect_places, place_stages
 from train.run import Run
 
 
@@ -45,12 +45,12 @@ def test_a_good_scores_as_with_places_and_a_bank_that_never_saw_it(run: Run) -> 
     (bank,), network = saved_banks(run), load_network(run)
     normality = network.normality
     assert isinstance(normality.second, Place)
-    places = collect_places(fine_of(normality.features, report.input), bank_goods(report), report.recipe)
+    places = collect_places(place_stages(normality.features, report.input), bank_goods(report), report.recipe)
     share, shift = normality.second.share, normality.second.shift
     switched = Switched(run.file(FP32_SWITCHED), run.file(FP32_ONNX), report.input)
     for name, part in list(parts_in_bank(report).items())[:3]:
         normality.head = normality_head(without_part(bank, part))
-        normality.second = Place(*places.statistics(part), share, shift)
+        normality.second = Place(places.statistics(part), share, shift)
         with torch.inference_mode():
             expected = float(network.eval()(image_tensor(report.data / name, report.input))[0])
         switched.without(part)

@@ -33,32 +33,34 @@ FEWEST = 12  # good photographs on either side of a trial
 
 @dataclass(frozen=True)
 class Places:
-    """The stride-8 features of good photographs, (n, C, h, w) float16, and the part that each shows, (n,)."""
+    """What good photographs show at strides 8 and 16, (n, C, h, w) float16 each, and the part that each shows, (n,)."""
 
-    fine: Tensor
+    stages: tuple[Tensor, Tensor]
     part: Tensor
 
-    def statistics(self, without: int | None = None) -> tuple[Tensor, Tensor]:
-        """Return the mean and the spread of each place, (1, C, h, w) float32, of all parts or of all but one."""
-        count, total, squares = self._sums
-        if without is not None:
-            less, total_of, squares_of = _sums(self.fine[self.part == without])
-            count, total, squares = count - less, total - total_of, squares - squares_of
-        mean = total / count
-        variance = (squares / count - mean * mean).clamp_min(0.0)
-        usual = variance.mean(dim=(1, 2), keepdim=True).clamp_min(1e-12)
-        return mean.float()[None], (variance + SHRUNK * usual).sqrt().float()[None]
+    def statistics(self, without: int | None = None) -> list[tuple[Tensor, Tensor]]:
+        """Return mean and spread of each place, (1, C, h, w) float32, at each stage: of all parts or of all but one."""
+        found = []
+        for stage, (count, total, squares) in zip(self.stages, self._sums, strict=True):
+            if without is not None:
+                less, total_of, squares_of = _sums(stage[self.part == without])
+                count, total, squares = count - less, total - total_of, squares - squares_of
+            mean = total / count
+            variance = (squares / count - mean * mean).clamp_min(0.0)
+            usual = variance.mean(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+            found.append((mean.float()[None], (variance + SHRUNK * usual).sqrt().float()[None]))
+        return found
 
     @cached_property
-    def _sums(self) -> tuple[int, Tensor, Tensor]:
-        return _sums(self.fine)
+    def _sums(self) -> list[tuple[int, Tensor, Tensor]]:
+        return [_sums(stage) for stage in self.stages]
 
     def scores(self, numbers: Sequence[int], top_k: int) -> list[float]:
         """Return the scores of some of the photographs, each by the places of all other parts."""
         found = []
         for number in progress(numbers, "places"):
-            place = Place(*self.statistics(int(self.part[number])), share=1.0)
-            found.append(float(top_mean(place.distances(self.fine[number].float()[None]), top_k)))
+            place = Place(self.statistics(int(self.part[number])), share=1.0)
+            found.append(float(top_mean(place([stage[number].float()[None] for stage in self.stages]), top_k)))
         return found
 
 
@@ -73,19 +75,19 @@ def _sums(fine: Tensor) -> tuple[int, Tensor, Tensor]:
     return len(fine), total, squares
 
 
-def collect_places(extract: Callable[[Path], Tensor], goods: Sequence[Sample], recipe: TrainConfig) -> Places:
-    """Return the places of good photographs; extract: an image file -> its (C, h, w) stride-8 features."""
-    kept = [extract(sample.path).half() for sample in progress(goods, "places")]
-    return Places(torch.stack(kept), part_numbers(goods, recipe))
+def collect_places(extract: Callable[[Path], Sequence[Tensor]], goods: Sequence[Sample], recipe: TrainConfig) -> Places:
+    """Return the places of good photographs; extract: an image file -> its (C, h, w) features at strides 8 and 16."""
+    kept = [[stage.half() for stage in extract(sample.path)] for sample in progress(goods, "places")]
+    fine, coarse = (torch.stack(stage) for stage in zip(*kept, strict=True))
+    return Places((fine, coarse), part_numbers(goods, recipe))
 
 
-def fine_of(features: PatchFeatures, spec: InputSpec) -> Callable[[Path], Tensor]:
-    """Return a function from an image file to its (C, h, w) stride-8 features."""
+def place_stages(features: PatchFeatures, spec: InputSpec) -> Callable[[Path], list[Tensor]]:
+    """Return a function from an image file to its (C, h, w) features at strides 8 and 16."""
 
-    def extract(path: Path) -> Tensor:
+    def extract(path: Path) -> list[Tensor]:
         with torch.inference_mode():
-            found: Tensor = features.backbone(image_tensor(path, spec))[-2][0]
-        return found
+            return [stage[0] for stage in features.backbone(image_tensor(path, spec))[-2:]]
 
     return extract
 
@@ -113,8 +115,8 @@ def gain_by_places(
         return None
     trial = trial_recipe(recipe, max(1, recipe.scales), len(fitted), spec)
     heads = trial_heads(features, fitted, spec, trial)
-    places = collect_places(fine_of(features, spec), fitted, trial)
-    place = Place(*places.statistics(), share=0.5)
+    places = collect_places(place_stages(features, spec), fitted, trial)
+    place = Place(places.statistics(), share=0.5)
 
     def judged(image: Image) -> list[float]:
         with torch.inference_mode():

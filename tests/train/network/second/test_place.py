@@ -24,7 +24,8 @@ RECIPE = TrainConfig(candidates=2000)
 
 def places(parts: list[int], seed: int) -> Places:
     generator = torch.Generator().manual_seed(seed)
-    return Places(torch.randn(len(parts), 3, 4, 5, generator=generator).half(), torch.tensor(parts))
+    fine, coarse = (torch.randn(len(parts), *shape, generator=generator).half() for shape in ((3, 4, 6), (5, 2, 3)))
+    return Places((fine, coarse), torch.tensor(parts))
 
 
 @given(parts=st.lists(st.integers(0, 3), min_size=4, max_size=9).filter(lambda parts: len(set(parts)) > 1))
@@ -33,15 +34,17 @@ def test_a_part_that_is_left_out_leaves_no_trace(parts: list[int]) -> None:
     left = known.part != parts[0]
     if int(left.sum()) < 2:
         return
-    found, expected = known.statistics(parts[0]), Places(known.fine[left], known.part[left]).statistics()
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    fine, coarse = known.stages
+    expected = Places((fine[left], coarse[left]), known.part[left]).statistics()
+    for ours, others in zip(known.statistics(parts[0]), expected, strict=True):
+        for one, other in zip(ours, others, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_a_place_where_good_parts_vary_says_less() -> None:
     fine = torch.zeros(20, 1, 1, 2)
     fine[:, 0, 0, 0] = torch.linspace(-1, 1, 20)
-    _, spread = Places(fine.half(), torch.arange(20)).statistics()
+    (_, spread), _ = Places((fine.half(), torch.zeros(20, 1, 1, 1)), torch.arange(20)).statistics()
     assert spread[0, 0, 0, 0] > spread[0, 0, 0, 1]
 
 
