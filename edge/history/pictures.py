@@ -34,8 +34,12 @@ class NoRoomError(HistoryError):
 
 def picture_path(images_dir: Path, inspection_id: int, kind: str) -> Path:
     """Return the path of one picture of an inspection; kind is frame, heat, thumb or input."""
-    suffix = "png" if kind == INPUT else "jpg"
-    return images_dir / f"{inspection_id // 1000:06d}" / f"{inspection_id:09d}_{kind}.{suffix}"
+    return images_dir / picture_name(inspection_id, kind)
+
+
+def picture_name(inspection_id: int, kind: str) -> str:
+    """Return the same path as seen from the folder of pictures."""
+    return f"{inspection_id // 1000:06d}/{inspection_id:09d}_{kind}.{'png' if kind == INPUT else 'jpg'}"
 
 
 def highest_picture(folder: Path) -> int:

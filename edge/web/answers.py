@@ -36,7 +36,9 @@ class Answers:
         self._lock = threading.Lock()
         self._places: OrderedDict[Hashable, _Place] = OrderedDict()
 
-    def give(self, stamp: Hashable, make: Callable[[], Facts], lasting: Callable[[Facts], Facts]) -> Response:
+    def give(
+        self, stamp: Hashable, make: Callable[[], Facts], lasting: Callable[[Facts], Facts] | None = None
+    ) -> Response:
         """Answer this request with the facts of make() as JSON; 304 to a viewer that has them already.
 
         An answer is computed anew when the stamp is another one, and after KEPT_S in any case. lasting() takes away
@@ -48,7 +50,8 @@ class Answers:
             if place.stamp != stamp or now > place.until:
                 place.stamp = None
                 facts = make()
-                place.body, place.tag = jsonify(facts).get_data(), _tag(lasting(facts))
+                place.body = jsonify(facts).get_data()
+                place.tag = _tag(place.body if lasting is None else current_app.json.dumps(lasting(facts)).encode())
                 place.stamp, place.until = stamp, now + KEPT_S
             body, tag = place.body, place.tag
         response = Response(body, mimetype="application/json")
@@ -66,5 +69,5 @@ class Answers:
             return place
 
 
-def _tag(facts: Facts) -> str:
-    return hashlib.blake2b(current_app.json.dumps(facts).encode(), digest_size=12).hexdigest()
+def _tag(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=12).hexdigest()

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import url_for
 
 from edge import __version__
-from edge.core.types import Inspection, Reason, finite, one_line
+from edge.core.types import Inspection, Reason, Timings, finite, one_line
 from edge.exchange.health import Health, OutputHealth
 from edge.exchange.live import LivePicture
 from edge.history.database import HistoryError
 from edge.web.review.rejects import rejects_facts
 from edge.web.service.notices import messages, notices
-from edge.web.station import PICTURE_KINDS, EngineState, EngineView, Station
+from edge.web.station import EngineState, EngineView, Station
 from edge.web.wording.verdicts import UNKNOWN, Words, duration, inspection_words, percent, station_words
 
 PICTURE_WITHIN_S = 0.7  # a part whose picture has not come by then is shown without one
 VIEW_WITHIN_MS = 1500.0  # a camera whose last frame is older shows nothing of now
+WHOLE_S = 10.0  # how long the last rejects are shown as read, when all their pictures are there
 RECORDER_LAG = 3  # the recorder may be this many parts behind before the engine's own word is shown instead
 
 Facts = dict[str, Any]
+STAGES = {field.name.removesuffix("_ms"): field.name for field in fields(Timings)}
 FACT_NAMES = {
     "bundle": "Model",
     "recipe": "Recipe",
@@ -46,12 +48,6 @@ FACT_NAMES = {
 
 def inspection_facts(inspection: Inspection, station: Station) -> Facts:
     """Return one row of the history with its words and the addresses of the pictures that are still stored."""
-    pictures = {
-        kind: url_for("downloads.stored", inspection_id=inspection.id, kind=kind)
-        if station.picture(inspection.id, kind)
-        else None
-        for kind in PICTURE_KINDS
-    }
     return {
         "id": inspection.id,
         "at": inspection.at.isoformat(timespec="milliseconds"),
@@ -68,8 +64,8 @@ def inspection_facts(inspection: Inspection, station: Station) -> Facts:
         "probability_text": percent(finite(inspection.defect_probability)),
         "regions": [asdict(region) for region in inspection.regions],
         "bundle": inspection.bundle,
-        "timings_ms": {name.removesuffix("_ms"): value for name, value in asdict(inspection.timings).items()},
-        "pictures": pictures,
+        "timings_ms": {stage: getattr(inspection.timings, name) for stage, name in STAGES.items()},
+        "pictures": station.picture_addresses(inspection.id),
     }
 
 
@@ -154,9 +150,12 @@ def lasting(status: Facts) -> Facts:
 def _rejects(station: Station, history: Facts) -> Facts | None:
     """Return the last rejects; None when what people said cannot be read, which must not cost the verdict.
 
-    They are read anew when there is another reject or answer, and each second, for pictures come later.
+    They are read anew when there is another reject or answer, and now and then: each second while one has no picture,
+    which comes after its row.
     """
-    state = history["NG"], history["ERROR"], station.reviews_state(), int(time.monotonic())
+    known = station.rejects[1]
+    whole = known is not None and all(row["pictures"]["thumb"] for row in known["last"])
+    state = history["NG"], history["ERROR"], station.reviews_state(), time.monotonic() // (WHOLE_S if whole else 1.0)
     if station.rejects[0] != state:
         try:
             station.rejects = state, rejects_facts(station)

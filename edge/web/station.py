@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
-from flask import current_app
+from flask import current_app, url_for
 
 from edge.config.station import StationConfig
 from edge.core.types import one_line
@@ -24,7 +24,7 @@ from edge.exchange.live import LivePicture, read_live
 from edge.exchange.requests import REQUESTS, Requests
 from edge.exchange.sockets import deserted
 from edge.history.eventlog import EventLog
-from edge.history.pictures import picture_path
+from edge.history.pictures import picture_name, picture_path
 from edge.history.reviews import REVIEWS, ReviewStore
 from edge.inference.bundle import Bundle, BundleError, open_bundle
 from edge.web.answers import Answers
@@ -82,9 +82,10 @@ class Station:
         self._bundle: Bundle | None = None
         self.answers = Answers()
         self._health: tuple[object, Health] | None = None  # as last read, and of which file
+        self._images = str(config.images_dir)
+        self._rows = [str(config.events_db), f"{config.events_db}-wal"]
         self._watched = [str(config.run_dir / name) for name in (HEALTH, LATEST, LATEST_RAW)]
-        for database in (config.events_db, config.page_dir / REVIEWS):
-            self._watched += [str(database), f"{database}-wal"]
+        self._watched += [*self._rows, str(config.page_dir / REVIEWS), f"{config.page_dir / REVIEWS}-wal"]
         self.rejects: tuple[object, dict[str, Any] | None] = (None, None)  # as last read, and of which state
         self._live: OrderedDict[tuple[bool, str], LivePicture] = OrderedDict()
 
@@ -117,6 +118,10 @@ class Station:
         """
         engine = self.engine()
         return engine.state, engine.detail, *map(_stamp, self._watched)
+
+    def rows_stamp(self) -> Hashable:
+        """Return what changes when a row is stored; its pictures come after it."""
+        return tuple(map(_stamp, self._rows))
 
     @contextmanager
     def history(self) -> Iterator[EventLog | None]:
@@ -188,6 +193,13 @@ class Station:
             return None
         path = picture_path(self.config.images_dir, inspection_id, kind)
         return path if path.is_file() else None
+
+    def picture_addresses(self, inspection_id: int) -> dict[str, str | None]:
+        """Return for each of PICTURE_KINDS where a part's picture is loaded from; None for one that is not stored."""
+        first = PICTURE_KINDS[0]
+        folder = url_for("downloads.stored", inspection_id=inspection_id, kind=first).removesuffix(first)
+        paths = {kind: f"{self._images}/{picture_name(inspection_id, kind)}" for kind in PICTURE_KINDS}
+        return {kind: f"{folder}{kind}" if os.path.isfile(path) else None for kind, path in paths.items()}
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
-from flask import url_for
-
 from edge.core.types import Inspection, Verdict
 from edge.history.reading.scores import Scores
 from edge.history.reviews import Seen
@@ -44,16 +42,12 @@ def not_seen(station: Station, seen: Seen) -> list[int]:
 
 
 def _facts(row: Inspection, station: Station, looked_at: bool) -> dict[str, Any]:
-    pictures = {
-        kind: url_for("downloads.stored", inspection_id=row.id, kind=kind) if station.picture(row.id, kind) else None
-        for kind in ("frame", "heat", "thumb")
-    }
     words = inspection_words(row).facts()
     return {
         "id": row.id,
         "at": row.at.isoformat(timespec="milliseconds"),
         "words": words,
         "distance": row.distance,
-        "pictures": pictures,
+        "pictures": station.picture_addresses(row.id),
         "seen": looked_at,
     }

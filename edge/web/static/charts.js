@@ -1,6 +1,7 @@
 // All charts, drawn as SVG in the size they have on the screen, so that their words stay readable.
 // Verdicts differ by shape as well as by colour.
-import { byId, distanceText, number, onScale, root, setText, svg } from "./dom.js";
+import { byId, distanceText, number, onScale, setText, svg } from "./dom.js";
+import { PAGE, lastRows } from "./rows.js";
 import { dateAndHour, dateText, hourText } from "./times.js";
 import { count, t } from "./words.js";
 
@@ -52,9 +53,8 @@ export async function refreshCharts(status) {
   busy = true;
   readAt = performance.now();
   try {
-    const response = await fetch(`${root}/api/inspections?limit=${Math.min(KEEP, last - newest)}`);
-    if (!response.ok) return;
-    const found = (await response.json()).inspections.filter((row) => row.id > newest).reverse();
+    const { inspections } = await lastRows(last - newest > PAGE ? KEEP : PAGE); // the list asks for the same
+    const found = inspections.filter((row) => row.id > newest).reverse();
     rows = rows.concat(found).slice(-KEEP);
     newest = rows.length ? rows[rows.length - 1].id : newest;
     draw();

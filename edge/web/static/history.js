@@ -2,10 +2,10 @@
 import { byId, choice, root, setText } from "./dom.js";
 import { line } from "./inspections.js";
 import { filterOf, keepPlace, showPlace, takePlace } from "./place.js";
+import { PAGE, lastRows } from "./rows.js";
 import { told } from "./told.js";
 import { count, t } from "./words.js";
 
-const PAGE = 24;
 const FOLLOW_EVERY_MS = 2000;
 const HANDS_OFF_MS = 10000;
 const COMPLETE_AFTER_MS = 1000;
@@ -38,6 +38,7 @@ export function refreshHistory({ history, history_problem: problem }) {
 }
 
 async function read(before) {
+  if (!verdict && !before) return lastRows(PAGE);
   const query = new URLSearchParams({ limit: PAGE });
   if (verdict) query.set("verdict", verdict);
   if (before) query.set("before", before);

@@ -56,7 +56,7 @@ def inspections() -> Response:
         found = [inspection_facts(row, station) for row in rows[:limit]]
         return {"inspections": found, "next_before": rows[limit - 1].id if len(rows) > limit else None}
 
-    return station.answers.give(station.stamp(), facts, lambda found: found)
+    return station.answers.give(station.rows_stamp(), facts)
 
 
 @blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>")

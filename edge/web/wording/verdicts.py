@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from edge.core.types import Inspection, Reason, Region, Verdict
 from edge.inference.decision import defect_words
@@ -22,7 +22,7 @@ class Words:
     action: str
 
     def facts(self) -> dict[str, str]:
-        return asdict(self)
+        return {"kind": self.kind, "headline": self.headline, "what": self.what, "action": self.action}
 
 
 ERRORS: dict[Reason, tuple[str, str]] = {

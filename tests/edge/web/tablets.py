@@ -1,7 +1,7 @@
 """How much do tablets cost a station? A real engine and its page, with and without tablets in turn.
 
 `python -m tests.edge.web.tablets [--tablets 20] [--seconds 20] [--rounds 4] [--tls]`: each tablet asks as the page's
-scripts ask: the status each 0.4 s, the live picture of each part, the charts, the list and its thumbnails, over at
+scripts ask: the status each 0.4 s, the live picture of each part, the list and its thumbnails, over at
 most six connections. Prints the time per part, and the page's CPU and memory.
 """
 
@@ -29,7 +29,7 @@ from edge.history.eventlog import EventLog
 from tests.system.station import ROOT, Engine, Station
 
 EVERY_S = 0.4  # static/follow.js
-FOLLOW_S = 2.0  # static/history.js and static/charts.js
+FOLLOW_S = 2.0  # static/history.js and static/charts.js, which share an answer
 CONNECTIONS = 6  # of a browser to one host
 SETTLE_S = 2.0
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -46,8 +46,6 @@ class Tablet:
     tag: str = ""
     status: dict[str, Any] = field(default_factory=dict)
     picture: str = ""
-    charted: int = 0
-    charted_at: float = 0.0
     listed: int = 0
     listed_at: float = 0.0
     seen: set[str] = field(default_factory=set)
@@ -74,18 +72,12 @@ class Tablet:
             code, _, _ = await self.get(picture)
             self.counts[f"picture {code}"] += 1
             self.picture = picture
-        for task in (self.chart(), self.list(), self.rejects()):
+        for task in (self.list(), self.rejects()):
             beside.add(one := asyncio.create_task(task))
             one.add_done_callback(beside.discard)
 
-    async def chart(self) -> None:
-        last = self.status["history"]["last_id"]
-        if last != self.charted and time.monotonic() - self.charted_at >= FOLLOW_S:
-            limit, self.charted, self.charted_at = min(100, last - self.charted), last, time.monotonic()
-            code, _, _ = await self.get(f"/api/inspections?limit={limit}")
-            self.counts[f"chart {code}"] += 1
-
     async def list(self) -> None:
+        """Load the last rows, of which the charts are drawn, too, and their pictures."""
         if self.status["history"]["last_id"] == self.listed or time.monotonic() - self.listed_at < FOLLOW_S:
             return
         self.listed, self.listed_at = self.status["history"]["last_id"], time.monotonic()
