@@ -25,7 +25,7 @@ WHOLE_S = 10.0  # how long the last rejects are shown as read, when all their pi
 RECORDER_LAG = 3  # the recorder may be this many parts behind before the engine's own word is shown instead
 
 Facts = dict[str, Any]
-STAGES = {field.name.removesuffix("_ms"): field.name for field in fields(Timings)}
+TIMES = {field.name.removesuffix("_ms"): field.name for field in fields(Timings)}
 FACT_NAMES = {
     "bundle": "Model",
     "recipe": "Recipe",
@@ -64,7 +64,7 @@ def inspection_facts(inspection: Inspection, station: Station) -> Facts:
         "probability_text": percent(finite(inspection.defect_probability)),
         "regions": [asdict(region) for region in inspection.regions],
         "bundle": inspection.bundle,
-        "timings_ms": {stage: getattr(inspection.timings, name) for stage, name in STAGES.items()},
+        "timings_ms": {stage: getattr(inspection.timings, name) for stage, name in TIMES.items()},
         "pictures": station.picture_addresses(inspection.id),
     }
 

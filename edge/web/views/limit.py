@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, make_response, render_template, request
@@ -18,7 +20,7 @@ from edge.web.guard import csrf_token
 from edge.web.review.limit import curve, effect, guarantee, judged_parts
 from edge.web.station import Station, current_station
 from edge.web.views.api import never_stored
-from edge.web.views.commands import Answer, carry_out, ready, refused
+from edge.web.views.commands import LOOK_EVERY_S, OUTCOME_WITHIN_S, Answer, carry_out, ready, refused
 from edge.web.views.parameters import shown
 from edge.web.views.reviews import given_fields, given_text, given_who
 
@@ -82,7 +84,29 @@ def apply() -> Answer:
     if wish.before == before.threshold == wanted:
         return refused(409, f"the limit is {wanted:g} already; nothing was changed")
     record("limit", f"{wish.before:g}", f"{wanted:g}: {wish.reason}")
-    return carry_out(station, lambda: station.requests.set_limit(wish), lambda now: _applied(before, now))
+    answer = carry_out(station, lambda: station.requests.set_limit(wish), lambda now: _applied(before, now))
+    return _overtaken(station, wish) or answer if _refused(answer) else answer
+
+
+def _refused(answer: Answer) -> bool:
+    return isinstance(answer, tuple) and answer[1] == 409
+
+
+def _overtaken(station: Station, wish: LimitWish) -> Answer | None:
+    """Return what to tell whoever asked while somebody else's change was made or proven, with the limit of now."""
+    asked, give_up = datetime.now(UTC), time.monotonic() + OUTCOME_WITHIN_S
+    while time.monotonic() < give_up:
+        health = station.engine().health
+        if health is not None and health.written_at > asked and health.recipe_pending is None:
+            if health.threshold == wish.before:
+                return None
+            return refused(
+                409,
+                f"the limit is {health.threshold:g} by now, somebody else changed it; look at it and decide again",
+                threshold=health.threshold,
+            )
+        time.sleep(LOOK_EVERY_S)
+    return None
 
 
 def _applied(before: Health, now: Health) -> Answer | None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -12,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, expect
 
+from edge.history.audit import AuditLog
+from edge.history.limits import LimitLog
 from edge.history.reviews import Opinion
 from edge.inference.bundle import Bundle
 from edge.web.review.limit import Judged, curve, effect, guarantee, upper_bound
@@ -176,3 +183,35 @@ def test_a_limit_is_set_from_the_page_and_one_that_passes_a_bad_reference_is_not
     expect(page.locator("#apply-answer")).to_contain_text("from now on, it was 52.5", timeout=60_000)
     expect(page.locator("#log tr")).to_have_count(2)
     visitor.context.close()
+
+
+def test_of_two_who_change_the_limit_at_once_one_wins_and_the_other_is_told_the_new_one(running: Running) -> None:
+    """Over real HTTP, with the engine and the page as they run on a station."""
+    wishes = {"Anna": 55.0, "Ben": 60.0}
+
+    def ask(who: str) -> tuple[int, dict[str, Any]]:
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=120)
+        wish = {"before": THRESHOLD, "after": wishes[who], "who": who, "reason": f"{who} saw rust"}
+        connection.request("POST", "/api/limit", json.dumps(wish), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        with contextlib.closing(connection):
+            return answer.status, json.load(answer)
+
+    with ThreadPoolExecutor(2) as both:
+        answers = dict(zip(wishes, both.map(ask, wishes), strict=True))
+    (winner,) = (who for who, (status, _) in answers.items() if status == 200)
+    (loser,) = set(wishes) - {winner}
+    status, said = answers[loser]
+    assert (status, said["threshold"]) == (409, wishes[winner])
+    assert (
+        said["error"]
+        == f"the limit is {wishes[winner]:g} by now, somebody else changed it; look at it and decide again"
+    )
+    with contextlib.closing(LimitLog(running.config.state_dir, read_only=True)) as log:
+        newest, *older = log.recent(9)
+    assert (newest.who, newest.after, newest.reason) == (winner, wishes[winner], f"{winner} saw rust")
+    assert loser not in {change.who for change in older[:1]}
+    with contextlib.closing(AuditLog(running.config.page_dir, read_only=True)) as audit:
+        told = {row.deed.after.partition(": ")[2]: row.deed.outcome for row in audit.recent(4)[::-1]}
+    assert told[f"{winner} saw rust"] == "done"
+    assert told[f"{loser} saw rust"].startswith("refused (409): the limit is")

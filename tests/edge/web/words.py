@@ -24,7 +24,7 @@ IN_SCRIPT = re.compile(rf"\btn?\(\s*{LITERAL}(?:,\s*{LITERAL})?")
 CALLS = {
     "abort": 1, "refused": 1, "RefusalError": 2, "ServiceUnavailable": 0, "TrialError": 1, "Unauthorized": 0,
     "UploadError": 1, "Notice": 3, "Words": 1, "_joined": 0, "Verification": 1, "_answer": 1, "_too_large": 0,
-    "WrongError": 0, "PeopleError": 0, "ThrottledError": 0, "MaskError": 0, "text": 0, "said": 0,
+    "EngineError": 0, "WrongError": 0, "PeopleError": 0, "ThrottledError": 0, "MaskError": 0, "text": 0, "said": 0,
 }  # fmt: skip
 # ... or a function or a constant that holds nothing else.
 NAMES = {
@@ -33,11 +33,14 @@ NAMES = {
     "messages", "no_picture", "promises", "reference_facts", "unproven", "version_facts", "verdict_words", "replayed",
     "_refuse_early", "title", "text", "waits", "said", "remedy", "_tested",
 }  # fmt: skip
+# Of the engine's texts those that answer a command of the page, or say why a model or a limit is refused.
+REFUSE = {f"engine/{name}.py" for name in ("inspector", "loop", "pins", "recipes", "station")}
 KEYWORDS = {"text", "error", "baseline"}
 FORMS = ("1,234.5", "%Y-%m-%d", "English", "{start} to {end}", *["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
 WORDS = (
     "safe", "judges", "not confirmed", "judged before", "of an earlier set-up", "a viewer", "an operator",
     "an engineer", "Early", "Late", "Night", "Order {1}", "anomaly", "bundle", "signed by",
+    "a bad part, which would pass", "a good part, which would be rejected",
 )  # fmt: skip
 HEAD = """\
 msgid ""
@@ -60,7 +63,8 @@ def messages_of_page() -> dict[Message, str]:
         for one in in_script(path.read_text(encoding="utf-8")):
             found.setdefault(one, path.name)
     for path in sorted(EDGE.rglob("*.py")):
-        if {"web", "people", "proof.py", "decision.py"} & set(path.relative_to(EDGE).parts):
+        place = path.relative_to(EDGE)
+        if {"web", "people", "proof.py", "decision.py"} & set(place.parts) or place.as_posix() in REFUSE:
             for text in in_python(path.read_text(encoding="utf-8")):
                 found.setdefault((text,), path.name)
     closed = [*(reason.value.replace("_", " ") for reason in Reason), *Role, *FORMS, *WORDS]
