@@ -104,6 +104,7 @@ class Prediction:
     defect_type: str = ""  # the likeliest, if the part is defective; empty where the bundle knows no types
     box: tuple[int, int, int, int] | None = None  # x, y, width, height that the map covers, frame pixels
     boxes: tuple[Located, ...] | None = None  # the best first; None where the model locates by its map only
+    class_map: AnomalyMap | None = None  # (h, w) float32 0..1, covers what the map covers; None: the model has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class Inspection:
     typical: float | None = None  # score of a typical good part; None in rows from before it was kept
     image: Image | None = field(default=None, repr=False, compare=False)  # (H, W, 3) uint8 BGR
     anomaly_map: AnomalyMap | None = field(default=None, repr=False, compare=False)
+    class_map: AnomalyMap | None = field(default=None, repr=False, compare=False)
     box: tuple[int, int, int, int] | None = field(default=None, repr=False, compare=False)  # inspected, frame pixels
     limits: Limits | None = field(default=None, repr=False, compare=False)  # what the map was compared with
 

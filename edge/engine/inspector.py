@@ -192,6 +192,7 @@ class Inspector:
             ),
             image=frame.image if frame else None,
             anomaly_map=prediction.anomaly_map if prediction else None,
+            class_map=prediction.class_map if prediction else None,
             box=judgement.box,
             limits=limits,
         )

@@ -27,7 +27,7 @@ from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
 from edge.history.pictures import INPUT, NoRoomError, PictureStore, Stock, keep_apart
 from edge.inference.bundle import Bundle
-from edge.inference.heatmap import overlay
+from edge.inference.heatmap import class_overlay, overlay
 from edge.inference.preprocess import prepare
 
 THREAD = "recorder"
@@ -104,7 +104,7 @@ class Recorder:
             if inspection.image is not None:
                 if self._waiting_pictures >= MAX_PICTURES:
                     self.images_dropped += 1
-                    inspection = replace(inspection, image=None, anomaly_map=None)
+                    inspection = replace(inspection, image=None, anomaly_map=None, class_map=None)
                 else:
                     self._waiting_pictures += 1
         self._queue.put((inspection, bundle))
@@ -290,6 +290,9 @@ def _made(inspection: Inspection, image: Image, bundle: Bundle, kept: bool) -> d
         pictures = _pictures(inspection, image, bundle.manifest.boxes is not None)
         if kept and inspection.score is not None:
             pictures[INPUT] = _lossless(prepare(image, bundle.manifest.input))
+        if kept and inspection.class_map is not None:
+            said = class_overlay(image, inspection.class_map, _box(inspection, image))
+            pictures["class"] = named(_jpeg(said), inspection.id)
     except (cv2.error, MemoryError, EdgeError) as error:
         size = " x ".join(str(length) for length in image.shape[1::-1])
         why = one_line(error, 200)
@@ -308,9 +311,8 @@ def _pictures(inspection: Inspection, image: Image, boxed: bool) -> dict[str, by
     shown = image
     if inspection.anomaly_map is not None and inspection.limits is not None:
         anomaly_map = np.nan_to_num(inspection.anomaly_map, posinf=0.0, neginf=0.0)
-        box = inspection.box or (0, 0, image.shape[1], image.shape[0])
         boxes = inspection.regions if boxed else None
-        shown = overlay(image, anomaly_map, inspection.limits, box, inspection.verdict, boxes)
+        shown = overlay(image, anomaly_map, inspection.limits, _box(inspection, image), inspection.verdict, boxes)
         pictures["heat"] = named(_jpeg(shown), inspection.id)
     height, width = shown.shape[:2]
     scale = min(THUMB_WIDTH / width, MOST_THUMB_HEIGHT / height)
@@ -318,6 +320,10 @@ def _pictures(inspection: Inspection, image: Image, boxed: bool) -> dict[str, by
     thumb = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
     pictures["thumb"] = _jpeg(np.asarray(thumb, dtype=np.uint8))
     return pictures
+
+
+def _box(inspection: Inspection, image: Image) -> tuple[int, int, int, int]:
+    return inspection.box or (0, 0, image.shape[1], image.shape[0])
 
 
 def _jpeg(image: Image) -> bytes:

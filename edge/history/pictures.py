@@ -17,9 +17,9 @@ from edge.history.database import HistoryError
 from edge.history.marks import noted_id
 
 INPUT = "input"  # the picture as the model saw it, without loss: `edge replay` judges it again
-KINDS = ("frame", "heat", "thumb", INPUT)
+KINDS = ("frame", "heat", "thumb", "class", INPUT)
 KEEP_FILES = 64  # inodes that stay free on a disk where keep_free_bytes stay free; at most a twentieth of all
-_NAME = re.compile(r"([0-9]{9,13})_(?:frame\.jpg|heat\.jpg|thumb\.jpg|input\.png)")
+_NAME = re.compile(r"([0-9]{9,13})_(?:frame\.jpg|heat\.jpg|thumb\.jpg|class\.jpg|input\.png)")
 _DRAFT = re.compile(r"\..*\.tmp")
 _SHELF = re.compile(r"[0-9]{6,10}")  # the folder of a thousand parts
 _HISTORY = re.compile(r"[0-9a-f]{16}|unknown-[0-9a-f]+")  # a folder that is named for a history
@@ -33,7 +33,7 @@ class NoRoomError(HistoryError):
 
 
 def picture_path(images_dir: Path, inspection_id: int, kind: str) -> Path:
-    """Return the path of one picture of an inspection; kind is frame, heat, thumb or input."""
+    """Return the path of one picture of an inspection; kind is frame, heat, thumb, class or input."""
     return images_dir / picture_name(inspection_id, kind)
 
 

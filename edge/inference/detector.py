@@ -14,7 +14,7 @@ import numpy as np
 from edge.core.types import AnomalyMap, EdgeError, Image, Located, Prediction
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX, Bundle, Calibration
 from edge.inference.cpu import require_cpu
-from edge.inference.placement import MapGeometry, on_frame, placed
+from edge.inference.placement import MapGeometry, on_frame, placed, said_by
 from edge.inference.placement.boxes import BoxFacts, boxes_on_frame, located
 from edge.inference.preprocess import InputSpec, load_image, prepare, view_of
 from edge.inference.runtimes import RUNTIMES, Loaded, Runtime, Settings, load
@@ -34,6 +34,7 @@ __all__ = [
 Precision = Literal["int8", "fp32"]
 SCORE, ANOMALY_MAP = "score", "anomaly_map"  # what every model answers
 TYPES = "defect_types"  # (1, K) shares of the K types, where the manifest names types
+CLASS_MAP = "class_map"  # (1, 1, h, w) as the map, where the model has one: its mean is the log odds of "defective"
 BOXES, BOX_TYPES = "boxes", "box_types"  # (1, 4, h, w) sides in input pixels, (1, K, h, w) shares, where it names boxes
 DEFAULT_SETTINGS = Settings()
 
@@ -78,8 +79,8 @@ class Detector:
 
         The model takes `image` (1, height, width, 3) uint8 RGB and answers `score` (1,), `anomaly_map` (1, 1, h, w)
         and, with types, `defect_types` (1, K), and with boxes `boxes` (1, 4, h, w) and `box_types` (1, K, h, w), all
-        float32. Raises DetectorError when it does not, RuntimeLoadError when the runtime does not load it, CpuError
-        when this CPU is none for INT8.
+        float32. It may answer `class_map` (1, 1, h, w). Raises DetectorError when it does not, RuntimeLoadError when
+        the runtime does not load it, CpuError when this CPU is none for INT8.
         """
         require_cpu()
         self.spec = spec
@@ -129,11 +130,14 @@ class Detector:
         prepared = time.perf_counter()
         found = self._answer(tensor, (prepared - start) * 1e3)
         anomaly_map = on_frame(found.anomaly_map, view, self.spec, image.shape)
+        class_map = found.class_map
+        if class_map is not None:
+            class_map = on_frame(class_map, view, self.spec, image.shape)
         if found.boxes is not None:
             found = boxes_on_frame(found, view, self.spec, image.shape)
             found = replace(found, defect_probability=probability(found.score, self._calibration))
         infer_ms = (time.perf_counter() - prepared) * 1e3
-        return replace(found, anomaly_map=anomaly_map, infer_ms=infer_ms, box=view.box)
+        return replace(found, anomaly_map=anomaly_map, class_map=class_map, infer_ms=infer_ms, box=view.box)
 
     def predict_prepared(self, tensor: Image) -> Prediction:
         """Judge a tensor that `prepare` made, (1, height, width, 3) uint8 RGB; the map covers the region (on_frame)."""
@@ -143,13 +147,14 @@ class Detector:
 
     def infer(self, tensor: Image) -> tuple[float, AnomalyMap]:
         """Run the bare graph on a prepared tensor: (score, the model's own (rows, columns) float32 cells)."""
-        score, cells, _ = self._infer(tensor)
+        score, cells, *_ = self._infer(tensor)
         return score, cells
 
-    def _infer(self, tensor: Image) -> tuple[float, AnomalyMap, str]:
+    def _infer(self, tensor: Image) -> tuple[float, AnomalyMap, str, AnomalyMap | None]:
         answers = self.run(tensor)
         score, cells = float(answers[SCORE].reshape(())), np.asarray(answers[ANOMALY_MAP], dtype=np.float32)[0, 0]
-        return score, cells, self._types[int(np.argmax(answers[TYPES]))] if self._types else ""
+        said = said_by(np.asarray(answers[CLASS_MAP], np.float32)[0, 0]) if CLASS_MAP in answers else None
+        return score, cells, self._types[int(np.argmax(answers[TYPES]))] if self._types else "", said
 
     def _infer_boxes(self, tensor: Image, facts: BoxFacts) -> tuple[float, AnomalyMap, tuple[Located, ...]]:
         answers = self.run(tensor)
@@ -160,15 +165,18 @@ class Detector:
     def _answer(self, tensor: Image, prepare_ms: float) -> Prediction:
         start = time.perf_counter()
         boxes: tuple[Located, ...] | None = None
+        said: AnomalyMap | None = None
         if self._boxes is None:
-            score, cells, defect_type = self._infer(tensor)
+            score, cells, defect_type, said = self._infer(tensor)
         else:
             score, cells, boxes = self._infer_boxes(tensor, self._boxes)
             defect_type = boxes[0].label if boxes else ""
         anomaly_map = cells if self._geometry is None else placed(cells, self._geometry, tensor)
+        if said is not None and self._geometry is not None:
+            said = placed(said, self._geometry, tensor)
         infer_ms = (time.perf_counter() - start) * 1e3
         chance = probability(score, self._calibration)
-        return Prediction(score, chance, anomaly_map, prepare_ms, infer_ms, defect_type, boxes=boxes)
+        return Prediction(score, chance, anomaly_map, prepare_ms, infer_ms, defect_type, boxes=boxes, class_map=said)
 
 
 def _refuse_other_answers(model: Path, loaded: Loaded, types: Sequence[str], boxes: BoxFacts | None) -> None:
@@ -178,6 +186,8 @@ def _refuse_other_answers(model: Path, loaded: Loaded, types: Sequence[str], box
             raise DetectorError(f"{model}: answers {', '.join(loaded.outputs)} and no {name!r}; export it again")
     cells = loaded.outputs[ANOMALY_MAP][-2:]
     wanted = {} if boxes is None else {BOXES: (1, 4, *cells), BOX_TYPES: (1, len(boxes.types), *cells)}
+    if CLASS_MAP in loaded.outputs:
+        wanted[CLASS_MAP] = (1, 1, *cells)
     for name, shape in wanted.items():
         if tuple(loaded.outputs[name]) != shape:
             raise DetectorError(

@@ -17,6 +17,7 @@ from edge.inference.decision import mark
 RAMP = ((34, 60, 255), (120, 50, 255), (206, 70, 255), (255, 130, 245))
 TOP = 5.0  # distance from a typical good part (1 is the threshold) at which the colours end, for every image alike
 FAINT, STRONG = 0.15, 0.4  # opacity where the paint begins and where the colours end
+SPOKEN = 0.25  # value of a class map from which on it is painted: nothing, where the part looks good to the head
 CSS_STOPS = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in RAMP)
 
 Box = tuple[int, int, int, int]
@@ -40,14 +41,25 @@ def overlay(
     x, y, width, height = box
     painted = image.copy()
     part = painted[y : y + height, x : x + width]
-    share = shares(_enlarged(anomaly_map, width, height), limits)
-    colours = cv2.applyColorMap(cv2.convertScaleAbs(share, alpha=255.0), _lookup_table())
-    opacity = np.where(share > 0, FAINT + (STRONG - FAINT) * share, 0.0).astype(np.float32)
-    part[:] = cv2.blendLinear(np.ascontiguousarray(part), colours, 1.0 - opacity, opacity)
+    _paint(part, shares(_enlarged(anomaly_map, width, height), limits))
     if verdict is Verdict.NG and boxes is None:
         _outline(part, anomaly_map, limits)
     for region in reversed(boxes or ()) if verdict is Verdict.NG else ():
         _frame(painted, region)
+    return painted
+
+
+def class_overlay(image: Image, class_map: AnomalyMap, box: Box) -> Image:
+    """Draw what speaks for a defective part over a copy of an (H, W, 3) uint8 BGR frame, in the heatmap's colours.
+
+    class_map: (h, w) 0..1 of a Prediction; box: the rectangle that it covers, frame pixels. What is below SPOKEN or
+    not finite is not painted.
+    """
+    x, y, width, height = box
+    painted = image.copy()
+    said = np.nan_to_num(class_map, posinf=0.0, neginf=0.0).astype(np.float32)
+    share = np.clip((_enlarged(said, width, height) - SPOKEN) / (1.0 - SPOKEN), 0.0, 1.0)
+    _paint(painted[y : y + height, x : x + width], np.asarray(share, np.float32))
     return painted
 
 
@@ -56,6 +68,13 @@ def shares(level: AnomalyMap, limits: Limits) -> NDArray[np.float32]:
     top = max(limits.typical + TOP * (limits.threshold - limits.typical), limits.marking * (1 + 1e-6), 1e-9)
     scaled = (level - np.float32(limits.marking)) / np.float32(max(top - limits.marking, 1e-9))
     return np.asarray(np.clip(scaled, 0.0, 1.0), np.float32)
+
+
+def _paint(part: Image, share: NDArray[np.float32]) -> None:
+    """Paint the ramp into the part by (height, width) shares of the colour scale; nothing where the share is 0."""
+    colours = cv2.applyColorMap(cv2.convertScaleAbs(share, alpha=255.0), _lookup_table())
+    opacity = np.where(share > 0, FAINT + (STRONG - FAINT) * share, 0.0).astype(np.float32)
+    part[:] = cv2.blendLinear(np.ascontiguousarray(part), colours, 1.0 - opacity, opacity)
 
 
 def _outline(part: Image, anomaly_map: AnomalyMap, limits: Limits) -> None:

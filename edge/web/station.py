@@ -32,7 +32,8 @@ from edge.web.answers import Answers
 SUSPECT_AFTER_S = 0.6  # two reports were missed: is the process still there?
 HELD = 16  # live pictures: a second or two of a fast line, until the browser has fetched the one it was told of
 HELD_BYTES = 64 * 1024 * 1024
-PICTURE_KINDS = ("frame", "heat", "thumb")
+PICTURE_KINDS = ("frame", "heat", "thumb")  # that each part may have
+CLASS = "class"  # where the class map looks; only of a bundle that has one
 
 
 class EngineState(StrEnum):
@@ -189,17 +190,23 @@ class Station:
 
     def picture(self, inspection_id: int, kind: str) -> Path | None:
         """Return a stored picture, or None when it was not kept; the path is made of a number and a known word."""
-        if kind not in PICTURE_KINDS:
+        if kind not in (*PICTURE_KINDS, CLASS):
             return None
         path = picture_path(self.config.images_dir, inspection_id, kind)
         return path if path.is_file() else None
 
     def picture_addresses(self, inspection_id: int) -> dict[str, str | None]:
-        """Return for each of PICTURE_KINDS where a part's picture is loaded from; None for one that is not stored."""
+        """Return for each of PICTURE_KINDS where a part's picture is loaded from; None for one that is not stored.
+
+        The address of the class map is there only where it is stored.
+        """
         first = PICTURE_KINDS[0]
         folder = url_for("downloads.stored", inspection_id=inspection_id, kind=first).removesuffix(first)
         paths = {kind: f"{self._images}/{picture_name(inspection_id, kind)}" for kind in PICTURE_KINDS}
-        return {kind: f"{folder}{kind}" if os.path.isfile(path) else None for kind, path in paths.items()}
+        found = {kind: f"{folder}{kind}" if os.path.isfile(path) else None for kind, path in paths.items()}
+        if os.path.isfile(f"{self._images}/{picture_name(inspection_id, CLASS)}"):
+            found[CLASS] = f"{folder}{CLASS}"
+        return found
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:

@@ -38,19 +38,20 @@ PLACES = ("fine", "coarse")  # its stages at strides 8 and 16, where places are 
 def build(work: Run, report: FitReport, settings: Settings, folder: Path) -> None:
     """Quantise a run's network in one way: INT8_ONNX and INT8_IR, in the folder."""
     if report.boxes:
-        _write_int8(load_boxes(work), report, settings, outputs(report), folder / INT8_ONNX)
+        detector = load_boxes(work)
+        _write_int8(detector, report, settings, outputs(report, detector), folder / INT8_ONNX)
         return
     network = load_network(work)
     banks, places = int8_banks(network.normality.features, saved_banks(work), report, settings)
     network.normality = _normality(network.normality, banks, places)
-    _write_int8(network, report, settings, outputs(report), folder / INT8_ONNX)
+    _write_int8(network, report, settings, outputs(report, network), folder / INT8_ONNX)
     if report.cross:
         write_switched(folder / INT8_ONNX, banks, folder / INT8_SWITCHED, places)
 
 
 def write_untrained(network: InspectionNet, report: FitReport, folder: Path) -> Path:
     """Write the INT8 IR of an untrained network, which takes as long as a trained network of its shape."""
-    _write_int8(network, report, Settings("untrained", images=1), outputs(report), folder / INT8_ONNX)
+    _write_int8(network, report, Settings("untrained", images=1), outputs(report, network), folder / INT8_ONNX)
     return folder / INT8_IR
 
 

@@ -14,14 +14,17 @@ from torch import nn
 
 from edge.inference.preprocess import InputSpec
 from train.int8.graph import OPSET
+from train.network.model import InspectionNet
 from train.run import FitReport
 
 
-def outputs(report: FitReport) -> tuple[str, ...]:
+def outputs(report: FitReport, network: nn.Module) -> tuple[str, ...]:
     """Return the names of the graph's outputs: docs/reference/bundle.md."""
     if report.boxes:
         return "score", "anomaly_map", "boxes", "box_types"
-    return ("score", "anomaly_map", *(("defect_types",) if report.types else ()))
+    learned = isinstance(network, InspectionNet) and network.heads is not None
+    types, class_map = ("defect_types",) if report.types else (), ("class_map",) if learned else ()
+    return "score", "anomaly_map", *types, *class_map
 
 
 def to_onnx(

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge.core.types import Located
 from edge.inference.bundle import Threshold
-from edge.inference.placement.boxes import BoxFacts
+from edge.inference.placement.boxes import SAME, BoxFacts
 from train.data.parts import spared
 from train.measure.threshold import set_threshold
 
@@ -37,5 +37,5 @@ def limits_of_types(
     scores = [max(box.score / unit[box.label] for box in boxes) for boxes in goods]
     found = set_threshold(scores, alpha, parts, outliers=outliers)
     raised = max(found.value, BEYOND)
-    facts = BoxFacts(types=tuple(types), limits=tuple(float(limit) * raised for limit in limits))
+    facts = BoxFacts(types=tuple(types), limits=tuple(float(limit) * raised for limit in limits), overlap=SAME)
     return facts, Threshold(value=1.0, method="normal_limit", n=found.n, alpha=alpha, bound=None)

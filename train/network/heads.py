@@ -14,6 +14,8 @@ from torch.nn import functional
 WIDTH = 48  # decoder channels at strides 16 and 8; two thirds of it at stride 4
 ALPHA, GAMMA = 0.75, 2.0
 MIN_CELLS = 30.0  # an image without a defect is not divided by nothing
+CLOSE = 0.5  # cells that come so close to a channel's peak share what the peak says
+TINY = 1e-6  # weight below which a channel says nothing
 
 
 class SegmentationHead(nn.Module):
@@ -57,10 +59,34 @@ class ClassificationHead(nn.Module):
         self.out = nn.Conv2d(2 * (WIDTH + decoded + 1), 1 + types, 1)  # a linear layer that quantises like the others
 
     def forward(self, coarse: Tensor, decoded: Tensor, logits: Tensor) -> Tensor:
-        maps = (self.squeeze(coarse), decoded, logits)
+        return self.of_part(self.maps(coarse, decoded, logits))
+
+    def maps(self, coarse: Tensor, decoded: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps whose averages and peaks the linear layer weighs."""
+        return self.squeeze(coarse), decoded, logits
+
+    def of_part(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return the (N, 1 + K) logits of the part."""
         pooled = [pool(one) for one in maps for pool in (_mean, _peak)]
         part: Tensor = self.out(self.drop(torch.cat(pooled, dim=1))).flatten(1)
         return part
+
+    def class_maps(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return where "defective" comes from, two (N, 1, H/16, W/16): of the coarse features and of the decoder's.
+
+        Class activation mapping (Zhou et al. 2016): the linear layer before the pooling. An average's share of the
+        logit lies where its channel is high. A peak's lies on the cells that come within CLOSE of it. The mean of both
+        maps' sum is the logit.
+        """
+        coarse, decoded, logits = maps
+        size = decoded.shape[-1] // coarse.shape[-1]
+        fine = torch.cat([decoded, logits], dim=1)
+        averages, peaks = functional.avg_pool2d(fine, size), functional.max_pool2d(fine, size)
+        weights = self.out.weight[:1].split([coarse.shape[1]] * 2 + [decoded.shape[1]] * 2 + [1, 1], dim=1)
+        bias = 0.0 if self.out.bias is None else self.out.bias[0]
+        of_coarse = _said(coarse, coarse, weights[0], weights[1])
+        of_fine = _said(averages, peaks, torch.cat(weights[2::2], dim=1), torch.cat(weights[3::2], dim=1))
+        return of_coarse, of_fine + bias
 
 
 class DefectHeads(nn.Module):
@@ -75,6 +101,12 @@ class DefectHeads(nn.Module):
     def forward(self, stages: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         logits, decoded = self.segmentation(stages)
         return logits, self.classification(stages[-1], decoded, logits)
+
+    def explained(self, stages: Sequence[Tensor]) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Return what forward returns, and the class maps beside it."""
+        logits, decoded = self.segmentation(stages)
+        maps = self.classification.maps(stages[-1], decoded, logits)
+        return logits, self.classification.of_part(maps), self.classification.class_maps(maps)
 
 
 def _block(inputs: int, outputs: int, size: int) -> nn.Sequential:
@@ -93,6 +125,22 @@ def _mean(maps: Tensor) -> Tensor:
 
 def _peak(maps: Tensor) -> Tensor:
     return maps.amax(dim=(2, 3), keepdim=True)
+
+
+def _said(averages: Tensor, peaks: Tensor, of_average: Tensor, of_peak: Tensor) -> Tensor:
+    """Return (N, 1, h, w), whose mean is of_average x the means of `averages` + of_peak x the peaks of `peaks`.
+
+    Divided by the weights' reciprocals: the quantiser would take a product with a constant for a convolution, and its
+    ranges of good parts would cut what a defect says.
+    """
+    top = _peak(peaks)
+    near = (peaks >= top - CLOSE).to(peaks.dtype)
+    said = averages / _reciprocal(of_average) + top / _reciprocal(of_peak) * (near / _mean(near))
+    return said.sum(dim=1, keepdim=True)
+
+
+def _reciprocal(weights: Tensor) -> Tensor:
+    return 1.0 / torch.where(weights.abs() < TINY, TINY, weights)
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -199,6 +199,8 @@ class InspectionNet(nn.Module):
     The score is the mean of the map's highest values: one hot cell is noise more often than a defect is that small,
     since every cell has already seen 3x3 patches. Of two scales each has such a score, and the weighted sum is the
     network's: a sum of maps would lose what stands at other places of the two.
+
+    With the heads it answers the shares of the types, where there are two or more, and the class map.
     """
 
     def __init__(
@@ -221,13 +223,25 @@ class InspectionNet(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         stages, anomaly_map, score = self.normality(image)
-        types: tuple[Tensor, ...] = ()
+        learned: tuple[Tensor, ...] = ()
         if self.heads is not None and self.fusion is not None:
-            logits, parts = self.heads(stages)
+            logits, parts, said = self.heads.explained(stages)
             anomaly_map = self._fused(anomaly_map, logits, parts[:, :1], self.fusion)
             score = top_mean(anomaly_map, self.normality.top_k)
-            types = (parts[:, 1:].softmax(dim=1),) if parts.shape[1] > 2 else ()
-        return score, anomaly_map, *types
+            learned = (parts[:, 1:].softmax(dim=1),) if parts.shape[1] > 2 else ()
+            learned = *learned, self.class_map(*said, logits)
+        return score, anomaly_map, *learned
+
+    def class_map(self, of_coarse: Tensor, of_fine: Tensor, logits: Tensor) -> Tensor:
+        """Return where the classification head's "defective" comes from, (1, 1, H/4, W/4): its mean is the logit.
+
+        The coarse features look beside their cells, so their map is moved as the normality map is.
+        """
+        coarse, fine = (
+            functional.interpolate(one, size=logits.shape[-2:], mode="bilinear", align_corners=False)
+            for one in (of_coarse, of_fine)
+        )
+        return moved(coarse, *self.shift) + fine
 
     def terms(self, anomaly_map: Tensor, logits: Tensor, part: Tensor, fusion: Fusion) -> tuple[Tensor, Tensor, Tensor]:
         """Return what each opinion adds to the log odds: distance and segmentation (1, 1, H/4, W/4), part (1, 1)."""

@@ -39,7 +39,7 @@ def export(work: Run, torchscript: bool = False) -> None:
     report = work.fit_report()
     spec = report.input
     network = load_boxes(work) if report.boxes else load_network(work)
-    model = to_onnx(network, spec, outputs(report))
+    model = to_onnx(network, spec, outputs(report, network))
     finish(model, spec.height, spec.width)
     path = work.file(FP32_ONNX)
     onnx.save(model, path)

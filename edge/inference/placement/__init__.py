@@ -78,6 +78,19 @@ def placed(cells: AnomalyMap, geometry: MapGeometry, tensor: Image) -> AnomalyMa
     return np.maximum(found, np.float32(0.0))
 
 
+def said_by(cells: AnomalyMap) -> AnomalyMap:
+    """Return how loudly each cell of a class map says "defective", (rows, columns) float32 0..1.
+
+    cells: (rows, columns) log odds that the cells give; their mean is the part's. 1 is the loudest cell of a part that
+    is surely defective. A part that is surely good has 0 everywhere. A map with a value that is not finite is 0.
+    """
+    loudest = float(cells.max())
+    if not np.isfinite(cells).all() or loudest <= 0:
+        return np.zeros_like(cells)
+    sure = 0.5 * (1.0 + np.tanh(0.5 * cells.mean(dtype=np.float64)))
+    return np.asarray(np.maximum(cells, 0) * np.float32(sure / loudest), np.float32)
+
+
 def on_frame(found: AnomalyMap, view: RegionView, spec: InputSpec, frame: tuple[int, ...]) -> AnomalyMap:
     """Lay the (h, w) map of a region back onto the frame: (rows, columns) float32 that covers view.box evenly.
 

@@ -33,6 +33,10 @@ addEventListener("keydown", (event) => {
 });
 choice([...document.querySelectorAll("[data-picture]")], (button) => {
   picture.src = button.dataset.picture;
+  const ofClass = byId("class-legend");
+  if (!ofClass) return;
+  ofClass.hidden = button.dataset.legend !== "class";
+  ofClass.previousElementSibling.hidden = !ofClass.hidden;
 });
 for (const node of document.querySelectorAll("time[data-date]")) node.textContent = clock(node.dateTime, true);
 leadBack(byId("back"));

@@ -41,9 +41,9 @@ def held(id: str) -> Response:  # noqa: A002  # as the document names it
     return Response(found.jpeg, mimetype="image/jpeg", headers={"Cache-Control": "no-store"})
 
 
-@blueprint.get(f"/pictures/<int(max={MAX_ID}):inspection_id>/<any(frame, heat, thumb):kind>")
+@blueprint.get(f"/pictures/<int(max={MAX_ID}):inspection_id>/<any(frame, heat, thumb, class):kind>")
 def stored(inspection_id: int, kind: str) -> Response:
-    """Send one stored picture: kind is frame, heat or thumb.
+    """Send one stored picture: kind is frame, heat, thumb or class.
 
     A browser that holds one asks whether it is still this one: the part of this number may be one of another history.
     """

@@ -223,7 +223,7 @@ def _places(rule: Rule) -> list[Facts]:
     """Return the parts of the address that vary."""
     kinds: dict[str, Facts] = {
         "inspection_id": {"type": "integer", "minimum": 0, "maximum": MAX_ID},
-        "kind": {"enum": ["frame", "heat", "thumb"]},
+        "kind": {"enum": ["frame", "heat", "thumb", "class"]},
     }
     found = (name for name in sorted(rule.arguments))
     return [

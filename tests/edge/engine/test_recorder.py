@@ -18,9 +18,9 @@ from edge.exchange.health import LATEST, LATEST_RAW
 from edge.exchange.live import read_live
 from edge.history.database import HistoryError
 from edge.history.eventlog import EventLog
-from edge.history.pictures import picture_path
+from edge.history.pictures import PictureStore, picture_path
 from edge.inference.bundle import Bundle
-from edge.inference.heatmap import overlay
+from edge.inference.heatmap import class_overlay, overlay
 from edge.inference.preprocess import load_image
 from tests.edge.engine.parts import BUNDLE, inspection, wait_for
 from tests.tiny import LIMITS, bad_image
@@ -69,6 +69,23 @@ def test_the_heat_picture_is_the_overlay_and_the_frame_is_untouched(station: Sta
         stored = load_image(picture_path(station.images, 1, kind)).astype(int)
         other = painted if kind == "frame" else bad_image()
         assert np.abs(stored - wanted).mean() < np.abs(stored - other.astype(int)).mean() / 2
+
+
+def test_a_class_map_is_stored_as_a_second_overlay_and_goes_with_the_other_pictures(station: Station) -> None:
+    said = np.zeros((24, 32), np.float32)
+    said[6:12, 8:16] = 1.0
+    station.recorder.start()
+    station.recorder.put(replace(inspection(1, bad_image()), class_map=said), BUNDLE)
+    station.recorder.stop()
+    assert "000000001_class.jpg" in station.pictures()
+    stored = load_image(picture_path(station.images, 1, "class")).astype(int)[24:48, 32:64]  # where the map is 1
+    painted = class_overlay(bad_image(), said, (0, 0, 128, 96))[24:48, 32:64]
+    assert np.abs(stored - painted).mean() < np.abs(stored - bad_image()[24:48, 32:64].astype(int)).mean() / 2
+    store = PictureStore(station.images, 1_000_000_000)
+    store.take_stock(lambda ids: set())
+    assert store.bytes == sum(path.stat().st_size for path in station.images.rglob("*.*"))
+    assert store.remove_oldest()
+    assert station.pictures() == set()
 
 
 def test_the_heat_picture_of_a_bundle_with_boxes_shows_them(station: Station, tiny_box_bundle: Bundle) -> None:

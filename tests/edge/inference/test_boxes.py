@@ -18,7 +18,7 @@ from edge.inference.bundle import FORMAT_BOXES, MANIFEST, Bundle, BundleError, o
 from edge.inference.decision import MAX_REGIONS, box_regions, decide
 from edge.inference.detector import RUNTIMES, Detector, DetectorError, Runtime, check_references
 from edge.inference.heatmap import overlay
-from edge.inference.placement.boxes import BoxFacts, boxes_on_frame, in_limits, located, suppress
+from edge.inference.placement.boxes import BoxFacts, boxes_on_frame, in_limits, located, suppress, voted
 from edge.inference.preprocess import Crop, InputSpec, RegionView, view_of
 from tests.tiny import BOX_TYPES, good_image
 
@@ -58,6 +58,37 @@ def test_what_stays_is_what_no_better_box_that_stays_covers(
         if all(overlap(boxes[number], boxes[other]) < share for other in expected):
             expected.append(number)
     assert suppress(boxes, scores, share).tolist() == expected
+
+
+@FEWER
+@given(many(), st.floats(0.1, 9))
+def test_a_voted_box_lies_between_those_of_its_type_over_it_in_any_unit_of_the_score(
+    found: tuple[NDArray[np.float32], NDArray[np.float32]], unit: float
+) -> None:
+    boxes, scores = found
+    kinds = np.arange(len(boxes)) % 2
+    kept = suppress(boxes, scores + 1, 0.3)
+    after = voted(boxes, scores + 1, kinds, kept)
+    assert np.allclose(after, voted(boxes, (scores + 1) * np.float32(unit), kinds, kept), atol=1e-3)
+    for number, box in zip(kept, after, strict=True):
+        over = [
+            other
+            for other in range(len(boxes))
+            if other == number or (kinds[other] == kinds[number] and overlap(boxes[number], boxes[other]) >= 0.5)
+        ]
+        assert (box >= boxes[over].min(axis=0) - 1e-3).all()
+        assert (box <= boxes[over].max(axis=0) + 1e-3).all()
+        if len(over) == 1:
+            assert np.array_equal(box, boxes[number])
+
+
+def test_two_boxes_that_are_as_sure_meet_in_the_middle_and_a_faint_one_has_little_say() -> None:
+    boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10]], np.float32)
+    kinds, kept = np.zeros(2, np.intp), np.array([0])
+    equal, faint = (voted(boxes, np.array(scores, np.float32), kinds, kept)[0] for scores in ((1, 1), (1, 0.5)))
+    share = 8 / 12  # their overlap
+    assert equal == pytest.approx(np.array([2, 0, 2, 0]) * share / (1 + share) + boxes[0], abs=1e-5)
+    assert np.abs(faint - boxes[0]).max() < 0.01
 
 
 @FEWER

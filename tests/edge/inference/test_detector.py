@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from edge.core.types import AnomalyMap
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_IR_WEIGHTS, INT8_ONNX, Bundle, Calibration, open_bundle
@@ -248,3 +249,40 @@ def test_weights_that_are_overwritten_on_the_disk_do_not_change_what_judges(tmp_
     after = check_references(detector, bundle)[0]
     assert after.score == before.score
     assert after.passed
+
+
+def with_class_map(source: Path, target: Path, cells: str) -> Path:
+    """Write the tiny model with a `class_map` of these cells: how much brighter than mid grey each is."""
+    model = onnx.load(source)
+    model.graph.node.append(
+        helper.make_node("AveragePool", ["centred"], ["class_map"], kernel_shape=[8, 8], strides=[8, 8])
+        if cells == "8x8"
+        else helper.make_node("AveragePool", ["centred"], ["class_map"], kernel_shape=[16, 16], strides=[16, 16])
+    )
+    side = 8 if cells == "8x8" else 4
+    model.graph.output.append(helper.make_tensor_value_info("class_map", TensorProto.FLOAT, [1, 1, side, side]))
+    onnx.save(model, target)
+    return target
+
+
+def test_a_class_map_lies_where_the_map_lies_and_changes_nothing_else(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    manifest, plain = tiny_bundle.manifest, Detector.from_bundle(tiny_bundle, precision="fp32")
+    model = with_class_map(tiny_bundle.file(FP32_ONNX), tmp_path / "model.onnx", "8x8")
+    detector = Detector(model, manifest.input, manifest.calibration, geometry=manifest.map)
+    bright = good_image()
+    bright[:48] = 255  # so bright that the part's log odds are far above 0
+    found, without = detector.predict(bright), plain.predict(bright)
+    assert without.class_map is None
+    assert found.class_map is not None
+    assert (found.score, found.box) == (without.score, without.box)
+    assert np.array_equal(found.anomaly_map, without.anomaly_map)
+    assert found.class_map.shape == found.anomaly_map.shape
+    assert found.class_map[: len(found.class_map) // 3].min() > 0.9
+    assert found.class_map[-len(found.class_map) // 3 :].max() < 0.1
+    assert np.corrcoef(found.class_map.ravel(), found.anomaly_map.ravel())[0, 1] > 0.99
+
+
+def test_a_class_map_of_other_cells_is_refused_when_it_is_loaded(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    model = with_class_map(tiny_bundle.file(FP32_ONNX), tmp_path / "model.onnx", "4x4")
+    with pytest.raises(DetectorError, match=r"answers 'class_map' of \(1, 1, 4, 4\), the manifest says \(1, 1, 8, 8\)"):
+        Detector(model, tiny_bundle.manifest.input, geometry=tiny_bundle.manifest.map)

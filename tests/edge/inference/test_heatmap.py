@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge.core.types import AnomalyMap, Image, Limits, Verdict
 from edge.inference.decision import mark
-from edge.inference.heatmap import CSS_STOPS, RAMP, TOP, overlay, shares
+from edge.inference.heatmap import CSS_STOPS, RAMP, TOP, class_overlay, overlay, shares
 
 BOX = (0, 0, 64, 64)
 LIMITS = Limits(threshold=40.0, marking=42.0, typical=30.0)
@@ -101,3 +101,16 @@ def test_the_ramp_grows_lighter_so_that_a_grey_print_keeps_its_order() -> None:
 
 def test_the_legend_of_the_page_has_the_colours_of_the_heatmap() -> None:
     assert f"linear-gradient(90deg, {CSS_STOPS})" in STYLE.read_text()
+
+
+def test_a_class_map_paints_what_speaks_for_a_defect_and_no_part_that_looks_good() -> None:
+    picture = np.full((80, 120, 3), 90, np.uint8)
+    said = np.full((8, 12), 0.2, np.float32)
+    assert np.array_equal(class_overlay(picture, said, (0, 0, 120, 80)), picture)
+    said[4, 6] = 1.0
+    said[1, 1] = np.nan
+    changed = (class_overlay(picture, said, (20, 10, 60, 40)) != picture).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert changed[10 + 22, 20 + 32]
+    assert 10 + 15 <= rows.min() < rows.max() < 10 + 30
+    assert 20 + 25 <= columns.min() < columns.max() < 20 + 40

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.core.types import Image
-from edge.inference.placement import MapGeometry, placed
+from edge.inference.placement import MapGeometry, placed, said_by
 from edge.inference.preprocess import InputSpec
 
 SPEC = InputSpec(width=256, height=192)
@@ -103,3 +103,21 @@ def test_a_geometry_that_does_not_fit_the_input_says_why(changed: dict[str, obje
 def test_a_geometry_that_fits_has_no_misfit() -> None:
     assert geometry(16, (-5.0, -6.1)).misfit(SPEC) is None
     assert MapGeometry.centred(16, 12, SPEC).offset == (7.5, 7.5)
+
+
+@given(st.lists(st.floats(-50, 50, width=32), min_size=12, max_size=12))
+def test_a_class_map_is_painted_by_share_and_faintly_where_the_part_looks_good(values: list[float]) -> None:
+    cells = np.array(values, np.float32).reshape(3, 4)
+    said = said_by(cells)
+    assert said.min() >= 0
+    assert said.max() <= 1
+    assert not said[cells <= 0].any()
+    if cells.max() > 0:
+        sure = 1 / (1 + math.exp(-float(cells.mean(dtype=np.float64))))
+        assert said.max() == pytest.approx(sure, abs=1e-6)
+        assert said.max() == said.flat[int(cells.argmax())]
+
+
+def test_a_class_map_that_is_not_finite_is_not_painted() -> None:
+    assert not said_by(np.array([[1.0, np.nan], [2.0, 3.0]], np.float32)).any()
+    assert not said_by(np.array([[1.0, np.inf], [2.0, 3.0]], np.float32)).any()

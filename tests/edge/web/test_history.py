@@ -4,6 +4,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from edge.core.types import Reason
+from edge.history.pictures import picture_path
 from tests.edge.web.standin import StandIn, part_image
 
 
@@ -69,6 +70,19 @@ def test_one_row_carries_its_regions_timings_and_pictures(filled: StandIn, clien
     assert row["regions"]
     assert row["timings_ms"]["total"] > 0
     assert row["pictures"] == {kind: f"/pictures/2/{kind}" for kind in ("frame", "heat", "thumb")}
+
+
+def test_only_a_part_with_a_class_map_has_its_button_and_its_address(filled: StandIn, client: FlaskClient) -> None:
+    assert "Class map" not in client.get("/inspections/2").text
+    heat = picture_path(filled.config.images_dir, 2, "heat")
+    heat.with_name(heat.name.replace("heat", "class")).write_bytes(heat.read_bytes())
+    assert client.get("/api/inspections/2").get_json()["pictures"]["class"] == "/pictures/2/class"
+    page = client.get("/inspections/2").text
+    assert 'data-picture="/pictures/2/class" data-legend="class"' in page
+    assert 'id="class-legend" hidden' in page
+    with client.get("/pictures/2/class") as response:
+        assert response.content_type == "image/jpeg"
+    assert client.get("/pictures/1/class").status_code == 404
 
 
 def test_pictures_that_were_not_kept_are_null(filled: StandIn, client: FlaskClient) -> None:

@@ -53,13 +53,13 @@ def image(report: FitReport) -> np.ndarray:
 def test_the_float_file_answers_what_the_network_does(
     network: BoxInspectionNet, report: FitReport, tmp_path: Path
 ) -> None:
-    model = to_onnx(network, SPEC, outputs(report))
+    model = to_onnx(network, SPEC, outputs(report, network))
     finish(model, SIDE, SIDE)
     onnx.save(model, tmp_path / "model.onnx")
     found = Detector(tmp_path / "model.onnx", SPEC, boxes=BoxFacts.unlimited(TYPES)).run(image(report))
     with torch.inference_mode():
         expected = network(as_floats(image(report)))
-    for name, value in zip(outputs(report), expected, strict=True):
+    for name, value in zip(outputs(report, network), expected, strict=True):
         assert found[name] == pytest.approx(value.numpy(), rel=1e-3, abs=1e-3), name
 
 

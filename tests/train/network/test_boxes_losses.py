@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.ops import box_iou, complete_box_iou
 
 from train.network.boxes.losses import ciou, objectness_loss, overlap
+from train.network.boxes.network import both
 
 FEW = settings(max_examples=60)
 
@@ -77,3 +78,16 @@ def test_what_is_easily_background_costs_little(logit: float) -> None:
     plain = math.log1p(math.exp(logit))
     chance = 1 / (1 + math.exp(-logit))
     assert float(objectness_loss(torch.tensor([logit]), torch.zeros(1))) == pytest.approx(plain * chance**2, rel=1e-3)
+
+
+@settings(deadline=None)
+@given(st.floats(-25, 25), st.floats(-25, 25))
+def test_both_of_two_log_odds_are_those_of_the_product_of_the_probabilities(first: float, second: float) -> None:
+    one, other = torch.tensor(first, dtype=torch.float64), torch.tensor(second, dtype=torch.float64)
+    wanted = torch.sigmoid(one) * torch.sigmoid(other)
+    assert torch.allclose(torch.sigmoid(both(one, other)), wanted, rtol=1e-9)
+    assert float(both(one, other)) <= min(first, second) + 1e-9
+
+
+def test_both_stays_finite_however_sure_the_answers_are() -> None:
+    assert torch.isfinite(both(torch.tensor([-1e4, 1e4, 1e4]), torch.tensor([-1e4, 1e4, -1e4]))).all()

@@ -3,6 +3,8 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.inference.bundle import FP32_ONNX
 from tests.train.data.pictures import write_product
@@ -26,17 +28,17 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return work
 
 
-def test_with_two_types_of_defect_the_export_has_three_outputs(work: Run) -> None:
+def test_with_two_types_of_defect_the_export_has_four_outputs(work: Run) -> None:
     export(work)
     model = onnx.load(work.file(FP32_ONNX))
     shapes = {out.name: [axis.dim_value for axis in out.type.tensor_type.shape.dim] for out in model.graph.output}
-    assert shapes == {"score": [1], "anomaly_map": [1, 1, 16, 20], "defect_types": [1, 2]}
+    assert shapes == {"score": [1], "anomaly_map": [1, 1, 16, 20], "defect_types": [1, 2], "class_map": [1, 1, 16, 20]}
 
 
 def test_types_are_shares_and_the_score_is_of_the_map(work: Run) -> None:
     report = work.fit_report()
     with torch.inference_mode():
-        score, anomaly_map, types = load_network(work)(
+        score, anomaly_map, types, _ = load_network(work)(
             image_tensor(report.data / report.defect_images[0], report.input)
         )
     assert float(types.sum()) == pytest.approx(1.0)
@@ -63,6 +65,36 @@ def test_artificial_defects_alone_teach_the_backbone_and_leave_no_heads(tmp_path
         Backbone.pretrained(report.recipe.backbone),
     )
     assert any(not torch.equal(own[key], value) for key, value in known.state_dict().items())
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000))
+def test_the_mean_of_the_class_maps_is_the_logit_of_a_defective_part(seed: int) -> None:
+    torch.manual_seed(seed)
+    heads = DefectHeads((4, 6, 8), 2).eval()
+    for parameter in heads.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    stages = [torch.randn(2, channels, 64 // s, 96 // s) for channels, s in ((4, 4), (6, 8), (8, 16))]
+    with torch.inference_mode():
+        _, parts, (coarse, fine) = heads.explained(stages)
+        assert torch.equal(heads(stages)[1], parts)
+    assert coarse.shape == fine.shape == (2, 1, 4, 6)
+    means = (coarse + fine).mean(dim=(1, 2, 3))
+    assert torch.allclose(means, parts[:, 0], atol=1e-3 * (1 + float((coarse + fine).abs().max())))
+
+
+def test_a_class_map_is_highest_where_the_peak_is_that_speaks_for_a_defect() -> None:
+    head = DefectHeads((4, 6, 8), 2).classification.eval()
+    with torch.no_grad():
+        head.out.weight.zero_()
+        head.out.weight[0, -1] = 2.0  # the peak of the segmentation's logits
+    coarse, decoded, logits = torch.zeros(1, 8, 4, 6), torch.zeros(1, 32, 16, 24), torch.full((1, 1, 16, 24), -3.0)
+    logits[0, 0, 9, 21] = 4.0
+    with torch.inference_mode():
+        found = sum(head.class_maps(head.maps(coarse, decoded, logits)))
+    assert found.flatten().argmax() == 2 * 6 + 5
+    assert float(found.mean()) == pytest.approx(2.0 * 4.0 + float(head.out.bias.detach()[0]), rel=1e-4)
+    assert float(found.flatten().sort().values[-2]) < 1.0
 
 
 def test_before_training_defects_are_rare() -> None:

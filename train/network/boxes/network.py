@@ -16,6 +16,7 @@ STRIDE = 8  # input pixels from one cell to the next: a defect of 20 pixels cove
 WIDTH = 64
 SOFTNESS = 4.0  # log odds that make one unit of score
 RARE = -4.0  # log odds of a box in any cell before anything is learned (Lin et al. 2017, section 4.1)
+SUREST = 30.0  # log odds; float32 holds the product of two such odds
 MOST = 4.0  # natural logarithm of how many times the usual half side a side may be away
 
 
@@ -83,11 +84,21 @@ def boxes_of(sides: Tensor, half_side: float) -> Tensor:
     return torch.cat([middles - away[:, :2], middles + away[:, 2:]], dim=1)
 
 
+def both(first: Tensor, second: Tensor) -> Tensor:
+    """Return the log odds of the product of two probabilities, which are given by their log odds.
+
+    1 / (p q) - 1 = a + b + a b with a and b the odds against each.
+    """
+    against = torch.exp(-first.clamp(-SUREST, SUREST)), torch.exp(-second.clamp(-SUREST, SUREST))
+    return -torch.log(against[0] + against[1] + against[0] * against[1])
+
+
 class BoxInspectionNet(nn.Module):
     """Image (1, 3, H, W) float 0..255 RGB -> score (1,), anomaly_map (1, 1, h, w), boxes (1, 4, h, w) and their types.
 
-    The map is the objectness of each cell, softplus(log odds / 4) / ln 2: 1 at even odds, never negative. The score is
-    its highest value. boxes: x1 y1 x2 y2 in input pixels. types: (1, K, h, w), the share of each, 0..1.
+    The map is how sure each cell is that there is a defect of its likeliest type, softplus(log odds / 4) / ln 2 of
+    objectness x share of that type: 1 at even odds, never negative. The score is its highest value. boxes: x1 y1 x2 y2
+    in input pixels. types: (1, K, h, w), the share of each, 0..1.
     """
 
     def __init__(self, net: BoxNet) -> None:
@@ -96,7 +107,8 @@ class BoxInspectionNet(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         answer = self.net(image)
-        anomaly_map = functional.softplus(answer[:, :1] / SOFTNESS) / math.log(2.0)
+        odds = both(answer[:, :1], answer[:, 5:].amax(dim=1, keepdim=True))
+        anomaly_map = functional.softplus(odds / SOFTNESS) / math.log(2.0)
         return (
             anomaly_map.amax(dim=(1, 2, 3)),
             anomaly_map,
