@@ -20,11 +20,15 @@ class TrainConfigError(TrainError):
     """The settings of a training run that cannot be used."""
 
 
+NANO = {"bank": 2000, "scales": 1, "place": "off", "limit": "split"}  # of profile nano, where nobody says otherwise
+
+
 class TrainConfig(BaseModel):
     """One product's settings; train/configs/*.toml hold examples with the result to expect."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    profile: Literal["full", "nano"] = "full"  # nano: a small student of the backbone judges (decision 34)
     backbone: str = "tf_efficientnet_lite0"  # any timm network with features at strides 8 and 16
     weights: Path | None = None  # a state dict for it; none: the installed package, else timm's hub
     side: Annotated[int, Field(ge=64, le=2048)] | None = None  # width x height is about side^2; none: from the images
@@ -83,6 +87,14 @@ class TrainConfig(BaseModel):
     def _off_is_none(cls, value: object) -> object:
         return None if value in ("off", False) else "on" if value is True else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_profile(cls, data: object) -> object:
+        if not isinstance(data, dict) or data.get("profile") != "nano":
+            return data
+        said = {key: value for key, value in data.items() if key not in NANO or value not in ("auto", 0)}
+        return {**NANO, **said}
+
     @property
     def places(self) -> bool:
         """Whether places are judged, as far as it is decided."""
@@ -102,6 +114,22 @@ class TrainConfig(BaseModel):
     def _one_size(self) -> TrainConfig:
         if self.native and self.side is not None:
             raise ValueError("side and native = true are two sizes; leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _small(self) -> TrainConfig:
+        asked = {
+            "boxes": self.boxes,
+            "labelled": self.labelled > 0,
+            "artificial": self.artificial,
+            "place = on": self.place == "on",
+            "scales = 2": self.scales == 2,
+        }
+        if self.profile == "nano" and any(asked.values()):
+            what = next(key for key, value in asked.items() if value)
+            raise ValueError(
+                f"profile = nano learns from good photos and judges once; leave {what} out, or the profile"
+            )
         return self
 
 
@@ -149,6 +177,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--place", choices=("auto", "on", "off"), help=what)
     what = "let the region move and turn with the part; default auto: where parts move and all good ones are found"
     parser.add_argument("--follow", choices=("auto", "on", "off"), help=what)
+    what = "nano: a small student judges, in less time and a little worse; default full"
+    parser.add_argument("--profile", choices=("full", "nano"), help=what)
     parser.add_argument("--unfreeze", choices=("none", "upper", "all"), help="default upper")
     parser.add_argument("--limit", choices=("auto", "split", "cross"), help="default auto")
 
@@ -179,11 +209,13 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
             raise TrainConfigError(f"{args.config}: cannot be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise TrainConfigError(f"{args.config}: not valid TOML: {error}") from None
-    keys = (*OPTIONS, *SWITCHES, "unfreeze", "crop", "follow", "place", "limit")
+    keys = (*OPTIONS, *SWITCHES, "unfreeze", "crop", "follow", "place", "limit", "profile")
     data |= {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     try:
         return TrainConfig.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise TrainConfigError(f"recipe: {key}: {first['msg']} (got {first['input']!r})") from None
+        key, fact = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+        raise TrainConfigError(
+            f"recipe: {key}: {fact} (got {first['input']!r})" if key else f"recipe: {fact}"
+        ) from None

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.network import NetworkError
+from train.network.trunk.student import shrink_to
 
 STRIDES = (4, 8, 16)  # the last two describe a patch (PatchCore, Roth et al. 2022); all three feed the decoder
 _PACKAGED = {
@@ -97,8 +98,12 @@ class Backbone(nn.Module):
 
     @classmethod
     def from_state(cls, name: str, state: dict[str, Tensor]) -> Backbone:
-        """Return the network of an earlier run, from its own state dict; raises NetworkError for another version's."""
+        """Return the network of an earlier run, or its student, from its own state dict.
+
+        Raises NetworkError for another version's.
+        """
         backbone = cls(name)
+        shrink_to(backbone.stages, {key.removeprefix("stages."): value for key, value in state.items()})
         try:
             backbone.load_state_dict(state)
         except RuntimeError:

@@ -30,6 +30,7 @@ from train.network.backbones import Backbone
 from train.network.fusion import Fusion
 from train.network.heads import DefectHeads
 from train.network.model import InspectionNet, Normality, NormalityHead, PatchFeatures, SecondScale
+from train.network.trunk.student import shrink
 from train.run import FitReport, Run, git_commit, versions
 from train.stages import StageError
 
@@ -180,6 +181,8 @@ def _untrained(spec: InputSpec, config: TrainConfig, roles: Split, data: Path) -
     """Return a network of the config's shape, and the facts that the quantiser reads."""
     types = roles.defect_types
     features = PatchFeatures(Backbone.pretrained(config.backbone, config.weights), config.patch_stride)
+    if config.profile == "nano":
+        shrink(features.backbone.stages, config.backbone)
     channels = sum(features.backbone.channels[-2:])
     bank = torch.randn(config.bank, channels, generator=torch.Generator().manual_seed(config.seed))
     heads = [NormalityHead(torch.zeros(channels), torch.ones(channels), one) for one in bank.chunk(config.scales)]

@@ -37,7 +37,9 @@ from train.network.saved import save_network, second_opinion
 from train.network.second.place import collect_places, gain_by_places, place_stages
 from train.network.second.scales import chance_that_two_are_better
 from train.network.train_heads import train_heads
+from train.network.trunk.distil import distil
 from train.run import HEADS, FitReport, Run, git_commit, progress, rank, versions
+from train.stages import StageError
 
 DEFAULT_BUDGET_MS = 40.0  # p50 of preparing and judging a photograph at two scales
 SURE_OF_PLACES, NOT_WORSE = 0.95, 0.2  # share of resamples in which places must win, of one kind and of the other
@@ -46,6 +48,7 @@ LEAST_SIDE = 256  # pixels a side that an input with places keeps, if it has the
 SURE = 0.8  # share of resamples in which two scales must win a trial
 SMALLEST_OF_TWO = 300  # pixels a side of the larger input; below it the smaller one sees too few cells
 CHECKPOINT = "heads_checkpoint.pt"
+STUDENT = "student.json"
 
 
 def main(argv: list[str]) -> None:
@@ -71,6 +74,11 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     wanted = recipe
     dataset, recipe, region_words = inspected(dataset, recipe)
     roles = split(dataset, recipe)
+    if recipe.profile == "nano" and roles.has_heads:
+        raise StageError(
+            f"{dataset.root}: holds labelled defects in train/, and profile = nano learns from good photos alone; "
+            f"move them to test/, or use profile = full"
+        )
     recipe, moving_words = _with_places(recipe, roles, dataset, wanted)
     recipe, region_words = _in_time(recipe, roles), moving_words or region_words
     spec = input_spec(list(roles.fit), recipe)
@@ -81,10 +89,11 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         return None
     if not roles.has_heads:
         roles = roles.with_validation_goods()
+    work.folder.mkdir(parents=True, exist_ok=True)
+    backbone = _student_of(backbone, roles, spec, recipe, work)
     features = PatchFeatures(backbone, recipe.patch_stride).eval()
     banks, odd = memory_banks(features, roles.bank, spec, recipe)
     state = {**_state(features, banks, roles, spec, recipe), "backbone": backbone.state_dict()}
-    work.folder.mkdir(parents=True, exist_ok=True)
     fusion = None
     if learned is not None and roles.has_heads:
         fusion, opinion = _opinion_of(learned, features, state, roles, spec, recipe)
@@ -122,6 +131,21 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     for sample in odd:
         print(f"fit: look at {sample.path}: it lies far beyond the other good parts; the bank does without it")
     return report
+
+
+def _student_of(backbone: Backbone, roles: Split, spec: InputSpec, recipe: TrainConfig, work: Run) -> Backbone:
+    """Return the network that judges: the backbone, or its student; student.json then says what the student is."""
+    if recipe.profile == "full":
+        work.file(STUDENT).unlink(missing_ok=True)
+        return backbone
+    start = time.monotonic()
+    student, facts = distil(backbone, Photos(spec), roles.fit, recipe)
+    work.write_report(STUDENT, {**facts, "seconds": round(time.monotonic() - start, 1)})
+    print(
+        f"fit: a student of {facts['parameters']:,} parameters in place of {facts['teacher_parameters']:,}, "
+        f"taught by {facts['pairs']} good photos with and without artificial defects"
+    )
+    return student
 
 
 def _opinion_of(

@@ -19,7 +19,7 @@ from train.data.dataset import dataset_sha256, read_dataset
 from train.data.input_spec import input_spec, with_bits
 from train.data.split import split
 from train.network.backbones import Backbone
-from train.network.pretraining import SimSiam, Views, learn_views
+from train.network.trunk.pretraining import SimSiam, Views, learn_views
 from train.run import Run, git_commit, versions
 from train.stages import StageError
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from train.__main__ import main
+from train.network.trunk.student import parameters
 from train.peers.classifier import ClassifierError
 from train.peers.classifier.learning import drawn, mixed
-from train.peers.classifier.nano import SHAPES, Nano, Shape, parameters
+from train.peers.classifier.nano import SHAPES, Nano, Shape
 from train.peers.classifier.sources import CIFAR_ROW, Labelled, PicturesInRoles, read_source
 
 SIDE = 16

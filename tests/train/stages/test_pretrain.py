@@ -10,7 +10,7 @@ from train.data.dataset import read_dataset
 from train.data.split import split
 from train.network import NetworkError
 from train.network.backbones import Backbone
-from train.network.pretraining import COLLAPSED, SimSiam
+from train.network.trunk.pretraining import COLLAPSED, SimSiam
 from train.run import Run
 from train.stages import StageError
 from train.stages.pretrain import pretrain
@@ -66,7 +66,7 @@ def test_the_spread_tells_a_collapse() -> None:
 def test_a_collapse_is_one_line_and_leaves_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two views of the very same part, over and over."""
     data = write_product(tmp_path / "data", goods=4, defects=0)
-    monkeypatch.setattr("train.network.pretraining.COLLAPSED", 2.0)  # more than any network reaches
+    monkeypatch.setattr("train.network.trunk.pretraining.COLLAPSED", 2.0)  # more than any network reaches
     with pytest.raises(NetworkError, match=r"have collapsed .* lower `rate` \(now 0\.002\) or raise --batch \(now 4\)"):
         pretrain(data, SMALL, Run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

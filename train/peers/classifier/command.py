@@ -22,8 +22,9 @@ from edge.inference.preprocess import InputSpec
 from train.int8.graph import finish
 from train.int8.onnx_export import to_onnx
 from train.measure.metrics import part_share_interval
+from train.network.trunk.student import parameters
 from train.peers.classifier.learning import Settings, learn
-from train.peers.classifier.nano import SHAPES, Nano, Shape, parameters
+from train.peers.classifier.nano import SHAPES, Nano, Shape
 from train.peers.classifier.sources import Labelled, PicturesInRoles, read_source
 from train.run import git_commit, progress, versions
 

@@ -80,11 +80,6 @@ class Nano(nn.Module):
         return logits
 
 
-def parameters(network: nn.Module) -> int:
-    """Return how many numbers a network learns."""
-    return sum(value.numel() for value in network.parameters())
-
-
 def _convolution(inputs: int, outputs: int, size: int, stride: int, groups: int = 1) -> tuple[nn.Module, ...]:
     return (
         nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, groups=groups, bias=False),
