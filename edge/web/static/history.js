@@ -13,6 +13,7 @@ const rows = byId("rows");
 let place = takePlace(); // to which a person comes back from a part
 let verdict = place?.verdict ?? "";
 let newest = null; // highest id of the history when the list was read; null: not read yet
+let counts = null; // of the history, as the last status says
 let lastId = 0; // of the history, as the last status says
 let nextBefore = null;
 let paged = false;
@@ -29,12 +30,18 @@ export function refreshHistory({ history, history_problem: problem }) {
   byId("history-problem").hidden = !problem;
   if (!history) return;
   lastId = history.last_id;
+  counts = history;
+  showCounts();
   const now = performance.now();
   const fresh = newest === null ? 0 : Math.max(0, history.last_id - newest);
   const follow = newest === null || history.last_id < newest || (fresh > 0 && !paged && now - touchedAt > HANDS_OFF_MS);
   if (follow && now - readAt >= FOLLOW_EVERY_MS) reload();
   byId("newer").hidden = follow || fresh === 0;
   setText(byId("newer"), t("Show {n} newer", { n: count(fresh) }));
+}
+
+function showCounts() {
+  if (counts) setText(byId("rows-what"), t("{n} of {of} parts", { n: count(verdict ? counts[verdict] : counts.total), of: count(counts.total) }));
 }
 
 async function read(before) {
@@ -122,6 +129,7 @@ function completeLater(found) {
 
 choice([...byId("filter").children], (button) => {
   verdict = button.dataset.verdict;
+  showCounts();
   reload();
 });
 for (const button of byId("filter").children) button.setAttribute("aria-pressed", String(button.dataset.verdict === verdict));

@@ -10,9 +10,11 @@ import { count, t } from "./words.js";
 let drawn = "";
 let busy = false;
 
-export function refreshRejects(rejects) {
+export function refreshRejects({ rejects, history }) {
   byId("waiting").hidden = !rejects?.unseen;
   if (!rejects) return;
+  const all = history.NG + history.ERROR;
+  setText(byId("strip-what"), t("{n} of {of} rejected parts", { n: count(Math.min(rejects.last.length, all)), of: count(all) }));
   const now = JSON.stringify(rejects);
   if (now === drawn || busy) return;
   drawn = now;

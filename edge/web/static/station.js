@@ -34,7 +34,7 @@ function show(status, picture) {
   setText(byId("station-name"), status.station);
   showLive(status, picture);
   document.body.classList.toggle("stale", !status.engine.alive);
-  refreshRejects(status.rejects);
+  refreshRejects(status);
   refreshHistory(status);
   refreshCharts(status);
 }

@@ -20,6 +20,8 @@ from tests.edge.web.conftest import CHROMIUM, free_port
 from tests.edge.web.standin import StandIn, all_commands, all_troubles, encoded, part_image
 from tests.edge.web.test_server import page_process
 
+STICKING_OUT = """[...document.querySelectorAll(".tile-name, .tile-value")]
+    .filter((node) => node.scrollWidth > node.clientWidth + 1).map((node) => node.textContent)"""
 SIZES = [(1280, 800), (1024, 768), (390, 844)]
 HANG_MS = 30_000
 
@@ -138,6 +140,9 @@ def test_the_page_fits_stands_still_and_is_made_for_gloves(visit: Visit, width: 
     assert not scrolls_sideways(page)
     assert page.evaluate(SMALL_TARGETS) == []
     assert page.evaluate("window.shifted") < 0.1
+    page.set_viewport_size({"width": 800, "height": 1280})
+    assert page.evaluate(STICKING_OUT) == []
+    page.set_viewport_size({"width": width, "height": height})
     page.locator("#rows .row[data-kind=ng]").first.click()
     page.wait_for_url("**/inspections/*")
     expect(page.locator("table")).to_have_count(2)
@@ -453,9 +458,14 @@ def test_the_history_filters_and_loads_more(visit: Visit, line: StandIn) -> None
         before = rows.count()
         page.click("#more")
         expect(rows).not_to_have_count(before)
-    expect(rows).to_have_count(sum(line.counts.values()))
+    total = sum(line.counts.values())
+    expect(rows).to_have_count(total)
+    expect(page.locator("#rows-what")).to_have_text(f"{total} of {total} parts")
     page.click("#filter [data-verdict=NG]")
     expect(rows).to_have_count(line.counts["NG"])
+    expect(page.locator("#rows-what")).to_have_text(f"{line.counts['NG']} of {total} parts")
+    rejected = line.counts["NG"] + line.counts["ERROR"]
+    expect(page.locator("#strip-what")).to_have_text(f"{min(6, rejected)} of {rejected} rejected parts")
     assert set(page.locator("#rows .badge").all_inner_texts()) == {"NG"}
 
 
