@@ -103,7 +103,7 @@ def _normality(normality: Normality, banks: Sequence[Mapping[str, torch.Tensor]]
     heads = [normality_head(bank) for bank in banks]
     second = normality.second
     if isinstance(second, Place) and places is not None:
-        second = Place(places.statistics(), second.share, second.shift)
+        second = Place(places.known(), second.share, second.shift)
     elif isinstance(second, SecondScale):
         second = SecondScale(heads[1], second.share, second.shift)
     return Normality(normality.features, heads[0], normality.top_k, second).eval()

@@ -116,28 +116,33 @@ class Place(nn.Module):
     """How far each place is from what good parts show there, added to the distance from the memory bank.
 
     A bank knows which patches there are, not where they belong (docs/decisions/0030). Each cell of the stages at
-    strides 8 and 16 has a mean and a spread of its own; both stages count alike.
+    strides 8 and 16 has a mean and a spread of its own; how channels vary together is alike at all places of a stage.
+    Both stages count alike.
     """
 
-    def __init__(self, known: Sequence[tuple[Tensor, Tensor]], share: float, shift: tuple[int, int] = (0, 0)) -> None:
-        """known: mean and spread, (1, C, h, w) each, of good parts, at stride 8 and at stride 16.
+    def __init__(
+        self, known: Sequence[tuple[Tensor, Tensor, Tensor]], share: float, shift: tuple[int, int] = (0, 0)
+    ) -> None:
+        """known, at stride 8 and at stride 16: mean and spread of good parts, (1, C, h, w) each, and the (C, C) matrix
+        that makes their channels independent.
 
         share: weight of this map and score, 0..1; shift: cells of this map (x, y) that the memory bank's is moved by to
         lie true beside it.
         """
         super().__init__()
-        self.fine, self.coarse = (_Known(mean, spread) for mean, spread in known)
+        self.fine, self.coarse = (_Known(*stage) for stage in known)
         self.share = share
         self.shift = shift
 
-    def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """The backbone's stages, the last two (1, C, h, w) at strides 8 and 16 -> distances (1, 1, h, w) at stride 8.
+    def forward(self, stages: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The backbone's stages, the last two (1, C, h, w) at strides 8 and 16 -> two maps (1, 1, h, w) at stride 8.
 
-        The root of the mean square of what both stages are away, in spreads.
+        The first is judged: the root of the mean square of what both stages are away. The second is drawn: their
+        geometric mean, which is high where both are, and so as sharp as the fine one.
         """
         fine, coarse = self.fine(stages[-2]), self.coarse(stages[-1])
         finer = functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
-        return ((fine + finer) / 2.0).sqrt()
+        return ((fine + finer) / 2.0).sqrt(), (fine * finer).sqrt().sqrt()
 
     def added(self, bank: Tensor, own: Tensor) -> Tensor:
         """Return the weighted sum of the bank's map (1, 1, h, w), which may have fewer cells, and this one's."""
@@ -148,15 +153,19 @@ class Place(nn.Module):
 class _Known(nn.Module):
     """What good parts show at each place of a stage."""
 
-    def __init__(self, mean: Tensor, spread: Tensor) -> None:
+    def __init__(self, mean: Tensor, spread: Tensor, independent: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("spread", spread)
+        self.independent = nn.Conv2d(len(independent), len(independent), 1, bias=False).requires_grad_(False)
+        with torch.no_grad():
+            self.independent.weight.copy_(independent[:, :, None, None])
 
     def forward(self, stage: Tensor) -> Tensor:
-        """(1, C, h, w) -> (1, 1, h, w), the mean square of how many spreads the channels are away."""
+        """(1, C, h, w) -> (1, 1, h, w), the mean square of how far the stage is away (Mahalanobis)."""
         away = (stage - self.mean) / self.spread  # a product with a constant would be quantised as a weight
-        return (away * away).mean(dim=1, keepdim=True)
+        apart = self.independent(away)
+        return (apart * apart).mean(dim=1, keepdim=True)
 
 
 class Normality(nn.Module):
@@ -180,13 +189,14 @@ class Normality(nn.Module):
         share = self.second.share
         if isinstance(self.second, Place):
             stages = self.features.backbone(image)
-            first, second = self.head(self.features.patches(stages)), self.second(stages)
+            first = self.head(self.features.patches(stages))
+            second, drawn = self.second(stages)
         else:
             stages, coarse = self.features.backbone.two_scales(image)
             first = self.head(self.features.patches(stages))
-            second = self.second.head(self.features.patches(coarse))
+            drawn = second = self.second.head(self.features.patches(coarse))
         score = (1.0 - share) * top_mean(first, self.top_k) + share * top_mean(second, self.top_k)
-        return stages, self.second.added(first, second), score
+        return stages, self.second.added(first, drawn), score
 
 
 class InspectionNet(nn.Module):

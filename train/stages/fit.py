@@ -302,9 +302,9 @@ def _state(
     if recipe.places:
         places = collect_places(place_stages(features, spec), roles.bank, recipe)
         share = second_share(scores[0], places.scores(spread_goods(len(roles.bank)), recipe.top_k), recipe.place_weight)
-        known = places.statistics()
+        known = places.known()
         place = Place(known, share)
-        shift = _shift(geometry(lambda image: place(features.backbone(image))), bank)
+        shift = _shift(geometry(lambda image: place(features.backbone(image))[1]), bank)
         return {**banks[0], "place": {"known": known, "share": share, "shift": shift}}
     second = geometry(lambda image: turned(heads[1](features.scales(image, 2)[1])))
     facts = {"share": second_share(scores[0], scores[1]), "shift": _shift(bank, second), "turned": True}

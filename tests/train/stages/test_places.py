@@ -50,7 +50,7 @@ def test_a_good_scores_as_with_places_and_a_bank_that_never_saw_it(run: Run) -> 
     switched = Switched(run.file(FP32_SWITCHED), run.file(FP32_ONNX), report.input)
     for name, part in list(parts_in_bank(report).items())[:3]:
         normality.head = normality_head(without_part(bank, part))
-        normality.second = Place(places.statistics(part), share, shift)
+        normality.second = Place(places.known(part), share, shift)
         with torch.inference_mode():
             expected = float(network.eval()(image_tensor(report.data / name, report.input))[0])
         switched.without(part)

@@ -27,6 +27,7 @@ from train.network.second.trial import at_another_place, halves, scores_of_trial
 from train.run import progress
 
 SHRUNK = 0.5  # of a channel's usual variance that is added to that of each place: few photographs tell it badly
+KEPT_ALIKE = 1.0  # of the usual variance that is added to every channel's before they are made independent
 MOST_OTHER = 20.0  # times that one of both opinions may weigh against the other
 FEWEST = 12  # good photographs on either side of a trial
 
@@ -51,6 +52,24 @@ class Places:
             found.append((mean.float()[None], (variance + SHRUNK * usual).sqrt().float()[None]))
         return found
 
+    def known(self, without: int | None = None) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return `statistics` and, beside them, the (C, C) matrix of each stage that makes its channels independent."""
+        return [(*one, matrix) for one, matrix in zip(self.statistics(without), self._independent, strict=True)]
+
+    @cached_property
+    def _independent(self) -> list[Tensor]:
+        """Of all parts: what one part changes in the covariance of all places is little."""
+        found = []
+        for stage, (mean, spread) in zip(self.stages, self.statistics(), strict=True):
+            covariance = torch.zeros(stage.shape[1], stage.shape[1])
+            for one in stage:
+                away = ((one.float() - mean[0]) / spread[0]).flatten(1)
+                covariance += away @ away.T
+            usual = covariance.diagonal().mean().clamp_min(1e-12)
+            covariance = (covariance / usual + KEPT_ALIKE * torch.eye(len(covariance))) / (1.0 + KEPT_ALIKE)
+            found.append(torch.linalg.cholesky(torch.linalg.inv(covariance)).T.contiguous())
+        return found
+
     @cached_property
     def _sums(self) -> list[tuple[int, Tensor, Tensor]]:
         return [_sums(stage) for stage in self.stages]
@@ -59,8 +78,9 @@ class Places:
         """Return the scores of some of the photographs, each by the places of all other parts."""
         found = []
         for number in progress(numbers, "places"):
-            place = Place(self.statistics(int(self.part[number])), share=1.0)
-            found.append(float(top_mean(place([stage[number].float()[None] for stage in self.stages]), top_k)))
+            place = Place(self.known(int(self.part[number])), share=1.0)
+            judged, _ = place([stage[number].float()[None] for stage in self.stages])
+            found.append(float(top_mean(judged, top_k)))
         return found
 
 
@@ -116,13 +136,13 @@ def gain_by_places(
     trial = trial_recipe(recipe, max(1, recipe.scales), len(fitted), spec)
     heads = trial_heads(features, fitted, spec, trial)
     places = collect_places(place_stages(features, spec), fitted, trial)
-    place = Place(places.statistics(), share=0.5)
+    place = Place(places.known(), share=0.5)
 
     def judged(image: Image) -> list[float]:
         with torch.inference_mode():
             scales = features.stages(as_floats(image[None]), trial.scales)
             banks = (head(features.patches(stages)) for head, stages in zip(heads, scales, strict=True))
-            maps = [place(scales[0]), *banks]
+            maps = [place(scales[0])[0], *banks]
             return [float(top_mean(one, trial.top_k)) for one in maps]
 
     scores = scores_of_trial(judged, scored, spec, trial, (at_another_place, usual))

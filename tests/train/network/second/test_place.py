@@ -14,7 +14,7 @@ from train.config import TrainConfig
 from train.data.anomalies import displaced
 from train.data.dataset import GOOD, Sample
 from train.network.backbones import Backbone
-from train.network.model import PatchFeatures
+from train.network.model import PatchFeatures, Place
 from train.network.second.place import FEWEST, Places, gain_by_places
 
 SIDE = 128
@@ -39,6 +39,17 @@ def test_a_part_that_is_left_out_leaves_no_trace(parts: list[int]) -> None:
     for ours, others in zip(known.statistics(parts[0]), expected, strict=True):
         for one, other in zip(ours, others, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_channels_that_vary_together_are_one_deviation_and_not_two() -> None:
+    generator = torch.Generator().manual_seed(3)
+    first = torch.randn(400, 1, 2, 2, generator=generator)
+    fine = torch.cat([first, first + 0.3 * torch.randn(400, 1, 2, 2, generator=generator)], dim=1).half()
+    known = Places((fine, torch.randn(400, 1, 1, 1, generator=generator).half()), torch.arange(400)).known()
+    place, mean, spread = Place(known, share=1.0), known[0][0], known[0][1]
+    nothing = known[1][0]
+    alike, against = (mean + spread * torch.tensor([1.0, sign]).view(1, 2, 1, 1) for sign in (1.0, -1.0))
+    assert float(place([against, nothing])[0].mean()) > 1.3 * float(place([alike, nothing])[0].mean())
 
 
 def test_a_place_where_good_parts_vary_says_less() -> None:
