@@ -99,7 +99,7 @@ def test_the_queue_begins_with_the_parts_nearest_to_the_limit_and_a_sample_that_
     drawn = sorted((part for part in range(1, 201) if lot(name, part) < SHARE), key=lambda part: lot(name, part))
     found = client.get("/api/reviews/queue?limit=12").get_json()["parts"]
     assert [part["origin"] for part in found] == ["limit", "sample"] * 6
-    first = min(part for part in drawn if scores[part - 1] < THRESHOLD)  # rejected ones before the first OK are no sample
+    first = min(part for part in drawn if scores[part - 1] < THRESHOLD)  # none before the first OK
     assert [part["id"] for part in found[1::2]] == [part for part in drawn if part >= first][:6]
     near = [abs(part["score"] - THRESHOLD) for part in found[::2]]
     assert near == sorted(near)
