@@ -164,7 +164,7 @@ def _answer(rows: list[list[Any]]) -> dict[str, Any]:
     ]
     counted = in_turns(ready)
     infer_ms, total_ms = np.median(counted, axis=1).T.tolist()
-    quick_ms = np.quantile(counted, QUICK, axis=1)[:, 1].tolist()
+    quick_ms = np.quantile(counted, QUICK, axis=1)[:, 0].tolist()
     return {"tier": cpu_tier(), "infer_ms": infer_ms, "total_ms": total_ms, "quick_ms": quick_ms}
 
 

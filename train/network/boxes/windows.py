@@ -22,9 +22,7 @@ CACHE_BYTES = 2_000_000_000  # decoded photos that stay in memory
 DEFECTIVE = 0.75  # share of the windows that are cut from labelled photos
 AIMED = 0.8  # of those, the share in which a defect is sure to be
 ZOOM = 0.22  # log of the factor by which a part may be larger or smaller
-ASIDE = (
-    0.25  # share of the window's side that this defect's middle is from the window's at most, so that all of it is seen
-)
+ASIDE = 0.25  # of the window's side, at most, that this defect's middle is beside the window's: all of it is seen
 NOISE = 8.0  # grey levels
 SEEN, HINTED = 0.6, 0.1  # shares of a box inside the window from which on it counts, and from which on it is no ground
 
