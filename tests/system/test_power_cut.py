@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from edge.inference.release.archive import archive_path, write_archive
 from edge.inference.release.versions import read_audit, read_versions
 from edge.line.outputs.outbox import Outbox
 from tests.edge.inference.release.signing import Signer, needs_root, released
+from tests.firmware_scripts.releases import release
 from tests.system.power import Disk
 from tests.system.station import ROOT
 
@@ -141,19 +141,6 @@ def test_a_bundle_that_was_activated_judges_and_no_version_goes_back(
         if told:
             (judging,) = store.judged()
             assert f"flange {told['activated']} " in judging or f"flange {told['activated'] + 1} " in judging
-
-
-def release(root: Path, wheel: Path) -> str:
-    """Make a release as install.sh would have, with a program that agrees to everything; returns its name."""
-    parts = [wheel, *(ROOT / "requirements" / f"{name}.lock" for name in ("tools", "base"))]
-    content = b"".join(path.read_bytes() for path in [*parts, ROOT / "firmware_scripts" / "unused.txt"])
-    name = hashlib.sha256(content).hexdigest()[:12]
-    python = root / "opt/linewatch/releases" / name / "bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text("#!/bin/sh\n")
-    python.chmod(0o755)
-    (python.parents[1] / "complete").touch()
-    return name
 
 
 def test_a_station_boots_whenever_the_power_goes_during_an_installation(disk: Disk, tmp_path: Path) -> None:

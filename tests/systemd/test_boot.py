@@ -1,0 +1,138 @@
+"""The units under a real systemd: tests/systemd/machine.py. What takes longer is in test_releases.py."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from edge.core.types import Inspection
+from edge.history.eventlog import EventLog
+from edge.inference.bundle import Bundle
+from tests.firmware_scripts.releases import release
+from tests.systemd.machine import PYTHON, REPO, Machine, booted, make_root, missing
+
+ENGINE, PAGE, FIREWALL = "linewatch-engine", "linewatch-page", "linewatch-firewall"
+
+
+@pytest.fixture(scope="module")
+def station(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Boot a computer on which a release is installed, and wait until both units and the firewall are there."""
+    folder = tmp_path_factory.mktemp("boot")
+    root = folder / "root"
+    make_root(root, tiny_bundle)
+    (folder / "one.whl").write_text("one")
+    name = release(root, folder / "one.whl", PYTHON)
+    (root / "opt/linewatch/current").symlink_to(f"releases/{name}")
+    scripts = REPO / "firmware_scripts"
+    subprocess.run([scripts / "provision.sh", "--root", root], check=True, capture_output=True, timeout=60)
+    shutil.copytree(root / "opt/tiny", root / "var/lib/linewatch/models/tiny")
+    (root / "var/lib/linewatch/models/current").symlink_to("tiny")
+    units = [*(REPO / "systemd").glob("*.service"), *(REPO / "systemd").glob("*.path")]
+    for unit in units:
+        shutil.copy(unit, root / "etc/systemd/system" / unit.name)
+    if not missing():
+        names = [f"{one}.service" for one in (ENGINE, PAGE, FIREWALL)] + ["linewatch-bundles.path"]
+        subprocess.run(["systemctl", f"--root={root}", "enable", *names], check=True, capture_output=True, timeout=60)
+    with booted(root, folder / "console") as machine:
+        machine.until(ENGINE, "ActiveState", "active")
+        machine.until(PAGE, "ActiveState", "active")
+        yield machine
+
+
+def rows(machine: Machine) -> list[Inspection]:
+    """Return the whole history, oldest first."""
+    log = EventLog(machine.root / "var/lib/linewatch/events.db", read_only=True)
+    try:
+        return log.recent(1_000_000)[::-1]
+    finally:
+        log.close()
+
+
+def test_the_firewall_is_there_before_the_engine_and_the_page_comes_after_ready(station: Machine) -> None:
+    times = [
+        int(station.unit(unit, f"{key}TimestampMonotonic"))
+        for unit, key in (
+            (FIREWALL, "ActiveEnter"),
+            (ENGINE, "ExecMainStart"),
+            (ENGINE, "ActiveEnter"),
+            (PAGE, "ExecMainStart"),
+        )
+    ]
+    assert 0 not in times, station.said()
+    assert times == sorted(times)
+    assert "READY" in station.journal(ENGINE)
+    assert "tcp dport { 502, 8080 } drop" in station.run("nft", "list", "table", "inet", "linewatch")
+
+
+TRIES = """
+import os, socket
+def may(name, act):
+    try:
+        act()
+        print(name)
+    except OSError:
+        pass
+for place in ("/etc/linewatch", "/opt/linewatch", "/usr", "/var/lib/linewatch/models", "/var/lib/linewatch",
+              "/var/lib/linewatch/page"):
+    may("writes " + place, lambda: os.close(os.open(place + "/probe", os.O_CREAT | os.O_WRONLY)))
+may("lists people", lambda: os.listdir("/var/lib/linewatch/page"))
+may("reads a secret", lambda: open("/etc/linewatch/broker.password").read())
+may("makes a device", lambda: os.mknod("/var/lib/linewatch/disk", 0o60600, os.makedev(254, 0)))
+may("becomes root", lambda: os.setuid(0))
+for address in ("127.0.0.1", "10.1.2.3", "203.0.113.1"):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        may("reaches " + address, lambda: one.sendto(b"x", (address, 9)))
+"""
+
+
+@pytest.fixture(scope="module")
+def may(station: Machine) -> dict[str, list[str]]:
+    """Return what each unit may do of all that is tried.
+
+    The machine has one address in the plant's network and one on the internet, and a secret of the engine.
+    """
+    for address in ("10.1.2.3/32", "203.0.113.1/32"):
+        station.run("ip", "address", "add", address, "dev", "lo")
+    (station.root / "etc/linewatch/broker.password").write_text("hunter2")
+    station.run("chown", "root:linewatch-engine", "/etc/linewatch/broker.password")
+    station.run("chmod", "0640", "/etc/linewatch/broker.password")
+    return {unit: station.probe(unit, TRIES).splitlines() for unit in (ENGINE, PAGE)}
+
+
+def files(tried: list[str]) -> list[str]:
+    return [line for line in tried if not line.startswith("reaches")]
+
+
+def test_the_engine_writes_its_history_reads_its_secrets_and_touches_nothing_else(may: dict[str, list[str]]) -> None:
+    assert files(may[ENGINE]) == ["writes /var/lib/linewatch", "reads a secret"]
+
+
+def test_the_page_writes_its_folder_and_touches_nothing_else(may: dict[str, list[str]]) -> None:
+    assert files(may[PAGE]) == ["writes /var/lib/linewatch/page", "lists people"]
+
+
+@pytest.mark.parametrize("unit", [ENGINE, PAGE])
+def test_a_unit_reaches_the_plant_and_nothing_beyond(may: dict[str, list[str]], station: Machine, unit: str) -> None:
+    if "does not support BPF" in station.run("journalctl", "--no-pager", "--quiet", "--output=cat"):
+        pytest.skip("systemd may not load the BPF program of IPAddressDeny= here")
+    assert [line for line in may[unit] if line.startswith("reaches")] == ["reaches 127.0.0.1", "reaches 10.1.2.3"]
+
+
+def test_an_engine_that_is_killed_judges_again_and_the_page_lives_on(station: Machine) -> None:
+    before, page = station.unit(ENGINE, "MainPID"), station.unit(PAGE, "MainPID")
+    station.run("kill", "-KILL", before)
+    station.until(ENGINE, "NRestarts", "1")
+    station.until(ENGINE, "ActiveState", "active")
+    assert station.unit(ENGINE, "MainPID") != before
+    assert station.unit(PAGE, "MainPID") == page
+    ids = [row.id for row in rows(station)]
+    assert ids == list(range(1, len(ids) + 1)), "no id is lost and none comes twice"
+
+
+def test_a_stop_ends_before_systemd_would_kill(station: Machine) -> None:
+    for unit in (ENGINE, PAGE):
+        station.run("systemctl", "stop", unit)
+        assert (station.unit(unit, "Result"), station.unit(unit, "ExecMainStatus")) == ("success", "0")
