@@ -21,7 +21,8 @@ Usage: install.sh --wheel FILE [--root DIR] [--bundle DIR] [--wheels DIR] [--wai
   --dry-run      say what would be done, change nothing
 
 What a person owns is never overwritten: etc/linewatch/station.toml, models, the history.
-A release that does not get ready, for a reason of its own, gives way to the one before it.
+A release that does not get ready, for a reason of its own, gives way to the one before it. Status 3: the release is
+installed and goes on trying, because the computer is too busy for any.
 END
 }
 

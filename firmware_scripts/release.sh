@@ -63,14 +63,14 @@ gets_ready() { # gets_ready INVOCATION: of the engine that ran before
         ! stays_ready "$1" || return 0
         restarts=$(unit_says NRestarts)
         if ((${restarts:-0} >= 3)); then
-            [[ $(unit_says Result) == timeout ]] && slow_for_both || return 1
-            echo "the computer is busy: the release before is as slow; waiting" >&2
+            [[ $(unit_says Result) == timeout ]] && merely_slow || return 1
+            echo "the computer is busy: no release gets ready in two minutes; waiting" >&2
             systemctl restart --no-block linewatch-engine.service
         fi
         sleep 1
     done
-    slow_for_both || return 1
-    fail 1 "the computer is too busy to get any release ready; release $(in_use) goes on trying"
+    merely_slow || return 1
+    fail 3 "the computer is too busy to get any release ready in $wait s; release $(in_use) is installed and goes on trying"
 }
 
 # READY, and still there five seconds later.
@@ -86,23 +86,32 @@ unit_says() { # unit_says PROPERTY: one word about the engine
     systemctl show --property "$1" --value linewatch-engine.service
 }
 
-# The same question to both: whoever is the only slow one has a fault.
-slow_for_both() {
+# The same question to both: whoever is the only slow one has a fault. A first release has nobody to be compared with; its
+# references were scored on this CPU before it started, so what is slow is the computer.
+merely_slow() {
     local before model
+    [[ $(unit_says Result) =~ ^(timeout|success|)$ ]] || return 1 # it ended by itself
     before=$(before_it)
+    [[ -n $before ]] || return 0
     model=$(realpath -- "$state/models/current")
-    [[ -n $before ]] && ! timeout 60 "$opt/releases/$before/bin/python" -P -m edge check "$model" >/dev/null
+    ! timeout 60 "$opt/releases/$before/bin/python" -P -m edge check "$model" >/dev/null
+}
+
+# The last line of the engine itself, for whoever reads no journal.
+its_reason() {
+    journalctl --unit linewatch-engine.service --output cat --lines 50 --no-pager 2>/dev/null |
+        sed -n 's/^linewatch: /: /p' | tail -n 1
 }
 
 give_way() {
-    local now before
-    now=$(in_use) before=$(before_it)
+    local now before reason
+    now=$(in_use) before=$(before_it) reason=$(its_reason || true)
     [[ -n $before && -f $opt/releases/$before/complete ]] ||
-        fail 1 "release $now does not get ready, and none was before it; see journalctl -u linewatch-engine"
+        fail 1 "release $now does not get ready$reason; none was before it; see journalctl -u linewatch-engine"
     point "$opt/current" "releases/$before"
     run rm -f -- "$opt/previous"
     systemctl restart --no-block "${units[@]}"
-    fail 1 "release $now does not get ready; release $before is in use again, see journalctl -u linewatch-engine"
+    fail 1 "release $now does not get ready$reason; release $before is in use again, see journalctl -u linewatch-engine"
 }
 
 # What is neither in use nor before it goes, and what a kill left half-made.

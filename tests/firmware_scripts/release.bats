@@ -134,6 +134,24 @@ grep -q "the computer is busy" /run/said && grep -q "too busy to get any release
     [ "$status" -eq 0 ]
 }
 
+@test "a first release on a computer that is slow stays and goes on trying, and one that ends by itself is told why" {
+    printf '#!/bin/sh\necho READY\necho "linewatch: camera.path: no such folder"\n' >"$BIN/journalctl"
+    chmod +x "$BIN/journalctl"
+    run on_a_computer 'rm /opt/linewatch/current /opt/linewatch/previous 2>/dev/null || true
+ends 9 0 | release slow
+status=0
+install slow --wait 1 2>/run/said || status=$?
+[ "$status" = 3 ] && [ "$(in_use)" = linewatch-slow ]
+[ "$(grep -c "^linewatch: " /run/said)" = 1 ] && grep -q "too busy to get any release ready in 1 s; .* goes on trying" /run/said
+rm /opt/linewatch/current
+ends 1 0 | release broken
+status=0
+install broken 2>/run/said || status=$?
+[ "$status" = 1 ] && grep -q "does not get ready: camera.path: no such folder; none was before it" /run/said'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
 @test "a release that does not judge here, or does not take station.toml, is never in use" {
     run on_a_computer 'ends 0 1 | release wrong
 no install wrong 2>/run/said

@@ -260,6 +260,30 @@ store_versions(trust, read_versions(trust).model_copy(update={'highest': {'flang
     [ "$(next_id "$ROOT")" -gt 40 ]
 }
 
+@test "a purge leaves nothing of Linewatch, wherever it is killed, and says what it keeps" {
+    same_station
+    one_line_refusal 2 "say so with --yes" "$SCRIPTS/uninstall.sh" --purge --root "$ROOT"
+    exec 7>"$ROOT/var/lib/linewatch/engine.lock"
+    flock 7
+    one_line_refusal 1 "runs; run: systemctl stop" "$SCRIPTS/uninstall.sh" --purge --yes --root "$ROOT"
+    exec 7>&-
+    [ "$(people "$ROOT")" = Ada ]
+    "$SCRIPTS/provision.sh" --root "$ROOT" --ntp 10.0.0.1 >/dev/null
+    mkdir -p "$ROOT/etc/systemd/system/linewatch-engine.service.d" "$ROOT/srv/parts" "$ROOT/run/linewatch"
+    sed -i "s|^state_dir.*|state_dir = \"$ROOT/srv/parts\"|" "$ROOT/etc/linewatch/station.toml"
+    local step killed=0
+    for ((step = 1; step < 40; step++)); do
+        run env KILL_AT=$step BASH_ENV="$(killer)" "$SCRIPTS/uninstall.sh" --purge --yes --root "$ROOT"
+        [ "$status" -ne 0 ] || break
+        killed=$step
+    done
+    echo "$output"
+    [ "$killed" -ge 8 ]
+    [[ $output == *"kept: $ROOT/srv/parts, the state_dir of station.toml"*"kept: the journal, backups, "* ]]
+    [ -z "$(find "$ROOT" -name '*linewatch*')" ]
+    "$SCRIPTS/uninstall.sh" --purge --yes --root "$ROOT"
+}
+
 @test "what the page of an older release wrote moves into its folder, whole, wherever the move is killed" {
     same_station
     local state="$ROOT/var/lib/linewatch" step killed=0
