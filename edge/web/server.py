@@ -18,6 +18,8 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING
 
 from flask import Flask, Request
+from flask.sessions import SecureCookieSessionInterface
+from itsdangerous import URLSafeTimedSerializer
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from edge.config.load import load_config
@@ -77,6 +79,19 @@ class InMemory(Request):
         content_length: int | None = None,
     ) -> IO[bytes]:
         return io.BytesIO()
+
+
+class Cookies(SecureCookieSessionInterface):
+    """The signed cookies of an application, whose key never changes: one signer serves all requests."""
+
+    def __init__(self) -> None:
+        self._signer: URLSafeTimedSerializer | None = None
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
+        """Return the signer; threads may share it."""
+        if self._signer is None:
+            self._signer = super().get_signing_serializer(app)
+        return self._signer
 
 
 class Page(Flask):
@@ -152,6 +167,7 @@ def _station_app(
 
 def _flask(key: bytes, tls: bool) -> Flask:
     app = Page(__name__, template_folder="templates", static_folder="static")
+    app.session_interface = Cookies()
     app.config.update(
         SECRET_KEY=key,
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,

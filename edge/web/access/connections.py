@@ -218,6 +218,15 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.request is not None:
             self.request.close()
 
+    def writable(self) -> bool:
+        """Return whether the loop has to send or to close; it would turn in circles for what a thread is sending."""
+        if not self.requests or self.will_close or self.close_when_flushed:
+            return bool(super().writable())
+        waits: bool = self.total_outbufs_len > 0 and self.outbuf_lock.acquire(blocking=False)
+        if waits:  # no thread is sending: the peer takes no more just now
+            self.outbuf_lock.release()
+        return waits
+
     def stands_still(self, now: float) -> bool:
         """Return whether a request or an answer has hardly moved for PATIENCE_S. now: monotonic s."""
         request, answering = self.request, self.total_outbufs_len > 0

@@ -156,17 +156,17 @@ def _user(access: Access) -> User:
             raise Unauthorized("the bearer token is not valid here; ask an engineer for one")
         if found is not None:
             return found
+    known = access.sessions.find(session.get(KEY), acted=_acted())
+    if known is not None:
+        key, found_session = known
+        if key != session.get(KEY):
+            session[KEY] = key
+        role = access.people.role_of(found_session.name)  # a person who was removed is nobody from that moment on
+        if role is not None:
+            return User(found_session.name, role, Via.PAGE)
     if not access.people.exist():
         return EVERYBODY
-    known = access.sessions.find(session.get(KEY), acted=_acted())
-    guest = User("", Role.VIEWER, Via.PAGE) if access.guests_may_look else GUEST
-    if known is None:
-        return guest
-    key, found_session = known
-    if key != session.get(KEY):
-        session[KEY] = key
-    role = access.people.role_of(found_session.name)  # a person who was removed is nobody from that moment on
-    return guest if role is None else User(found_session.name, role, Via.PAGE)
+    return User("", Role.VIEWER, Via.PAGE) if access.guests_may_look else GUEST
 
 
 def _acted() -> bool:

@@ -1,7 +1,7 @@
 // All charts, drawn as SVG in the size they have on the screen, so that their words stay readable.
 // Verdicts differ by shape as well as by colour.
 import { byId, distanceText, number, onScale, setText, svg } from "./dom.js";
-import { PAGE, lastRows } from "./rows.js";
+import { PAGE, lastRows, turn } from "./rows.js";
 import { dateAndHour, dateText, hourText } from "./times.js";
 import { count, t } from "./words.js";
 
@@ -38,8 +38,7 @@ function shape(verdict, x, y) {
 
 // Station page: the last parts, one place each.
 const KEEP = 100;
-const EVERY_MS = 2000;
-let readAt = -EVERY_MS;
+let readIn = null; // the turn in which they were read
 let rows = [];
 let newest = 0;
 let busy = false;
@@ -49,9 +48,9 @@ export async function refreshCharts(status) {
   if (status.health) deadline = status.health.deadline_ms;
   const last = status.history ? status.history.last_id : 0;
   if (last < newest) [rows, newest] = [[], 0]; // another history
-  if (busy || last === newest || performance.now() - readAt < EVERY_MS) return;
+  if (busy || last === newest || turn() === readIn) return;
   busy = true;
-  readAt = performance.now();
+  readIn = turn();
   try {
     const { inspections } = await lastRows(last - newest > PAGE ? KEEP : PAGE); // the list asks for the same
     const found = inspections.filter((row) => row.id > newest).reverse();

@@ -2,11 +2,10 @@
 import { byId, choice, root, setText } from "./dom.js";
 import { line } from "./inspections.js";
 import { filterOf, keepPlace, showPlace, takePlace } from "./place.js";
-import { PAGE, lastRows } from "./rows.js";
+import { PAGE, lastRows, turn } from "./rows.js";
 import { told } from "./told.js";
 import { count, t } from "./words.js";
 
-const FOLLOW_EVERY_MS = 2000;
 const HANDS_OFF_MS = 10000;
 const COMPLETE_AFTER_MS = 1000;
 const rows = byId("rows");
@@ -18,7 +17,7 @@ let lastId = 0; // of the history, as the last status says
 let nextBefore = null;
 let paged = false;
 let touchedAt = -HANDS_OFF_MS;
-let readAt = -FOLLOW_EVERY_MS;
+let readIn = null; // the turn in which the list was read
 let reading = false;
 
 for (const event of ["pointerdown", "pointermove", "keydown", "wheel", "touchmove"]) {
@@ -35,7 +34,7 @@ export function refreshHistory({ history, history_problem: problem }) {
   const now = performance.now();
   const fresh = newest === null ? 0 : Math.max(0, history.last_id - newest);
   const follow = newest === null || history.last_id < newest || (fresh > 0 && !paged && now - touchedAt > HANDS_OFF_MS);
-  if (follow && now - readAt >= FOLLOW_EVERY_MS) reload();
+  if (follow && turn() !== readIn) reload();
   byId("newer").hidden = follow || fresh === 0;
   setText(byId("newer"), t("Show {n} newer", { n: count(fresh) }));
 }
@@ -57,6 +56,7 @@ async function read(before) {
 async function reload() {
   if (reading) return;
   reading = true;
+  readIn = turn();
   const wanted = verdict;
   const seen = lastId;
   try {
@@ -72,7 +72,6 @@ async function reload() {
     // No connection or no history: the status poll says so.
   } finally {
     reading = false;
-    readAt = performance.now();
     if (wanted !== verdict) reload();
     else if (place && rows.children.length) comeBack();
   }

@@ -2,6 +2,11 @@
 import { root } from "./dom.js";
 
 export const PAGE = 24;
+const FOLLOW_EVERY_MS = 2000;
+
+// Changes when those who follow the rows may ask again; the same for all of them, so that they ask at the same time.
+export const turn = () => Math.floor(performance.now() / FOLLOW_EVERY_MS);
+
 const asked = new Map();
 
 // Returns the answer of the station; throws what it says instead, or when there is no connection.

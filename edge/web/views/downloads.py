@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from flask import Blueprint, Response, abort, g, send_file
+from flask import Blueprint, Response, abort, g, request, send_file
 
 from edge.core.types import Inspection, Verdict
 from edge.history.csv_export import as_csv
@@ -22,6 +22,7 @@ Piece = TypeVar("Piece", str, bytes)
 blueprint = Blueprint("downloads", __name__)
 CSV_TYPE = "text/csv; charset=utf-8"
 MAX_REFERENCE = 9999
+SMALL_BYTES = 128 * 1024  # a picture up to this size is read at once, which costs less than sending it as a file
 KEPT_S = 24 * 3600  # a picture of a bundle never changes
 
 
@@ -101,7 +102,12 @@ def reviewed() -> Response:
 def _jpeg(path: Path, cache: str, missing: str) -> Response:
     """Send the file as it is at this moment: the engine may replace or delete it at any time."""
     try:
-        response = send_file(path, mimetype="image/jpeg", conditional=True, etag=True)
+        if path.stat().st_size > SMALL_BYTES:
+            response = send_file(path, mimetype="image/jpeg", conditional=True, etag=True)
+        else:
+            response = Response(path.read_bytes(), mimetype="image/jpeg")
+            response.add_etag()
+            response.make_conditional(request)
     except FileNotFoundError:
         abort(404, missing)
     response.headers["Cache-Control"] = cache

@@ -2,7 +2,8 @@
 
 `python -m tests.edge.web.tablets [--tablets 20] [--seconds 20] [--rounds 4] [--tls]`: each tablet asks as the page's
 scripts ask: the status each 0.4 s, the live picture of each part, the list and its thumbnails, over at
-most six connections. Prints the time per part, and the page's CPU and memory.
+most six connections. People are set up, and each tablet has its cookie. Prints the time per part, and the page's CPU
+and memory.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from typing import Any
 from edge.commands.acceptance.station import free_port
 from edge.config.load import load_config
 from edge.history.eventlog import EventLog
+from edge.people.roles import Role
+from edge.people.store import People
 from tests.system.station import ROOT, Engine, Station
 
 EVERY_S = 0.4  # static/follow.js
@@ -43,6 +46,7 @@ class Tablet:
     tls: ssl.SSLContext | None
     counts: Counter[str]
     late: list[float]
+    cookie: str = ""
     tag: str = ""
     status: dict[str, Any] = field(default_factory=dict)
     picture: str = ""
@@ -55,6 +59,8 @@ class Tablet:
     async def live(self, after_s: float) -> None:
         """Ask until it is cancelled."""
         await asyncio.sleep(after_s)
+        _, head, _ = await self.get("/")
+        self.cookie = head["set-cookie"].partition(";")[0]
         while True:
             began = time.monotonic()
             await self.poll()
@@ -100,7 +106,7 @@ class Tablet:
 
     async def get(self, path: str, *headers: str) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body; over a connection that is free, else a new one."""
-        said = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{''.join(headers)}\r\n".encode()
+        said = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {self.cookie}\r\n{''.join(headers)}\r\n".encode()
         async with self.places:
             while True:
                 old = bool(self.free)
@@ -207,7 +213,8 @@ def running(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Station
     text = text.replace('"default"', f'"{models / "default"}"').replace('"samples"', f'"{models / "samples"}"')
     text = text.replace("deadline_ms = 100", "deadline_ms = 1000")  # a busy computer is measured, too
     text = text.replace("port = 8080", f"port = {free_port()}\ntls = {str(options.tls).lower()}")
-    station = Demo(folder, text)
+    station = Demo(folder, f"{text}guests_may_look = true\n")
+    People(station.config.page_dir).add("Measured", Role.ENGINEER)
     with Engine(station) as engine:
         print(engine.ready(), flush=True)
         yield station, page_of(engine.process.pid)

@@ -11,10 +11,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
-from edge.web.access.connections import MAX_BODY_BYTES, MAX_CONNECTIONS, PATIENCE_S, UPLOADS, CpuQuota, Room
+from edge.web.access.connections import (
+    MAX_BODY_BYTES,
+    MAX_CONNECTIONS,
+    PATIENCE_S,
+    UPLOADS,
+    Channel,
+    CpuQuota,
+    Room,
+    Server,
+)
 from edge.web.guard import SLOW_AT_ONCE
 from tests.edge.web.standin import StandIn
 from tests.edge.web.test_server import HANG_S, page_process
@@ -173,6 +183,26 @@ def test_small_files_of_many_pixels_are_decoded_one_at_a_time(station: StandIn, 
     assert set(codes) <= {200, 400, 413, 415, 503}
     assert reachable(station)
     assert resident_bytes(page) < 900 * 2**20
+
+
+def test_the_loop_does_not_turn_in_circles_for_what_a_thread_is_sending() -> None:
+    with ExitStack() as stack:
+        server = Server(lambda *_: [], stack.enter_context(socket.create_server(("127.0.0.1", 0))), threads=0)
+        stack.callback(server.close)
+        near, _far = map(stack.enter_context, socket.socketpair())
+        channel = Channel(server, near, None, server.adj, map={})
+        assert not channel.writable()
+        channel.requests, channel.total_outbufs_len = [object()], 10  # an answer is on its way
+        assert channel.writable(), "nobody sends: the peer took no more, and the loop goes on when it does"
+        release, held = Event(), Event()
+        sender = Thread(target=lambda: channel.outbuf_lock.acquire() and (held.set(), release.wait(HANG_S)))
+        sender.start()
+        assert held.wait(HANG_S)
+        assert not channel.writable()
+        channel.will_close = True
+        assert channel.writable(), "the loop closes it all the same"
+        release.set()
+        sender.join()
 
 
 def test_room_is_given_back() -> None:

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from edge.history.pictures import picture_path
+from edge.web.views.downloads import SMALL_BYTES
 from tests.edge.web.standin import StandIn, part_image
 
 
@@ -51,6 +53,17 @@ def test_a_browser_asks_whether_a_stored_picture_is_still_that_of_its_number(
     station.inspect(part_image(3, defect=True))
     with client.get(f"/pictures/1/{kind}", headers=tag) as other:
         assert other.status_code == 200
+
+
+def test_a_large_picture_is_sent_as_a_small_one_is(station: StandIn, client: FlaskClient) -> None:
+    station.inspect(part_image())
+    path = picture_path(station.config.images_dir, 1, "frame")
+    path.write_bytes(large := path.read_bytes() + bytes(SMALL_BYTES))  # what follows a JPEG's end is not drawn
+    with client.get("/pictures/1/frame") as first:
+        assert (first.status_code, first.content_type, first.data) == (200, "image/jpeg", large)
+        tag = {"If-None-Match": first.headers["ETag"]}
+    with client.get("/pictures/1/frame", headers=tag) as again:
+        assert (again.status_code, again.data) == (304, b"")
 
 
 @pytest.mark.parametrize("kind", ["frame", "heat", "thumb"])
