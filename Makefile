@@ -15,7 +15,7 @@ NAME ?= $(if $(DATA),$(notdir $(DATA:%/=%)),synthetic)
 SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh) $(addprefix firmware_scripts/debian/,postinst prerm)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test scripts suite train benchmark techreport chaos soak film fuzz words check lock package clean
+.PHONY: help setup demo test scripts suite machine train benchmark techreport chaos soak film fuzz words check lock package clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,9 @@ scripts: $(DEV) ## shellcheck and bats; what bats said comes in one piece
 suite: $(DEV) ## pytest; what fails beside others runs once more alone
 	@export OMP_NUM_THREADS=1; $(RUN) -m pytest tests --numprocesses 2 --dist loadfile || { echo "once more, alone:"; \
 	    $(RUN) -m pytest tests --last-failed --last-failed-no-failures none; }
+
+machine: $(DEV) ## as root: a station's life on a machine that boots with systemd, some minutes
+	@exec $(RUN) -m pytest -q -rs --minutes tests/systemd
 
 train: $(DEV) ## photos -> bundle: DATA=folder NAME=name; without DATA a synthetic product
 	@exec $(RUN) -m train all $(if $(DATA),--data "$(DATA)",--config train/configs/synthetic.toml) --name "$(NAME)"

@@ -58,13 +58,15 @@ start_release() {
 
 # An engine that ends by itself has a reason of its own. One that is merely slow is compared with the release before.
 gets_ready() { # gets_ready INVOCATION: of the engine that ran before
-    local give_up=$((SECONDS + wait)) restarts
+    local give_up=$((SECONDS + wait)) was=$1 now restarts
     while ((SECONDS < give_up)); do
-        ! stays_ready "$1" || return 0
+        ! stays_ready "$was" || return 0
+        now=$(unit_says InvocationID) # asked first: until the engine that ran before has ended, the count is its own
         restarts=$(unit_says NRestarts)
-        if ((${restarts:-0} >= 3)); then
+        if [[ $now != "$was" ]] && ((${restarts:-0} >= 3)); then
             [[ $(unit_says Result) == timeout ]] && merely_slow || return 1
             echo "the computer is busy: no release gets ready in two minutes; waiting" >&2
+            was=$(unit_says InvocationID)
             systemctl restart --no-block linewatch-engine.service
         fi
         sleep 1

@@ -9,6 +9,9 @@ settings.load_profile("linewatch")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--minutes", action="store_true", help="run also what takes minutes: a station's life under systemd"
+    )
     parser.addoption("--fuzz-seconds", type=float, default=0.0, metavar="S", help="how long each target is fuzzed (0)")
 
 

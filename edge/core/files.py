@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -41,6 +42,11 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
         draft.unlink(missing_ok=True)
         error.filename = error.filename or str(path)  # a full disk does not say for which file
         raise
+
+
+def remedy(error: OSError) -> str:
+    """Return what a person does about a file of root's that could not be written."""
+    return "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "run this as root, e.g. with sudo"
 
 
 def make_folder(folder: Path, mode: int = 0o777) -> None:

@@ -29,9 +29,15 @@ case $1 in
             9) state=activating restarts=3 result=timeout ;;
             *) state=activating restarts=3 result=exit-code ;;
         esac
-        printf 'ActiveState=%s\nNRestarts=%s\nResult=%s\nInvocationID=%s\n' $state $restarts $result "$RANDOM" >$unit
+        printf 'ActiveState=%s\nNRestarts=%s\nResult=%s\nInvocationID=%s\n' $state $restarts $result "$RANDOM" >$unit.next
+        echo 6 >$unit.before
         ;;
-    show) sed -n "s/^$3=//p" $unit 2>/dev/null || true ;;
+    show) # until the job is carried out, all is as before, with the restarts that a watchdog leaves over the weeks
+        before=$(cat $unit.before 2>/dev/null || echo 0)
+        [ "$before" -ne 1 ] || mv $unit.next $unit
+        [ "$before" -eq 0 ] || echo $((before - 1)) >$unit.before
+        if [ "$before" -gt 1 ] && [ "$3" = NRestarts ]; then echo 3; else sed -n "s/^$3=//p" $unit 2>/dev/null || true; fi
+        ;;
 esac
 END
     printf '#!/bin/sh\n' >"$BIN/udevadm"
@@ -111,7 +117,7 @@ install two # is in use already
     run on_a_computer 'ends 1 0 | release broken
 no install broken 2>/run/said
 [ "$(wc -l </run/said)" = 1 ] && grep -q "does not get ready; release .* is in use again" /run/said
-[ "$(in_use)" = linewatch-one ] && grep -q ActiveState=active /run/linewatch-test'
+[ "$(in_use)" = linewatch-one ] && grep -q ActiveState=active /run/linewatch-test.next'
     echo "$output"
     [ "$status" -eq 0 ]
 }

@@ -20,12 +20,15 @@ from pathlib import Path
 import cv2
 import pytest
 
+from edge.core.types import Inspection
+from edge.history.eventlog import EventLog
 from edge.inference.bundle import Bundle
 from tests.tiny import bad_image, good_image
 
 REPO = Path(__file__).parents[2]
 HANG_S = 120.0
 BOOT_S = 30.0
+ENGINE, PAGE, FIREWALL = "linewatch-engine", "linewatch-page", "linewatch-firewall"
 NEEDED = ("systemd-nspawn", "nsenter", "nft", "ip")
 STATION = """name = "Booted"
 bundle = "/var/lib/linewatch/models/current"
@@ -63,8 +66,30 @@ SystemCallFilter=@system-service
 class Machine:
     """The computer while it runs; `root` is its root as this computer sees it."""
 
-    def __init__(self, root: Path, process: subprocess.Popen[bytes], console: Path) -> None:
-        self.root, self.process, self._console = root, process, console
+    def __init__(self, root: Path, console: Path) -> None:
+        self.root, self._console = root, console
+        self.start()
+
+    def start(self) -> None:
+        """Boot, and wait until systemd has started what a boot without Linewatch starts."""
+        environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+        with self._console.open("ab") as said:
+            self.process = subprocess.Popen(
+                _command(self.root), stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Switch off: systemd stops everything in order."""
+        self.process.terminate()
+        try:
+            self.process.wait(HANG_S)
+        finally:
+            self.process.kill()
 
     def first_process(self) -> int | None:
         """Return what this computer calls the first process of the machine, or None before it is there."""
@@ -79,6 +104,19 @@ class Machine:
             if any(line.split()[2:] == ["1"] for line in status.splitlines() if line.startswith("NSpid:")):
                 return number
         return None
+
+    def _wait(self) -> None:
+        """Wait until systemd has started what a boot without Linewatch starts; skip where this is not allowed."""
+        end = time.monotonic() + BOOT_S
+        while (
+            self.first_process() is None or self.run("systemctl", "is-active", "basic.target", check=False) != "active"
+        ):
+            if self.process.poll() is not None or time.monotonic() > end:
+                pytest.skip(f"systemd does not run as the first process here: {' '.join(self.said().split()[-40:])}")
+            time.sleep(0.05)
+        self.run("systemctl", "start", "capable.service", check=False)
+        if self.unit("capable.service", "Result") != "success":
+            pytest.skip(f"systemd may not confine a process here: {' '.join(self.journal('capable.service').split())}")
 
     def run(self, *command: str, check: bool = True) -> str:
         """Run a command as root inside, and return all that it says."""
@@ -117,6 +155,14 @@ class Machine:
     def journal(self, name: str) -> str:
         """Return what a unit wrote, and what systemd wrote about the unit."""
         return self.run("journalctl", "--no-pager", "--quiet", "--output=cat", "--unit", name)
+
+    def rows(self) -> list[Inspection]:
+        """Return the whole history, oldest first."""
+        log = EventLog(self.root / "var/lib/linewatch/events.db", read_only=True)
+        try:
+            return log.recent(1_000_000)[::-1]
+        finally:
+            log.close()
 
     def said(self) -> str:
         """Return what appeared on the console."""
@@ -180,36 +226,13 @@ def booted(root: Path, console: Path) -> Iterator[Machine]:
     """Boot the root; skip the test where this computer does not let systemd run as the first process of a machine."""
     if os.geteuid() != 0 or missing():
         pytest.skip(f"no machine can boot here: it needs root and {', '.join(NEEDED)}")
-    environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
-    with console.open("wb") as said:
-        process = subprocess.Popen(_command(root), stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment)
-    machine = Machine(root, process, console)
+    machine = Machine(root, console)
     try:
-        _wait(machine)
         yield machine
     finally:
-        process.terminate()
-        try:
-            process.wait(HANG_S)
-        finally:
-            process.kill()
+        machine.end()
 
 
 def missing() -> list[str]:
     """Return the programs that a machine needs and this computer lacks."""
     return [name for name in NEEDED if shutil.which(name) is None]
-
-
-def _wait(machine: Machine) -> None:
-    """Wait until systemd has started what a boot without Linewatch starts; skip where this is not allowed."""
-    end = time.monotonic() + BOOT_S
-    while (
-        machine.first_process() is None
-        or machine.run("systemctl", "is-active", "basic.target", check=False) != "active"
-    ):
-        if machine.process.poll() is not None or time.monotonic() > end:
-            pytest.skip(f"systemd does not run as the first process here: {' '.join(machine.said().split()[-40:])}")
-        time.sleep(0.05)
-    machine.run("systemctl", "start", "capable.service", check=False)
-    if machine.unit("capable.service", "Result") != "success":
-        pytest.skip(f"systemd may not confine a process here: {' '.join(machine.journal('capable.service').split())}")

@@ -8,13 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge.core.types import Inspection
-from edge.history.eventlog import EventLog
 from edge.inference.bundle import Bundle
 from tests.firmware_scripts.releases import release
-from tests.systemd.machine import PYTHON, REPO, Machine, booted, make_root, missing
-
-ENGINE, PAGE, FIREWALL = "linewatch-engine", "linewatch-page", "linewatch-firewall"
+from tests.systemd.machine import ENGINE, FIREWALL, PAGE, PYTHON, REPO, Machine, booted, make_root, missing
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +36,6 @@ def station(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> It
         machine.until(ENGINE, "ActiveState", "active")
         machine.until(PAGE, "ActiveState", "active")
         yield machine
-
-
-def rows(machine: Machine) -> list[Inspection]:
-    """Return the whole history, oldest first."""
-    log = EventLog(machine.root / "var/lib/linewatch/events.db", read_only=True)
-    try:
-        return log.recent(1_000_000)[::-1]
-    finally:
-        log.close()
 
 
 def test_the_firewall_is_there_before_the_engine_and_the_page_comes_after_ready(station: Machine) -> None:
@@ -128,7 +115,7 @@ def test_an_engine_that_is_killed_judges_again_and_the_page_lives_on(station: Ma
     station.until(ENGINE, "ActiveState", "active")
     assert station.unit(ENGINE, "MainPID") != before
     assert station.unit(PAGE, "MainPID") == page
-    ids = [row.id for row in rows(station)]
+    ids = [row.id for row in station.rows()]
     assert ids == list(range(1, len(ids) + 1)), "no id is lost and none comes twice"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from edge.commands import CommandError
 from edge.commands.bundle.shadow import shadow
 from edge.commands.bundle.store import Store, activated, said, still_there
+from edge.core.files import remedy
 from edge.engine.recipes import proven
 from edge.exchange import ExchangeError
 from edge.exchange.health import State, read_health
@@ -70,7 +71,7 @@ def _point(store: Store, recipe: str, folder: str) -> None:
     try:
         store.point(recipe, folder)
     except OSError as error:
-        raise CommandError(f"{error.filename}: {error.strerror}; run this as root, e.g. with sudo") from None
+        raise CommandError(f"{error.filename}: {error.strerror}; {remedy(error)}") from None
 
 
 def confirm(store: Store, wait_s: float) -> str:

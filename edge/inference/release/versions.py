@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from edge.core.files import make_folder, write_atomically
+from edge.core.files import make_folder, remedy, write_atomically
 from edge.inference.bundle import Bundle, BundleError, Count, Facts, ProductName, Release, Sha256, sha256_bytes
 from edge.inference.release.keys import first_fault, read_guarded
 from edge.inference.release.trust import read_trust
@@ -133,7 +133,7 @@ def store_versions(folder: Path, versions: Versions, act: str, why: str = "", wh
             (folder / name).chmod(0o644)
     except OSError as error:
         raise BundleError(
-            f"{error.filename or folder}: cannot be written ({error.strerror}); run this as root, e.g. with sudo"
+            f"{error.filename or folder}: cannot be written ({error.strerror}); {remedy(error)}"
         ) from None
     return noted
 

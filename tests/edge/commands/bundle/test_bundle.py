@@ -1,10 +1,13 @@
 """`edge bundle`: what a station takes, and that every failure leaves the old bundle judging."""
 
+import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -410,3 +413,56 @@ def test_verify_without_a_bundle_says_whether_the_engine_would_start(
     taken(station, packed(1))
     assert edge(station, "verify") == 0
     assert "default: flange 1 " in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["folder", "trust_folder"])
+def test_a_disk_that_is_full_at_any_step_leaves_the_bundle_judging_that_judged(
+    station: Store, packed: Callable[..., Path], capfd: pytest.CaptureFixture[str], tmp_path: Path, place: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The disk has one page more each time, until the activation succeeds."""
+    monkeypatch.setattr(
+        "edge.inference.release.archive._refuse_full", lambda *_: None
+    )  # others take the room afterwards
+    disk: Path = getattr(station, place)
+    page = os.sysconf("SC_PAGESIZE")
+    with small_disk(disk, tmp_path):
+        taken(station, packed(1))
+        there = sorted(disk.iterdir())
+        filler = disk / "filler"
+        with filler.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+            while True:
+                stream.write(b"x" * page)
+        size = filler.stat().st_size
+        for pages in range(size // page):
+            os.truncate(filler, size - pages * page)
+            before = os.path.realpath(station.config.bundle), station.versions()
+            capfd.readouterr()
+            if edge(station, "activate", packed(2)) == 0:
+                break
+            (words,) = capfd.readouterr().err.splitlines()
+            assert "No space left on device" in words
+            assert "room" in words or "free space" in words
+            assert (os.path.realpath(station.config.bundle), station.versions()) == before
+            assert sorted(path for path in disk.iterdir() if path != filler) == there
+            assert judging(station) == 1
+        assert pages > 0
+        assert judging(station) == 2
+        filler.unlink()
+
+
+@contextmanager
+def small_disk(folder: Path, tmp_path: Path) -> Iterator[None]:
+    """Mount a disk of 1 MB there, with what lies in the folder; skip where that is not allowed."""
+    kept = tmp_path / "kept"
+    folder.mkdir(exist_ok=True)
+    shutil.copytree(folder, kept)
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no small disk: {mounted.stderr.strip()}")
+    try:
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
