@@ -15,7 +15,7 @@ NAME ?= $(if $(DATA),$(notdir $(DATA:%/=%)),synthetic)
 SCRIPTS := .ci/run $(wildcard firmware_scripts/*.sh) $(addprefix firmware_scripts/debian/,postinst prerm)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test scripts suite machine train benchmark techreport chaos soak film fuzz words check lock package clean
+.PHONY: help setup demo test scripts suite machine train benchmark techreport chaos soak film fuzz words check audit lock package clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,8 +39,8 @@ suite: $(DEV) ## pytest; what fails beside others runs once more alone
 	@export OMP_NUM_THREADS=1; $(RUN) -m pytest tests --numprocesses 2 --dist loadfile || { echo "once more, alone:"; \
 	    $(RUN) -m pytest tests --last-failed --last-failed-no-failures none; }
 
-machine: $(DEV) ## as root: a station's life on a machine that boots with systemd, some minutes
-	@exec $(RUN) -m pytest -q -rs --minutes tests/systemd
+machine: $(DEV) ## as root: a station's life on a machine that boots with systemd, some minutes; DEBIAN=root of debootstrap
+	@exec $(RUN) -m pytest -q -rs --minutes $(if $(DEBIAN),--debian "$(DEBIAN)") tests/systemd
 
 train: $(DEV) ## photos -> bundle: DATA=folder NAME=name; without DATA a synthetic product
 	@exec $(RUN) -m train all $(if $(DATA),--data "$(DATA)",--config train/configs/synthetic.toml) --name "$(NAME)"
@@ -66,6 +66,11 @@ check: $(DEV) ## ruff, mypy, import-linter
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports
+
+audit: ## known vulnerabilities of what a station installs; needs pip-audit and the package index
+	@command -v pip-audit >/dev/null || { echo "linewatch: pip-audit is not installed; run: pipx install pip-audit," \
+	    "or give sbom.json of an archive to a scanner that has its data offline" >&2; exit 1; }
+	@exec pip-audit --strict --disable-pip --require-hashes -r requirements/base.lock
 
 chaos: $(BASE) ## break the engine KILLS=200 times with BUNDLE and prove what must hold: evidence/chaos.html
 	@exec $(RUN) -m edge chaos --bundle "$(BUNDLE)" --kills "$(KILLS)"

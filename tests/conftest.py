@@ -12,6 +12,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--minutes", action="store_true", help="run also what takes minutes: a station's life under systemd"
     )
+    parser.addoption(
+        "--debian", metavar="DIR", help="a root that debootstrap made, for tests/systemd (else one is made)"
+    )
     parser.addoption("--fuzz-seconds", type=float, default=0.0, metavar="S", help="how long each target is fuzzed (0)")
 
 

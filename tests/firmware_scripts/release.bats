@@ -171,6 +171,23 @@ grep -q "surprise: unknown key" /run/said && grep -q "the release that was there
     [ "$status" -eq 0 ]
 }
 
+@test "an update that is killed at a step leaves a whole release in use, and the next run completes it" {
+    run on_a_computer 'ends 0 0 | release two
+killed=0
+for ((step = 1; step < 200; step += 15)); do
+    KILL_AT=$step BASH_ENV=$KILLER "$SCRIPTS/install.sh" --wheel "$HERE/linewatch-two.whl" >/dev/null 2>&1 && break
+    killed=$step
+    [ -f /opt/linewatch/current/complete ] && [ -x /opt/linewatch/current/bin/python ]
+    [ -f /var/lib/linewatch/models/current/manifest.json ]
+    [ "$(sed -n 1p /etc/linewatch/station.toml)" = "name = \"bats\"" ]
+done
+echo "killed at $killed"
+[ "$killed" -ge 50 ] && [ "$(in_use) $(in_use previous)" = "linewatch-two linewatch-one" ]
+[ -z "$(find /opt/linewatch /var/lib/linewatch /etc/systemd/system -name "*.new" -prune)" ]'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
 @test "root owns what decides verdicts, and neither user can write, rename or remove it" {
     run on_a_computer '
 echo hunter2 >/etc/linewatch/broker.password && chown linewatch /etc/linewatch/broker.password

@@ -29,6 +29,8 @@ REPO = Path(__file__).parents[2]
 HANG_S = 120.0
 BOOT_S = 30.0
 ENGINE, PAGE, FIREWALL = "linewatch-engine", "linewatch-page", "linewatch-firewall"
+OWN = {"/usr": "/usr", sys.base_prefix: "/opt/python", sysconfig.get_path("platlib"): "/opt/site",
+       str(REPO): "/opt/source"}  # fmt: skip
 NEEDED = ("systemd-nspawn", "nsenter", "nft", "ip")
 STATION = """name = "Booted"
 bundle = "/var/lib/linewatch/models/current"
@@ -66,8 +68,8 @@ SystemCallFilter=@system-service
 class Machine:
     """The computer while it runs; `root` is its root as this computer sees it."""
 
-    def __init__(self, root: Path, console: Path) -> None:
-        self.root, self._console = root, console
+    def __init__(self, root: Path, console: Path, mounts: dict[str, str]) -> None:
+        self.root, self._console, self._mounts = root, console, mounts
         self.start()
 
     def start(self) -> None:
@@ -75,7 +77,7 @@ class Machine:
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         with self._console.open("ab") as said:
             self.process = subprocess.Popen(
-                _command(self.root), stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment
+                _command(self.root, self._mounts), stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment
             )
         try:
             self._wait()
@@ -206,11 +208,9 @@ def make_root(root: Path, bundle: Bundle) -> None:
     (root / "etc/systemd/system/capable.service").write_text(CAPABLE)
 
 
-def _command(root: Path) -> list[str]:
+def _command(root: Path, mounts: dict[str, str]) -> list[str]:
     """Return the command that boots the root."""
-    binds = {"/usr": "/usr", sys.base_prefix: "/opt/python", sysconfig.get_path("platlib"): "/opt/site",
-             str(REPO): "/opt/source"}  # fmt: skip
-    options = [f"--bind-ro={Path(source).resolve()}:{target}" for source, target in binds.items()]
+    options = [f"--bind-ro={Path(source).resolve()}:{target}" for source, target in mounts.items()]
     if not Path("/run/systemd/system").exists():
         options.append("--keep-unit")  # without a systemd of its own this computer has none to make a scope
     return [
@@ -222,11 +222,11 @@ def _command(root: Path) -> list[str]:
 
 
 @contextmanager
-def booted(root: Path, console: Path) -> Iterator[Machine]:
-    """Boot the root; skip the test where this computer does not let systemd run as the first process of a machine."""
+def booted(root: Path, console: Path, mounts: dict[str, str] = OWN) -> Iterator[Machine]:
+    """Boot the root, with what is mounted read-only there; skip the test where this computer does not allow it."""
     if os.geteuid() != 0 or missing():
         pytest.skip(f"no machine can boot here: it needs root and {', '.join(NEEDED)}")
-    machine = Machine(root, console)
+    machine = Machine(root, console, mounts)
     try:
         yield machine
     finally:
