@@ -29,9 +29,11 @@ demo: $(BASE) ## engine and page on sample frames: http://127.0.0.1:8080, Ctrl-C
 test: $(DEV) ## install what the tests need and run them all: the scripts' beside those in Python
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going scripts suite
 
-scripts: $(DEV) ## shellcheck and bats; what bats said comes in one piece
+scripts: $(DEV) ## shellcheck, shfmt and bats; what bats said comes in one piece
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS) && echo "shellcheck: clean"; \
 	else echo "shellcheck: skipped, it is not installed"; fi
+	@if command -v shfmt >/dev/null; then shfmt -d -i 4 -ci $(SCRIPTS) && echo "shfmt: clean"; \
+	else echo "shfmt: skipped, it is not installed"; fi
 	@if command -v bats >/dev/null; then said=$$(bats tests/firmware_scripts 2>&1); status=$$?; \
 	    echo "$$said"; exit $$status; else echo "bats: skipped, it is not installed"; fi
 
