@@ -42,6 +42,15 @@ def picture_name(inspection_id: int, kind: str) -> str:
     return f"{inspection_id // 1000:06d}/{inspection_id:09d}_{kind}.{'png' if kind == INPUT else 'jpg'}"
 
 
+def pictured(folder: Path, first: int, last: int) -> set[int]:
+    """Return which parts of these ids have their picture as the camera took it; found faster than one by one."""
+    found = set()
+    for shelf in range(first // 1000, last // 1000 + 1):
+        names = (entry.name.partition("_") for entry in _entries(folder / f"{shelf:06d}"))
+        found |= {int(number) for number, _, kind in names if kind == "frame.jpg" and number.isdecimal()}
+    return found
+
+
 def highest_picture(folder: Path) -> int:
     """Return the highest id that a picture in this folder is named for; 0 when there is none."""
     for shelf in sorted(_shelves(folder), key=lambda entry: int(entry.name), reverse=True):

@@ -8,12 +8,13 @@ those near the limit, so that those of them which were answered are a random sam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import closing
 from itertools import chain, islice, zip_longest
 from typing import Any
 
 from edge.core.types import Verdict
+from edge.history.pictures import pictured
 from edge.history.reading.scores import Scored, Scores
 from edge.history.reviews import Opinion, Origin, Review
 from edge.web.facts import inspection_facts
@@ -64,17 +65,18 @@ class Queue:
         parts = self._scored(health.bundle) if health else []
         with self._station.reviews() as store:
             answered = {review.part: review for review in (store.standing() if store else [])}
-        near = (part for part in self._nearest(parts) if part.part not in answered)
-        sample = (part for part in self._sample(parts) if not (part.part in answered and answered[part.part].sampled))
-        pairs = zip_longest(
-            ((part, Origin.LIMIT) for part in near if self._pictured(part)),
-            ((part, Origin.SAMPLE) for part in sample if self._pictured(part)),
-        )
+        kept = self._pictured(parts)
+        near = [part for part in self._nearest(parts) if part.part in kept and part.part not in answered]
+        sample = [part for part in self._sample(parts, kept) if part.part in kept]
+        sample = [part for part in sample if not (part.part in answered and answered[part.part].sampled)]
+        pairs = zip_longest(((part, Origin.LIMIT) for part in near), ((part, Origin.SAMPLE) for part in sample))
         drawn = islice((one for one in chain.from_iterable(pairs) if one is not None), limit)
         return {
             "parts": [self._part(part.part, origin, answered.get(part.part)) for part, origin in drawn],
             "answered": len(answered),
-            "sampled": sum(review.sampled for review in answered.values()),
+            "of": len(answered) + len(near) + sum(part.part not in answered for part in sample),
+            "sampled": (sampled := sum(review.sampled for review in answered.values())),
+            "of_sample": sampled + len(sample),
             "opinions": {
                 one.value: sum(review.opinion is one for review in answered.values())
                 for one in (Opinion.GOOD, Opinion.BAD, Opinion.UNSURE)
@@ -97,18 +99,19 @@ class Queue:
         found = [part for part in parts if part.distance is not None and not self.is_sample(part.part)]
         return sorted(found, key=lambda part: (abs((part.distance or 0.0) - 1.0), -part.part))
 
-    def _sample(self, parts: Sequence[Scored]) -> list[Scored]:
+    def _sample(self, parts: Sequence[Scored], kept: Container[int]) -> list[Scored]:
         """Return the parts to be drawn, in their order.
 
         The pictures of old OK parts go before those of rejected ones. A sample from that time would hold too many
         rejected parts, so it begins with the first OK part whose picture is there.
         """
         found = [part for part in parts if self.is_sample(part.part)]
-        goods = (part.part for part in found if part.verdict is Verdict.OK and self._pictured(part))
+        goods = (part.part for part in found if part.verdict is Verdict.OK and part.part in kept)
         first = next(goods, None)
         if first is None:
             return []
         return sorted((part for part in found if part.part >= first), key=lambda part: lot(self._history, part.part))
 
-    def _pictured(self, part: Scored) -> bool:
-        return self._station.picture(part.part, "frame") is not None
+    def _pictured(self, parts: Sequence[Scored]) -> set[int]:
+        ids = [part.part for part in parts]
+        return pictured(self._station.config.images_dir, min(ids), max(ids)) if ids else set()

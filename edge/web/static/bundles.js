@@ -40,6 +40,8 @@ function show() {
   shown = now;
   byId("recipes").replaceChildren(...found.recipes.map(recipeCard));
   byId("bundles").replaceChildren(...found.bundles.map(bundleItem));
+  byId("acts-none").hidden = found.acts.length > 0;
+  byId("acts-table").hidden = found.acts.length === 0;
   byId("acts").replaceChildren(...found.acts.map(({ at, who: name, act, why }) => row(clock(at, true), name, told(act.replace("_", " ")), told(why))));
 }
 
@@ -73,7 +75,9 @@ function showWork(report) {
 }
 
 function difference({ part, before, now, distance_before: was, distance_now: is }) {
-  const link = element("a", { href: `${root}/inspections/${part}` }, String(part));
+  const shot = element("img", { src: `${root}/pictures/${part}/thumb`, alt: "", width: 84, height: 63, loading: "lazy" });
+  shot.addEventListener("error", () => shot.remove()); // it is not kept any more
+  const link = element("a", { href: `${root}/inspections/${part}` }, shot, String(part));
   const verdict = (word) => badge({ kind: KINDS[word], headline: word });
   return row(link, verdict(before), verdict(now), `${distanceText(was)} → ${distanceText(is)}`);
 }

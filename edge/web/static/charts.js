@@ -139,7 +139,7 @@ export function drawBars(chart, what, { seconds, bars }) {
   const worst = Math.max(0, ...bars.map((bar, index) => (totals[index] ? (bar.NG + bar.ERROR) / totals[index] : 0)));
   const top = NICE_TOPS.find((share) => worst <= share);
   const { inner, right, foot, x, y } = plane(chart, WORDS_BELOW);
-  for (const share of [0, 0.5, 1]) rule(chart, y(share), right, `${number(100 * share * top)} %`, "axis");
+  for (const share of [0, 0.5, 1]) rule(chart, y(share), right, `${number(100 * share * top)}\u00a0%`, "axis");
   const step = inner / bars.length;
   const every = Math.ceil(62 / step);
   bars.forEach((bar, index) => {

@@ -14,7 +14,7 @@ let asked = 0;
 let of = "curve";
 
 const score = (distance) => found.typical + distance * (found.threshold - found.typical);
-const percent = (share) => `${figures((100 * share).toFixed(share < 0.1 ? 1 : 0))} %`;
+const percent = (share) => `${figures((100 * share).toFixed(share < 0.1 ? 1 : 0))}\u00a0%`;
 
 async function ask() {
   const mine = ++asked;
@@ -47,6 +47,8 @@ function show() {
     item.append(element("p", { class: "muted" }, t("People said: {answer}", { answer: NAMES[row.opinion] })));
     return item;
   }));
+  byId("log-none").hidden = found.log.length > 0;
+  byId("log-table").hidden = found.log.length === 0;
   byId("log").replaceChildren(...found.log.map(change));
   byId("own").disabled = found.threshold === found.bundle_threshold;
   draw();

@@ -5,7 +5,7 @@ import { lookButton, openLook } from "./look.js";
 import { clearMask, hideMask, maskStrokes, startMask } from "./mask.js";
 import { askWho, send, who } from "./person.js";
 import { told } from "./told.js";
-import { t } from "./words.js";
+import { count, t } from "./words.js";
 
 const WHY = { chosen: t("picked by hand"), limit: t("near the limit"), sample: t("random sample") };
 const WORDS = { good: t("was good"), bad: t("really bad"), unsure: t("not sure"), none: t("no answer") };
@@ -14,7 +14,7 @@ const left = new Set(); // parts that somebody left out on this page
 let parts = [];
 let last = null; // the answer that Undo takes back
 let busy = false;
-let counts = { answered: 0, sampled: 0 };
+let counts = { answered: 0, of: 0, sampled: 0, of_sample: 0 };
 
 async function fill() {
   const response = await fetch(`${root}/api/reviews/queue?limit=${SHOWN + Math.min(38, left.size)}`).catch(() => null);
@@ -23,7 +23,8 @@ async function fill() {
     complain(found?.error ?? t("no connection to the station; try again"));
     return;
   }
-  counts = found;
+  const { answered, of, sampled, of_sample } = found;
+  counts = { answered, of, sampled, of_sample };
   parts = found.parts.filter((part) => !left.has(part.id));
 }
 
@@ -52,7 +53,7 @@ async function next() {
   const part = parts[0];
   byId("review").hidden = !part;
   byId("nothing").hidden = Boolean(part) || !byId("problem").hidden;
-  setText(byId("progress"), t("{answered} parts answered, {sampled} of them from the random sample", counts));
+  setText(byId("progress"), t("{answered} of {of} parts answered, {sampled} of {of_sample} of the random sample", Object.fromEntries(Object.entries(counts).map(([name, number]) => [name, count(number)]))));
   hideMask();
   byId("label").value = "";
   if (part) show(part);

@@ -44,7 +44,7 @@ function showWords(display, part) {
 function showYield(counts, startedAt) {
   const total = (counts.OK ?? 0) + (counts.NG ?? 0) + (counts.ERROR ?? 0);
   for (const verdict of ["OK", "NG", "ERROR"]) setText(byId(`count-${verdict}`), count(counts[verdict] ?? 0));
-  setText(byId("yield"), total ? `${figures(Math.floor((1000 * (counts.OK ?? 0)) / total) / 10)} %` : "–");
+  setText(byId("yield"), total ? `${figures(Math.floor((1000 * (counts.OK ?? 0)) / total) / 10)}\u00a0%` : "–");
   setText(byId("since"), startedAt ? t("since {time}", { time: sinceText(startedAt) }) : "");
 }
 

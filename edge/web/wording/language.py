@@ -128,7 +128,7 @@ def _local(at: str | datetime) -> datetime:
 
 
 def _figures(text: str) -> str:
-    return as_written(_words(), text)
+    return as_written(_words(), text).replace(" %", "\u00a0%")  # a line never ends between them
 
 
 def _day(at: str | datetime) -> str:

@@ -107,6 +107,15 @@ class Visitor:
         return page
 
 
+# Of the header, beside the count of rejects that nobody has seen: what lies outside of the screen, words of the way
+# to a part of the page that take two lines, and a station without its sign.
+CROWDED = """() => [...document.querySelectorAll(".brand img, .tabs a, #waiting, #chip .badge")].filter(node => {
+    const { left, right, width } = node.getBoundingClientRect();
+    const span = node.querySelector("span");
+    const tall = span ? span.getBoundingClientRect().height / parseFloat(getComputedStyle(span).fontSize) : 1;
+    return left < 0 || right > innerWidth || width < 36 || (node.matches(".tabs a") && tall > 2);
+}).map(node => node.outerHTML.slice(0, 80))"""
+
 Visit = Callable[..., Visitor]
 
 
@@ -140,6 +149,10 @@ def test_the_page_fits_stands_still_and_is_made_for_gloves(visit: Visit, width: 
     assert not scrolls_sideways(page)
     assert page.evaluate(SMALL_TARGETS) == []
     assert page.evaluate("window.shifted") < 0.1
+    expect(page.locator("#waiting")).to_be_visible()
+    for across in (1280, 1024, 800, 390):
+        page.set_viewport_size({"width": across, "height": 1280})
+        assert page.evaluate(CROWDED) == [], across
     page.set_viewport_size({"width": 800, "height": 1280})
     assert page.evaluate(STICKING_OUT) == []
     page.set_viewport_size({"width": width, "height": height})
@@ -388,7 +401,7 @@ def test_the_wall_shows_verdict_picture_and_yield_without_scrolling(visit: Visit
     page = visitor.open("/wall")
     expect(page.locator("#verdict-headline")).to_have_text("OK")
     expect(page.locator("#live-image")).to_be_visible()
-    expect(page.locator("#yield")).to_have_text(re.compile(r"^[\d.]+ %$"))
+    expect(page.locator("#yield")).to_have_text(re.compile(r"^[\d.]+\u00a0%$"))
     assert page.evaluate("document.documentElement.scrollHeight <= innerHeight && scrollY === 0")
     assert not scrolls_sideways(page)
     assert page.evaluate(SMALL_TARGETS) == []

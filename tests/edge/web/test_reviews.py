@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from edge.core.types import Inspection, Reason, Timings, Verdict
 from edge.history.eventlog import EventLog
+from edge.history.pictures import picture_path
 from edge.inference.bundle import Bundle
 from edge.web.review.queue import SHARE, Queue, lot
 from edge.web.station import Station
@@ -105,6 +107,21 @@ def test_the_queue_begins_with_the_parts_nearest_to_the_limit_and_a_sample_that_
     assert near == sorted(near)
     assert near[-1] <= 3
     assert not any(queue.is_sample(part["id"]) for part in found[::2])
+
+
+def test_the_queue_says_how_many_of_how_many_parts_have_an_answer(station: StandIn, client: FlaskClient) -> None:
+    fill(station, [float(10 + 37 * index % 83) for index in range(200)])
+    station.health()
+    picture_path(station.config.images_dir, 7, "frame").unlink()  # nobody can be asked about this one
+    found = client.get("/api/reviews/queue?limit=50").get_json()
+    first = next(part for part in found["parts"] if part["origin"] == "sample")
+    sampled = [part for part in found["parts"] if part["origin"] == "sample"]
+    assert (found["answered"], found["sampled"], found["of_sample"]) == (0, 0, len(sampled))
+    assert len(found["parts"]) < found["of"] <= 199
+    assert say(client, first["id"], "good", origin="sample").status_code == 200
+    later = client.get("/api/reviews/queue?limit=1").get_json()
+    assert (later["answered"], later["sampled"]) == (1, 1)
+    assert (later["of"], later["of_sample"]) == (found["of"], found["of_sample"])
 
 
 def test_of_parts_whose_pictures_are_kept_now_and_then_the_rejected_ones_are_not_drawn_more_often(
@@ -255,7 +272,7 @@ def test_one_tap_answers_a_part_and_another_takes_it_back(chromium: Browser, lin
     with page.expect_response("**/api/reviews") as answered:
         page.click("[data-opinion=good]")
     assert (answered.value.json()["opinion"], answered.value.json()["origin"]) == ("good", "chosen")
-    expect(page.locator("#progress")).to_contain_text("1 parts answered")
+    expect(page.locator("#progress")).to_contain_text(re.compile(r"^1 of \d+ parts answered"))
     assert visitor.complaints == []
     visitor.context.close()
 

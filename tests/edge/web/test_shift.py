@@ -110,7 +110,7 @@ def test_a_shift_is_compared_with_the_last_one_in_which_parts_were_judged(client
 
 def test_the_page_says_what_the_interface_for_programs_says(client: FlaskClient) -> None:
     page = client.get("/shift?at=2026-03-04T09:00Z").text
-    for words in ("Early", "Wed 2026-03-04 06:00 to 14:00 CET", "60.00 %", "scratch", "The verdict came too late"):
+    for words in ("Early", "Wed 2026-03-04 06:00 to 14:00 CET", "60.00\u00a0%", "scratch", "The verdict came too late"):
         assert words in page
 
 
