@@ -34,6 +34,7 @@ from train.network.model import PatchFeatures
 from train.run import progress
 
 TURNS, SETTLE, BLOCK = 10, 2, 5  # in each turn a model judges so many images uncounted, then so many counted ones
+BUSY = 1.5  # processes that want a core, per core; training alone keeps each core busy once
 QUICK = 0.1  # quantile of the times that counts where other work on this machine must not
 REFERENCE = Path(__file__).parents[2] / "models" / "default"  # the bundle that the device's report and this CPU measure
 REMEDY = "run `python -m edge bench --bundle models/default --json FILE` on the device, with this models/default"
@@ -135,6 +136,13 @@ def predicted_ms(features: PatchFeatures, spec: InputSpec, recipe: TrainConfig) 
     shipped = PatchFeatures(Backbone(known.backbone), known.patch_stride).eval()
     one = multiply_accumulates(shipped, manifest.input, known)
     return ms * multiply_accumulates(features, spec, recipe) / one
+
+
+def slowed() -> str:
+    """Return words to append to times of this moment where other work makes them longer, or nothing."""
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    said = f"; other work slows it (load {load:.1f} of {cores}): fit again when it is quiet"
+    return said if load > BUSY * cores else ""
 
 
 def affordable_side(pixels: int, before_ms: float, infer_ms: float, limit_ms: float) -> int:

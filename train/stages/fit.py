@@ -24,7 +24,7 @@ from train.data.region import inspected
 from train.data.region.align import with_align
 from train.data.region.picture import report_region
 from train.data.split import Split, split
-from train.int8.latency import affordable_side, predicted_ms, prepare_ms
+from train.int8.latency import affordable_side, predicted_ms, prepare_ms, slowed
 from train.network.backbones import STRIDES, Backbone, turned
 from train.network.bank import as_floats, memory_banks, normality_head, scores_of_goods, second_share, spread_goods
 from train.network.boxes.fit import fit_boxes
@@ -192,7 +192,8 @@ def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
     before_ms, infer_ms = prepare_ms(roles.fit[0].path, spec), predicted_ms(features, spec, recipe)
     side = affordable_side(spec.width * spec.height, before_ms, infer_ms, DEFAULT_BUDGET_MS)
     if side < SMALLEST_OF_TWO and not recipe.places:
-        print(f"fit: one scale; two would take {before_ms + infer_ms:.0f} ms of {DEFAULT_BUDGET_MS:g} ms on this CPU")
+        ms = before_ms + infer_ms
+        print(f"fit: one scale; two would take {ms:.0f} ms of {DEFAULT_BUDGET_MS:g} ms on this CPU{slowed()}")
         return recipe.model_copy(update={"scales": 1})
     least = min(LEAST_SIDE, int((spec.width * spec.height) ** 0.5))
     recipe = recipe.model_copy(update={"side": max(least, side)})
@@ -202,7 +203,7 @@ def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
     print(
         f"fit: {'one scale and places' if recipe.places else 'two scales'}, {chosen.width}x{chosen.height}"
         f"{'' if recipe.places else ' and half of it'}, about {ms:.0f} ms of "
-        f"{DEFAULT_BUDGET_MS:g} ms on this CPU{more}"
+        f"{DEFAULT_BUDGET_MS:g} ms on this CPU{more}{slowed()}"
     )
     return recipe
 

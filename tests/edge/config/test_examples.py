@@ -34,3 +34,12 @@ def test_a_shipped_station_is_valid(path: Path) -> None:
     assert config.name
     for other in config.page.stations:
         assert load_config(other).run_dir != config.run_dir
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).with_name("old").glob("*.toml")), ids=lambda path: path.name)
+def test_a_station_that_an_older_release_shipped_is_still_valid(path: Path) -> None:
+    written = tomllib.loads(path.read_text(encoding="utf-8"))
+    config = load_config(path)
+    assert (config.name, config.camera.type, config.trigger.type) == (
+        written["name"], written["camera"]["type"], written["trigger"]["type"]
+    )  # fmt: skip

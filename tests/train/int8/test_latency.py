@@ -1,6 +1,7 @@
 """The CPU that a latency budget is for, and the time of a model there."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from edge.inference.preprocess import InputSpec
 from tests.tiny import SIZE
 from tests.train.data.pictures import good, write
 from train.int8 import Int8Error, latency
-from train.int8.latency import Target, affordable_side, measure_latency, prepare_ms, read_target
+from train.int8.latency import Target, affordable_side, measure_latency, prepare_ms, read_target, slowed
 
 AVX2 = "processor : 0\nmodel name : Old\nflags : avx2\n"
 
@@ -82,3 +83,11 @@ def test_where_nothing_is_too_slow_the_whole_side_is_affordable() -> None:
 def test_the_time_before_the_network_is_that_of_the_devices_own_preparing(tmp_path: Path) -> None:
     write(tmp_path / "part.png", good(0))
     assert prepare_ms(tmp_path / "part.png", InputSpec(width=SIZE, height=SIZE)) > 0
+
+
+@pytest.mark.parametrize(("load", "said"), [(4.1, "; other work slows it (load 4.1 of 2): fit again"), (2.9, "")])
+def test_times_of_a_busy_computer_are_said_to_be_such(load: float, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert slowed().startswith(said)
+    assert bool(slowed()) is bool(said)
