@@ -178,7 +178,7 @@ def test_a_report_spans_at_most_a_month(client: FlaskClient, query: str) -> None
 def test_the_history_page_names_the_end_of_the_chain(shift: StandIn, client: FlaskClient) -> None:
     html = client.get("/history").text
     assert "The last row is <strong>4</strong>, its hash begins with <code>" in html
-    assert "edge log verify" in html
+    assert 'href="/service">Service</a> follows the whole chain' in html
 
 
 @pytest.mark.parametrize("query", ["", "&verdict=NG", "&verdict=OK", "&reason=score", "&reason=late"])
