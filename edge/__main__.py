@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from edge import __version__
 from edge.core.cli import OneLineParser
+from edge.core.files import NO_SPACE
 from edge.core.types import EdgeError
 
 FAILED = 1  # a bad bundle, bad data, a check that did not pass
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"linewatch: {error}\n")
         return MISUSED if isinstance(error, ConfigError) else FAILED
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.EPIPE, *NO_SPACE):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # it must not be flushed again at exit
         if error.errno != errno.EPIPE:  # else `| head` has seen enough

@@ -14,6 +14,7 @@ from pathlib import Path
 from edge.core.types import EdgeError
 
 LOCK = "engine.lock"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
 
 def remedy(error: OSError) -> str:
     """Return what a person does about a file of root's that could not be written."""
-    return "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "run this as root, e.g. with sudo"
+    return "make room" if error.errno in NO_SPACE else "run this as root, e.g. with sudo"
 
 
 def make_folder(folder: Path, mode: int = 0o777) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sqlite3
@@ -12,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from edge.core.files import make_folder, sync_folder
+from edge.core.files import NO_SPACE, make_folder, sync_folder
 from edge.core.types import EdgeError
 
 CHECKPOINT_PAGES = 256  # 1 MB of write-ahead log: a disk that fills up has that much more room for rows
@@ -20,7 +19,6 @@ BUSY_S = 30.0  # how long another process may hold the lock of the file before t
 STALLED_S = 2.0  # how long one thread waits for another one whose write the disk does not answer
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _Identity = tuple[int, int]  # device and inode of a file
 
 log = logging.getLogger(__name__)
@@ -164,7 +162,7 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             failure = HistoryError(f"{self.path}: the {self._kind} {what} ({error}){remedy}")
             code = getattr(error, "sqlite_errorcode", None)
-            failure.disk_full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in _NO_SPACE
+            failure.disk_full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in NO_SPACE
             failure.damaged, failure.busy = (code or 0) & 0xFF in _DAMAGE, (code or 0) & 0xFF in _BUSY
             raise failure from error
 

@@ -22,6 +22,7 @@ from edge.history.ids import AHEAD
 from edge.history.pictures import INPUT, picture_path
 from edge.inference.bundle import Bundle, write_bundle
 from tests.edge.engine.parts import wait_for
+from tests.system.disk import tmpfs
 from tests.system.station import HANG_S, ROOT, Engine, Station
 
 DISK_MB = 7
@@ -158,34 +159,21 @@ def test_drift_is_told_in_health_metrics_and_log_and_stays_after_a_restart(tmp_p
     assert "drift: since part" not in engine.said
 
 
-def mount(folder: Path) -> None:
-    """A small disk of its own; skips where that is not allowed."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if mounted.returncode:
-        pytest.skip(f"no small disk: {mounted.stderr.strip()}")
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path, tiny_bundle: Bundle) -> Iterator[Station]:
     """A station whose state_dir is a disk of its own."""
     station = Station(tmp_path, tiny_bundle, rate_hz=90)
     station.file.write_text(f"{station.file.read_text()}[storage]\nkeep_free_mb = 2\nmax_image_mb = 10\n")
     station.config = load_config(station.file)
-    mount(station.config.state_dir)
-    yield station
-    subprocess.run(["umount", "-l", str(station.config.state_dir)], check=True)
+    with tmpfs(station.config.state_dir, f"size={DISK_MB}m"):
+        yield station
 
 
 @pytest.fixture
 def small_run_dir(tmp_path: Path, tiny_bundle: Bundle) -> Iterator[Station]:
     station = Station(tmp_path, tiny_bundle, rate_hz=50)
-    mount(station.config.run_dir)
-    yield station
-    subprocess.run(["umount", "-l", str(station.config.run_dir)], check=True)
+    with tmpfs(station.config.run_dir, f"size={DISK_MB}m"):
+        yield station
 
 
 def test_a_full_run_dir_makes_reports_old_and_costs_no_row(small_run_dir: Station) -> None:

@@ -190,16 +190,16 @@ def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
     spec = spec_of(own, recipe)
     features = PatchFeatures(Backbone(recipe.backbone), recipe.patch_stride).eval()
     before_ms, infer_ms = prepare_ms(roles.fit[0].path, spec), predicted_ms(features, spec, recipe)
+    whole_ms = before_ms + infer_ms
     side = affordable_side(spec.width * spec.height, before_ms, infer_ms, DEFAULT_BUDGET_MS)
     if side < SMALLEST_OF_TWO and not recipe.places:
-        ms = before_ms + infer_ms
-        print(f"fit: one scale; two would take {ms:.0f} ms of {DEFAULT_BUDGET_MS:g} ms on this CPU{slowed()}")
+        print(f"fit: one scale; two would take {whole_ms:.0f} ms of {DEFAULT_BUDGET_MS:g} ms on this CPU{slowed()}")
         return recipe.model_copy(update={"scales": 1})
     least = min(LEAST_SIDE, int((spec.width * spec.height) ** 0.5))
     recipe = recipe.model_copy(update={"side": max(least, side)})
     chosen = spec_of(own, recipe)
     ms = before_ms + infer_ms * chosen.width * chosen.height / (spec.width * spec.height)
-    more = "" if chosen == spec else f"; {spec.width}x{spec.height} would take {before_ms + infer_ms:.0f} ms"
+    more = "" if chosen == spec else f"; {spec.width}x{spec.height} would take {whole_ms:.0f} ms"
     print(
         f"fit: {'one scale and places' if recipe.places else 'two scales'}, {chosen.width}x{chosen.height}"
         f"{'' if recipe.places else ' and half of it'}, about {ms:.0f} ms of "

@@ -8,7 +8,7 @@ those near the limit, so that those of them which were answered are a random sam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import chain, islice, zip_longest
 from typing import Any
@@ -62,13 +62,11 @@ class Queue:
     def facts(self, limit: int) -> dict[str, Any]:
         """Return up to `limit` parts to review, and how many were answered, as JSON types."""
         health = self._station.engine().health
-        parts = self._scored(health.bundle) if health else []
+        parts = self._pictured(self._scored(health.bundle)) if health else []
         with self._station.reviews() as store:
             answered = {review.part: review for review in (store.standing() if store else [])}
-        kept = self._pictured(parts)
-        near = [part for part in self._nearest(parts) if part.part in kept and part.part not in answered]
-        sample = [part for part in self._sample(parts, kept) if part.part in kept]
-        sample = [part for part in sample if not (part.part in answered and answered[part.part].sampled)]
+        near = [part for part in self._nearest(parts) if part.part not in answered]
+        sample = [part for part in self._sample(parts) if not (part.part in answered and answered[part.part].sampled)]
         pairs = zip_longest(((part, Origin.LIMIT) for part in near), ((part, Origin.SAMPLE) for part in sample))
         drawn = islice((one for one in chain.from_iterable(pairs) if one is not None), limit)
         return {
@@ -99,19 +97,21 @@ class Queue:
         found = [part for part in parts if part.distance is not None and not self.is_sample(part.part)]
         return sorted(found, key=lambda part: (abs((part.distance or 0.0) - 1.0), -part.part))
 
-    def _sample(self, parts: Sequence[Scored], kept: Container[int]) -> list[Scored]:
-        """Return the parts to be drawn, in their order.
+    def _sample(self, parts: Sequence[Scored]) -> list[Scored]:
+        """Return the parts to be drawn, in their order, of those whose picture is there.
 
         The pictures of old OK parts go before those of rejected ones. A sample from that time would hold too many
         rejected parts, so it begins with the first OK part whose picture is there.
         """
         found = [part for part in parts if self.is_sample(part.part)]
-        goods = (part.part for part in found if part.verdict is Verdict.OK and part.part in kept)
+        goods = (part.part for part in found if part.verdict is Verdict.OK)
         first = next(goods, None)
         if first is None:
             return []
         return sorted((part for part in found if part.part >= first), key=lambda part: lot(self._history, part.part))
 
-    def _pictured(self, parts: Sequence[Scored]) -> set[int]:
+    def _pictured(self, parts: Sequence[Scored]) -> list[Scored]:
+        """Return those of the parts that people can be shown."""
         ids = [part.part for part in parts]
-        return pictured(self._station.config.images_dir, min(ids), max(ids)) if ids else set()
+        kept = pictured(self._station.config.images_dir, min(ids), max(ids)) if ids else set()
+        return [part for part in parts if part.part in kept]

@@ -4,7 +4,7 @@ import { clock } from "./times.js";
 import { line } from "./inspections.js";
 import { askWho, send, who } from "./person.js";
 import { told } from "./told.js";
-import { figures, t, tn } from "./words.js";
+import { figures, percentText, t, tn } from "./words.js";
 
 const SIZE = 250;
 const EDGE = 34;
@@ -14,7 +14,7 @@ let asked = 0;
 let of = "curve";
 
 const score = (distance) => found.typical + distance * (found.threshold - found.typical);
-const percent = (share) => `${figures((100 * share).toFixed(share < 0.1 ? 1 : 0))}\u00a0%`;
+const percent = (share) => percentText((100 * share).toFixed(share < 0.1 ? 1 : 0));
 
 async function ask() {
   const mine = ++asked;

@@ -5,7 +5,7 @@ import { drawBars, drawCourse, drawLatency } from "./charts.js";
 import { line } from "./inspections.js";
 import { filterOf, keepPlace, showPlace, takePlace } from "./place.js";
 import { told } from "./told.js";
-import { count, figures, t, tn } from "./words.js";
+import { count, percentText, t, tn } from "./words.js";
 
 const PAGE = 24;
 const HOUR_MS = 3600 * 1000;
@@ -70,7 +70,7 @@ function showReport(report) {
   setText(byId("span"), `${t("{start} to {end}", { start: dateAndHour(report.from), end: dateAndHour(report.to) })} · ${tn("{n} part", "{n} parts", report.total)}${report.complete ? "" : t(", the first of more: choose a shorter time")}${report.sampled ? t("; scores and times from {n} of them", { n: count(report.sampled) }) : ""}`);
   for (const [verdict, found] of Object.entries(report.verdicts)) {
     setText(byId(`count-${verdict}`), count(found));
-    setText(byId(`share-${verdict}`), report.total ? `${figures(((100 * found) / report.total).toFixed(2))}\u00a0%` : "–");
+    setText(byId(`share-${verdict}`), report.total ? percentText(((100 * found) / report.total).toFixed(2)) : "–");
   }
   setText(byId("p99"), number(report.latency.p99_ms, 3));
   setText(byId("slowest"), report.total ? t("p50 {p50} ms, slowest {max} ms", { p50: number(report.latency.p50_ms, 3), max: number(report.latency.max_ms, 3) }) : "–");

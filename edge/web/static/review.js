@@ -23,8 +23,7 @@ async function fill() {
     complain(found?.error ?? t("no connection to the station; try again"));
     return;
   }
-  const { answered, of, sampled, of_sample } = found;
-  counts = { answered, of, sampled, of_sample };
+  counts = found;
   parts = found.parts.filter((part) => !left.has(part.id));
 }
 
@@ -53,7 +52,7 @@ async function next() {
   const part = parts[0];
   byId("review").hidden = !part;
   byId("nothing").hidden = Boolean(part) || !byId("problem").hidden;
-  setText(byId("progress"), t("{answered} of {of} parts answered, {sampled} of {of_sample} of the random sample", Object.fromEntries(Object.entries(counts).map(([name, number]) => [name, count(number)]))));
+  setText(byId("progress"), t("{answered} of {of} parts answered, {sampled} of {of_sample} of the random sample", { answered: count(counts.answered), of: count(counts.of), sampled: count(counts.sampled), of_sample: count(counts.of_sample) }));
   hideMask();
   byId("label").value = "";
   if (part) show(part);

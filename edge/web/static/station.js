@@ -9,7 +9,7 @@ import { onPictureChoice, showLive } from "./live.js";
 import { refreshRejects } from "./rejects.js";
 import "./upload.js";
 import { told } from "./told.js";
-import { count, figures, t } from "./words.js";
+import { count, percentText, t } from "./words.js";
 
 const LOST = {
   kind: "lost",
@@ -115,7 +115,7 @@ function showCounters({ health, history }) {
   for (const verdict of ["OK", "NG", "ERROR"]) {
     const found = counts[verdict] ?? 0;
     setText(byId(`count-${verdict}`), count(found));
-    setText(byId(`share-${verdict}`), total ? `${figures(((100 * found) / total).toFixed(1))}\u00a0%` : "–");
+    setText(byId(`share-${verdict}`), total ? percentText(((100 * found) / total).toFixed(1)) : "–");
     setText(byId(`ever-${verdict}`), history ? count(history[verdict]) : "–");
   }
   const latency = health ? health.latency : null;

@@ -4,7 +4,7 @@ import { clock, sinceText } from "./times.js";
 import { follow } from "./follow.js";
 import { showLive } from "./live.js";
 import { told } from "./told.js";
-import { count, figures, t } from "./words.js";
+import { count, percentText, t } from "./words.js";
 
 const LOST = { kind: "lost", headline: t("NO LINK"), what: t("The station’s page does not answer. The verdict is unknown.") };
 const BEEP_S = 0.18;
@@ -44,7 +44,7 @@ function showWords(display, part) {
 function showYield(counts, startedAt) {
   const total = (counts.OK ?? 0) + (counts.NG ?? 0) + (counts.ERROR ?? 0);
   for (const verdict of ["OK", "NG", "ERROR"]) setText(byId(`count-${verdict}`), count(counts[verdict] ?? 0));
-  setText(byId("yield"), total ? `${figures(Math.floor((1000 * (counts.OK ?? 0)) / total) / 10)}\u00a0%` : "–");
+  setText(byId("yield"), total ? percentText(Math.floor((1000 * (counts.OK ?? 0)) / total) / 10) : "–");
   setText(byId("since"), startedAt ? t("since {time}", { time: sinceText(startedAt) }) : "");
 }
 

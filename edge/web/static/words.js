@@ -29,4 +29,7 @@ export function tn(one, many, number, values = {}) {
 // Numbers that are written as in English, in the language of the page.
 export const figures = (text) => String(text).replace(/[,.]/g, (sign) => (sign === "," ? group : point));
 
+// A line never ends between the figure, written as in English, and its sign.
+export const percentText = (figure) => `${figures(figure)}\u00a0%`;
+
 export const count = (number) => figures(number.toLocaleString("en-GB"));

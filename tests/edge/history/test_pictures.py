@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from edge.history.pictures import (
     keep_apart,
     picture_path,
 )
+from tests.system.disk import tmpfs
 
 parts = st.lists(st.tuples(st.booleans(), st.integers(1, 400)), min_size=1, max_size=60)
 
@@ -137,15 +137,8 @@ def test_the_reserve_of_the_disk_is_kept(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no small disk: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with tmpfs(tmp_path / "disk", "size=2m") as folder:
+        yield folder
 
 
 def fill(folder: Path, leave: int) -> Path:
@@ -195,14 +188,8 @@ def test_pictures_of_two_parts_never_share_a_name_and_sort_by_id(ids: list[int])
 @pytest.fixture
 def few_files(tmp_path: Path) -> Iterator[Path]:
     """A disk with room for 100 files."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=20m,nr_inodes=100", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no small disk: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with tmpfs(tmp_path / "disk", "size=20m,nr_inodes=100") as folder:
+        yield folder
 
 
 def test_a_disk_that_takes_no_more_files_costs_the_oldest_pictures_and_no_new_one(few_files: Path) -> None:

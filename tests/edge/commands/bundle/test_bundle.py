@@ -4,10 +4,8 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +28,7 @@ from edge.inference.release.trust import REVOKED
 from edge.inference.release.versions import read_audit, read_versions
 from tests.edge.engine.parts import inspection
 from tests.edge.inference.release.signing import Signer, needs_root, released
+from tests.system.disk import tmpfs
 from tests.tiny import bad_image, good_image
 
 pytestmark = needs_root
@@ -426,7 +425,10 @@ def test_a_disk_that_is_full_at_any_step_leaves_the_bundle_judging_that_judged(
     )  # others take the room afterwards
     disk: Path = getattr(station, place)
     page = os.sysconf("SC_PAGESIZE")
-    with small_disk(disk, tmp_path):
+    disk.mkdir(exist_ok=True)
+    kept = shutil.copytree(disk, tmp_path / "kept")
+    with tmpfs(disk, "size=1m,mode=755"):
+        shutil.copytree(kept, disk, dirs_exist_ok=True)
         taken(station, packed(1))
         there = sorted(disk.iterdir())
         filler = disk / "filler"
@@ -449,20 +451,3 @@ def test_a_disk_that_is_full_at_any_step_leaves_the_bundle_judging_that_judged(
         assert pages > 0
         assert judging(station) == 2
         filler.unlink()
-
-
-@contextmanager
-def small_disk(folder: Path, tmp_path: Path) -> Iterator[None]:
-    """Mount a disk of 1 MB there, with what lies in the folder; skip where that is not allowed."""
-    kept = tmp_path / "kept"
-    folder.mkdir(exist_ok=True)
-    shutil.copytree(folder, kept)
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no small disk: {mounted.stderr.strip()}")
-    try:
-        shutil.copytree(kept, folder, dirs_exist_ok=True)
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
