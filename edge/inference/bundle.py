@@ -8,7 +8,7 @@ import os
 import shutil
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -263,6 +263,21 @@ def open_bundle(path: Path) -> Bundle:
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}: {error.filename})") from error
     return Bundle(path, manifest, digest)
+
+
+def bundle_folders(folder: Path, named: Iterable[Path] = ()) -> list[Path]:
+    """Return the folders in `folder` that were meant as bundles, damaged ones among them, sorted by name.
+
+    Such a folder holds a file of a manifest, or is named by one of the paths in `named`, a recipe's. Links and hidden
+    folders are left out.
+    """
+    recipes = {os.path.realpath(path) for path in named}
+    return sorted(
+        one
+        for one in (folder.iterdir() if folder.is_dir() else ())
+        if one.is_dir() and not one.is_symlink() and not one.name.startswith(".")
+        if os.path.realpath(one) in recipes or any((one / name).exists() for name in (MANIFEST, DIGEST, SIGNATURE))
+    )
 
 
 def read_digest(path: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from edge.commands import CommandError
 from edge.config.station import StationConfig
 from edge.core.files import make_folder, sync_folder
-from edge.inference.bundle import Bundle, BundleError, open_bundle, read_digest
+from edge.inference.bundle import Bundle, BundleError, bundle_folders, open_bundle, read_digest
 from edge.inference.release.archive import SUFFIX, archive_path, extract_bundle, unpacked, write_archive
 from edge.inference.release.trust import Trust, read_trust
 from edge.inference.release.versions import Activated, Versions, admitted, read_audit, read_versions, store_versions
@@ -156,9 +156,8 @@ class Store:
             roles.setdefault(one.digest, f"judged before by recipe {recipe}")
         if versions.activation is not None:
             roles[versions.activation.new.digest] = f"not confirmed yet, for recipe {versions.activation.recipe}"
-        for path in sorted(self.folder.iterdir()) if self.folder.is_dir() else ():
-            if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
-                yield _line(path, trust, self.required, roles)
+        for path in bundle_folders(self.folder, self.config.bundles.values()):
+            yield _line(path, trust, self.required, roles)
         for product, highest in sorted(versions.highest.items()):
             yield f"{product}: version {highest} or newer judges here"
         for act in read_audit(self.trust_folder)[-LAST_ACTS:]:

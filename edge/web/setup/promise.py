@@ -9,7 +9,7 @@ from typing import Any
 
 from edge.config.station import StationConfig
 from edge.core.types import one_line
-from edge.inference.bundle import Bundle, BundleError, Threshold, read_promise
+from edge.inference.bundle import Bundle, BundleError, Threshold, bundle_folders, read_promise
 from edge.inference.release.trust import read_trust
 from edge.inference.release.versions import Versions, read_audit, read_versions
 
@@ -33,10 +33,8 @@ def bundles_facts(config: StationConfig) -> dict[str, Any]:
 
 def _folders(config: StationConfig) -> list[Path]:
     """Return the folders of the bundles, the newest first."""
-    folder = config.bundle.parent
-    found = folder.iterdir() if folder.is_dir() else ()
-    bundles = [one for one in found if one.is_dir() and not one.is_symlink() and not one.name.startswith(".")]
-    return sorted(bundles, key=lambda one: one.stat().st_mtime, reverse=True)[:MOST_SHOWN]
+    folders = bundle_folders(config.bundle.parent, config.bundles.values())
+    return sorted(folders, key=lambda one: one.stat().st_mtime, reverse=True)[:MOST_SHOWN]
 
 
 def _recipe(config: StationConfig, name: str, versions: Versions) -> dict[str, Any]:

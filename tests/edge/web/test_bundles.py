@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from edge.exchange import ExchangeError
 from edge.exchange.bundle_desk import UPLOAD, WISH, Act, Wish, leave_wish, take_wish, wish_waits
-from edge.inference.bundle import Bundle
+from edge.inference.bundle import DIGEST, MANIFEST, SIGNATURE, Bundle
 from edge.web.server import create_app
 from edge.web.setup import upload
 from tests.edge.web.standin import StandIn
@@ -130,13 +130,41 @@ def test_the_page_tells_what_the_judging_bundle_promises(started: FlaskClient, t
     assert {one["label"] for one in shown["promise"]} >= {"Good parts rejected", "Self-test"}
 
 
-def test_a_damaged_bundle_is_shown_with_its_fault(station: StandIn, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    (tmp_path / "models" / "broken").mkdir(parents=True)
-    (tmp_path / "models" / "current").symlink_to(tiny_bundle.path)
-    station.config = station.config.model_copy(update={"bundle": tmp_path / "models" / "current"})
-    (shown,) = create_app(station.config).test_client().get("/api/bundles").get_json()["bundles"]
+def bundles_beside(station: StandIn, models: Path, judges: Path) -> list[dict[str, str]]:
+    (models / "current").symlink_to(judges)
+    station.config = station.config.model_copy(update={"bundle": models / "current"})
+    found: list[dict[str, str]] = create_app(station.config).test_client().get("/api/bundles").get_json()["bundles"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "fault"),
+    [
+        (MANIFEST, "manifest.sha256 is missing"),
+        (DIGEST, "manifest.json is missing"),
+        (SIGNATURE, "manifest.json is missing"),
+    ],
+)
+def test_a_damaged_bundle_is_shown_with_its_fault(
+    station: StandIn, tiny_bundle: Bundle, tmp_path: Path, file: str, fault: str
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / file).write_text("{}")
+    (shown,) = bundles_beside(station, tmp_path, tiny_bundle.path)
     assert shown["folder"] == "broken"
-    assert "manifest.json is missing" in shown["fault"]
+    assert fault in shown["fault"]
+
+
+def test_a_folder_that_is_no_bundle_is_not_shown(station: StandIn, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "01_good.jpg").write_bytes(b"a photo")
+    assert bundles_beside(station, tmp_path, tiny_bundle.path) == []
+
+
+def test_the_folder_of_a_recipe_is_shown_even_when_it_is_empty(station: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "emptied").mkdir()
+    (shown,) = bundles_beside(station, tmp_path, tmp_path / "emptied")
+    assert (shown["folder"], "manifest.json is missing" in shown["fault"]) == ("emptied", True)
 
 
 def wish(**facts: object) -> Wish:

@@ -397,6 +397,16 @@ def test_a_changed_threshold_with_sums_that_fit_is_refused_by_the_engine(
         judging(station)
 
 
+def test_the_list_names_damaged_bundles_and_no_other_folder(station: Store, capfd: pytest.CaptureFixture[str]) -> None:
+    (station.folder / "samples").mkdir(parents=True)
+    (station.folder / "broken").mkdir()
+    (station.folder / "broken" / MANIFEST).write_text("{}")
+    assert edge(station, "list") == 0
+    said = capfd.readouterr().out
+    assert "broken: WRONG" in said
+    assert "samples" not in said
+
+
 def test_an_empty_note_is_as_before_the_first_activation(station: Store) -> None:
     assert read_versions(station.trust_folder).active == {}
     assert edge(station, "list") == 0
