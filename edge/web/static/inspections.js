@@ -21,7 +21,7 @@ export function line(row, withDate = false, filter = "") {
       { class: "row-text" },
       element("div", { class: "row-head" }, badge(row.words), element("span", { class: "muted" }, clock(row.at, withDate))),
       element("p", { class: "row-score" }, ...score),
-      element("p", { class: "muted" }, `${t("Part {part}", { part: row.id })} · ${small}`),
+      element("p", { class: "muted pieces" }, element("span", {}, `${t("Part {part}", { part: row.id })} ·`), " ", element("span", {}, small)),
     ),
   );
   return element("li", {}, link);

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from edge.core.types import Reason, Verdict
 from edge.exchange.live import named, write_live
@@ -116,6 +116,13 @@ CROWDED = """() => [...document.querySelectorAll(".brand img, .tabs a, #waiting,
     return left < 0 || right > innerWidth || width < 36 || (node.matches(".tabs a") && tall > 2);
 }).map(node => node.outerHTML.slice(0, 80))"""
 
+# Words of the lists that lie outside of what shows them.
+CUT = """() => [...document.querySelectorAll(".held, .held *, .strip *, .rows *")].filter(node =>
+    node.textContent.trim() && getComputedStyle(node).overflow !== "visible"
+    && (node.scrollWidth > node.clientWidth + 1 || node.scrollHeight > node.clientHeight + 1)
+    || node.closest("li, .held").getBoundingClientRect().right < node.getBoundingClientRect().right
+).map(node => node.outerHTML.slice(0, 200))"""
+
 Visit = Callable[..., Visitor]
 
 
@@ -162,6 +169,26 @@ def test_the_page_fits_stands_still_and_is_made_for_gloves(visit: Visit, width: 
     assert not scrolls_sideways(page)
     assert page.evaluate(SMALL_TARGETS) == []
     assert visitor.complaints == []
+
+
+def test_no_word_of_the_lists_is_cut_after_a_million_parts(visit: Visit) -> None:
+    visitor = visit(width=1280, height=1280)
+
+    def aged(route: Route) -> None:
+        response = route.fetch()
+        text = re.sub(r'"id":(\d+)', lambda found: f'"id":{10**6 + int(found[1])}', response.text())
+        text = re.sub(r'"held":(\d+)', lambda found: f'"held":{10**6 + int(found[1])}', text)
+        route.fulfill(response=response, body=re.sub(r'"unseen":\d+', '"unseen":1234', text))
+
+    visitor.page.route(re.compile("/api/(status|inspections)"), aged)
+    visitor.context.add_cookies([{"name": "linewatch_language", "value": "de", "url": visitor.url}])
+    page = visitor.settled()
+    expect(page.locator("#held .choices")).to_contain_text("Alle 1.234 gesehen")
+    expect(page.locator("#rows .row[data-kind=ng] p.muted").first).to_contain_text("Teil 10000")
+    for width in (1280, 1024, 800, 390):
+        page.set_viewport_size({"width": width, "height": 1280})
+        assert page.evaluate(CUT) == [], width
+    page.unroute_all(behavior="ignoreErrors")
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
