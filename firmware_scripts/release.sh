@@ -11,6 +11,17 @@ before_it() {
     basename -- "$(readlink -- "$opt/previous" 2>/dev/null)" 2>/dev/null || true
 }
 
+# Where a rollback that was killed was going; without it the next one would go back to where that one came from.
+returning_to() {
+    local name
+    name=$(basename -- "$(readlink -- "$opt/returning" 2>/dev/null)" 2>/dev/null || true)
+    [[ ! -f $opt/releases/$name/complete ]] || printf '%s\n' "$name"
+}
+
+arrived() {
+    [[ ! -L $opt/returning ]] || { run rm -f -- "$opt/returning" && run sync -- "$opt"; }
+}
+
 of_release() { # of_release NAME VERB ARGUMENT...
     (cd / && "$opt/releases/$1/bin/python" -P -m edge "${@:2}")
 }
@@ -39,6 +50,7 @@ judges_here() { # judges_here NAME
 switch_to() { # switch_to NAME
     local now
     now=$(in_use)
+    [[ $(returning_to) == "$1" ]] || arrived
     run sync -f -- "$opt" "$state" "$settings" # also the folders above what was settled
     [[ -z $now || $now == "$1" ]] || point "$opt/previous" "releases/$now"
     point "$opt/current" "releases/$1"
@@ -47,13 +59,14 @@ switch_to() { # switch_to NAME
 # Start the release in use; when it does not get ready for a reason of its own, the one before takes over again.
 start_release() {
     local was
-    [[ -z $root ]] || return 0
+    [[ -z $root ]] || { arrived && return; }
     try udevadm control --reload
     run systemctl daemon-reload
     run systemctl enable "${units[@]}"
     was=$($dry_run || unit_says InvocationID)
     run systemctl restart --no-block "${units[@]}"
     $dry_run || gets_ready "$was" || give_way
+    arrived
 }
 
 # An engine that ends by itself has a reason of its own. One that is merely slow is compared with the release before.
@@ -72,6 +85,7 @@ gets_ready() { # gets_ready INVOCATION: of the engine that ran before
         sleep 1
     done
     merely_slow || return 1
+    arrived
     fail 3 "the computer is too busy to get any release ready in $wait s; release $(in_use) is installed and goes on trying"
 }
 
@@ -112,6 +126,7 @@ give_way() {
         fail 1 "release $now does not get ready$reason; none was before it; see journalctl -u linewatch-engine"
     point "$opt/current" "releases/$before"
     run rm -f -- "$opt/previous"
+    arrived
     systemctl restart --no-block "${units[@]}"
     fail 1 "release $now does not get ready$reason; release $before is in use again, see journalctl -u linewatch-engine"
 }

@@ -26,10 +26,12 @@ main() {
     [[ $wait =~ ^[0-9]{1,5}$ ]] || fail 2 "--wait $wait is no number of seconds"
     find_station the releases
     local before
-    before=$(before_it)
+    before=$(returning_to)
+    [[ -n $before ]] || before=$(before_it)
     [[ -n $before && -f $opt/releases/$before/complete ]] ||
         fail 1 "no release was in use before in ${root:-/}; install one with install.sh"
     try_release "$before"
+    point "$opt/returning" "releases/$before"
     switch_to "$before"
     start_release
     $dry_run || echo "release $before is in use in ${root:-/}"

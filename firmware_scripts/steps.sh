@@ -109,9 +109,20 @@ point() { # point LINK TARGET
 name_file() { # name_file KIND ENDING
     file=$(realpath -m -- "$out")/linewatch-$1-$(date -u +%Y%m%dT%H%M%SZ).$2
     $dry_run && echo "would write: $file" && exit 0
-    work=$(mktemp -d)
+    forget_killed "$1"
+    work=$(mktemp -d --tmpdir "linewatch-$1.XXXXXXXXXX")
+    exec 7<"$work" && flock 7
     trap 'rm -rf "$work"' EXIT
     mkdir -p -- "$(dirname -- "$file")"
+    rm -f -- "${file%/*}/linewatch-$1-"*."$2.new"
+}
+
+# What a script that was killed left holds secrets. One that is at work has its folder locked.
+forget_killed() { # forget_killed KIND
+    local left
+    while IFS= read -r -d '' left; do
+        flock --nonblock -- "$left" rm -rf -- "$left" || true
+    done < <(find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -user "$EUID" -name "linewatch-$1.*" -print0)
 }
 
 # The users, and who owns what: docs/decisions/0026-two-users.md. In a folder there are no users, only folders.

@@ -27,6 +27,28 @@ deadline_ms = 2000
 END
 }
 
+make_bundles() { # make_bundles FOLDER: flange-1 and flange-2, signed, and washer-1, not signed
+    (cd "$REPO" && "$PYTHON" - "$1") <<'END'
+import sys
+from pathlib import Path
+
+from edge.inference.release.archive import archive_path, write_archive
+from tests.edge.inference.release.signing import released
+from tests.tiny import write_tiny_bundle
+from train.signing.keygen import keygen
+from train.signing.sign import sign
+
+folder = Path(sys.argv[1])
+folder.mkdir(exist_ok=True)
+tiny = write_tiny_bundle(folder / "tiny", folder / "work")
+key = keygen(folder / "keys")
+for counter in (1, 2):
+    sign(released(tiny, folder, counter).path, folder / "keys" / f"{key.id}.key")
+washer = released(tiny, folder, 1, "washer")
+write_archive(washer, archive_path(washer.path))
+END
+}
+
 no() { # what must not succeed; a mere `!` ends no test
     if "$@"; then
         echo "this should not have succeeded: $*" >&2
@@ -56,13 +78,48 @@ without_disk() {
     export PATH=$BATS_FILE_TMPDIR/quick:$PATH
 }
 
-# A script ends by SIGKILL in front of its step KILL_AT. Each step goes through `run "$@"` of steps.sh; a sync changes
-# nothing that a kill leaves, so it is no step.
+# A script ends by SIGKILL in front of its step KILL_AT; a file has a dot for each step of all its shells.
+# A step goes through `run "$@"` of steps.sh, and with EVERY_COMMAND=1 each command is one. A sync changes nothing that a
+# kill leaves, so it is no step.
 killer() {
     cat >"$BATS_FILE_TMPDIR/killer" <<'END'
 set -o functrace
-steps=0
-trap 'if [[ $BASH_COMMAND == "\"\$@\"" && " $* " != *" sync "* ]] && ((++steps == ${KILL_AT:-0})); then kill -9 $$; fi' DEBUG
+trap 'if [[ ${EVERY_COMMAND-} || ($BASH_COMMAND == "\"\$@\"" && " $* " != *" sync "*) ]]; then
+    printf . >>"$BASH_ENV.steps"
+    read -r steps_ <"$BASH_ENV.steps" || true
+    if ((KILL_AT > 0 && ${#steps_} >= KILL_AT)); then kill -9 $$ $BASHPID; fi
+fi' DEBUG
 END
+    : >"$BATS_FILE_TMPDIR/killer.steps"
     printf '%s\n' "$BATS_FILE_TMPDIR/killer"
+}
+
+# COMMAND is killed in front of a step on what FRESH makes. HOLDS looks at what is left then; COMMAND runs again, and
+# ENDS looks at what is there. That is done at four steps, and with EVERY_STEP=1 or EVERY_COMMAND=1 at all of them.
+wherever_killed() { # wherever_killed FRESH HOLDS ENDS COMMAND...
+    local fresh=$1 holds=$2 ends=$3 all step status
+    shift 3
+    "$fresh"
+    at_step 0 "$@"
+    "$ends"
+    all=$(wc -c <"$KILLER.steps")
+    for ((step = 1; step <= all; step++)); do
+        [[ ${EVERY_STEP-}${EVERY_COMMAND-} ]] || ((step * 4 / all != (step - 1) * 4 / all)) || continue
+        "$fresh"
+        status=0
+        at_step "$step" "$@" || status=$?
+        echo "killed at $step of $all: status $status" # bats shows it where the test fails
+        [[ $status == 137 || ${EVERY_COMMAND-} ]] # the number of commands is not the same each time: processes wait for each other
+        "$holds"
+        at_step 0 "$@"
+        "$ends"
+    done
+    echo "killed at $all steps"
+    ((all >= 1))
+}
+
+at_step() { # at_step STEP COMMAND...
+    KILLER=${KILLER:-$(killer)}
+    : >"$KILLER.steps"
+    env KILL_AT="$1" BASH_ENV="$KILLER" "${@:2}"
 }

@@ -4,28 +4,7 @@ load a_station
 
 setup_file() {
     load a_station
-    make_bundles
-}
-
-make_bundles() { # flange-1 and flange-2, signed, and washer-1, not signed
-    (cd "$REPO" && "$PYTHON" - "$BATS_FILE_TMPDIR") <<'END'
-import sys
-from pathlib import Path
-
-from edge.inference.release.archive import archive_path, write_archive
-from tests.edge.inference.release.signing import released
-from tests.tiny import write_tiny_bundle
-from train.signing.keygen import keygen
-from train.signing.sign import sign
-
-folder = Path(sys.argv[1])
-tiny = write_tiny_bundle(folder / "tiny", folder / "work")
-key = keygen(folder / "keys")
-for counter in (1, 2):
-    sign(released(tiny, folder, counter).path, folder / "keys" / f"{key.id}.key")
-washer = released(tiny, folder, 1, "washer")
-write_archive(washer, archive_path(washer.path))
-END
+    make_bundles "$BATS_FILE_TMPDIR"
 }
 
 setup() {

@@ -48,7 +48,7 @@ END
 
 # Everything below happens on an /etc, /opt, /var/lib and /run that go with the namespace.
 on_a_computer() { # on_a_computer COMMANDS
-    BATS_TEST_DIRNAME=$BATS_TEST_DIRNAME PATH=$BIN:$PATH SCRIPTS=$SCRIPTS REPO=$REPO PYTHON=$PYTHON TINY=$BATS_FILE_TMPDIR/tiny HERE=$BATS_TEST_TMPDIR \
+    BATS_TEST_DIRNAME=$BATS_TEST_DIRNAME PATH=$BIN:$PATH SCRIPTS=$SCRIPTS REPO=$REPO PYTHON=$PYTHON TINY=$BATS_FILE_TMPDIR/tiny KEYS=$BATS_FILE_TMPDIR/bundles/keys HERE=$BATS_TEST_TMPDIR \
         KILLER=$(killer) unshare --mount --propagation private bash -c "$COMPUTER
 $1"
 }
@@ -86,6 +86,10 @@ release() { # release NAME: a wheel of that name, and its release as install.sh 
     touch "$folder/complete"
 }
 good() { printf "#!/bin/sh\ncase \" \$* \" in *\" run \"*) exit 0 ;; esac\nPYTHONPATH=%s exec %s \"\$@\"\n" "$REPO" "$PYTHON"; }
+lives() { # an engine that judges with the bundle in use as soon as it is started
+    printf "#!/bin/sh\nexport PYTHONPATH=%s\ncase \" \$* \" in *\" run \"*) set -- %s ;; esac\nexec %s \"\$@\"\n" \
+        "$REPO" "$REPO/tests/firmware_scripts/judging.py" "$PYTHON"
+}
 ends() { printf "#!/bin/sh\ncase \" \$* \" in *\" run \"*) exit %s ;; *\" check \"*) exit %s ;; esac\n" "$1" "$2"; }
 install() { "$SCRIPTS/install.sh" --wheel "$HERE/linewatch-$1.whl" "${@:2}"; }
 in_use() { cat "$HERE"/linewatch-*.whl >/dev/null; for wheel in "$HERE"/linewatch-*.whl; do
@@ -174,8 +178,8 @@ grep -q "surprise: unknown key" /run/said && grep -q "the release that was there
 @test "an update that is killed at a step leaves a whole release in use, and the next run completes it" {
     run on_a_computer 'ends 0 0 | release two
 killed=0
-for ((step = 1; step < 200; step += 15)); do
-    KILL_AT=$step BASH_ENV=$KILLER "$SCRIPTS/install.sh" --wheel "$HERE/linewatch-two.whl" >/dev/null 2>&1 && break
+for ((step = 1; step < 200; step += ${EVERY_STEP:-15})); do
+    at_step "$step" "$SCRIPTS/install.sh" --wheel "$HERE/linewatch-two.whl" >/dev/null 2>&1 && break
     killed=$step
     [ -f /opt/linewatch/current/complete ] && [ -x /opt/linewatch/current/bin/python ]
     [ -f /var/lib/linewatch/models/current/manifest.json ]
@@ -184,6 +188,41 @@ done
 echo "killed at $killed"
 [ "$killed" -ge 50 ] && [ "$(in_use) $(in_use previous)" = "linewatch-two linewatch-one" ]
 [ -z "$(find /opt/linewatch /var/lib/linewatch /etc/systemd/system -name "*.new" -prune)" ]'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "a rollback that is killed at a step is completed by the next one, with a whole release in use all the time" {
+    run on_a_computer 'ends 0 0 | release two
+one=$(readlink /opt/linewatch/current)
+ends 0 0 >"/opt/linewatch/$one/bin/python"
+install two >/dev/null
+two=$(readlink /opt/linewatch/current)
+two_in_use() { rm -f /opt/linewatch/returning && ln -sfn "$two" /opt/linewatch/current && ln -sfn "$one" /opt/linewatch/previous; }
+whole() { [ -f /opt/linewatch/current/complete ] && [ -f /opt/linewatch/previous/complete ]; }
+one_in_use() { [ "$(in_use) $(in_use previous) $(ls /opt/linewatch | wc -l)" = "linewatch-one linewatch-two 3" ]; }
+wherever_killed two_in_use whole one_in_use "$SCRIPTS/rollback.sh"
+"$SCRIPTS/rollback.sh"
+[ "$(in_use)" = linewatch-two ]'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "a bundle whose installation is killed is confirmed by the next one" {
+    make_bundles "$BATS_FILE_TMPDIR/bundles"
+    run on_a_computer 'command install -m 0644 "$KEYS"/*.pub /etc/linewatch/trust
+lives >/opt/linewatch/current/bin/python
+cp -a /var/lib/linewatch/models /etc/linewatch/trust /run
+set_back() { for folder in /var/lib/linewatch/models /etc/linewatch/trust; do
+    rm -rf "$folder" && cp -a "/run/${folder##*/}" "$folder"; done; }
+for step in ${EVERY_STEP:+1 2} 3; do
+    set_back
+    no at_step "$step" "$SCRIPTS/install-bundle.sh" "$KEYS/../flange-2.lwb"
+    [ -f /var/lib/linewatch/models/current/manifest.json ]
+    "$SCRIPTS/install-bundle.sh" "$KEYS/../flange-2.lwb"
+    [[ $(readlink /var/lib/linewatch/models/current) == flange-2-* ]]
+    grep -q "\"highest\":{\"flange\":2}" /etc/linewatch/trust/versions.json
+done'
     echo "$output"
     [ "$status" -eq 0 ]
 }

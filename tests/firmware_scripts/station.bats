@@ -61,6 +61,7 @@ new_station() { # another computer, with Linewatch and nothing else
 }
 
 same_station() {
+    rm -rf "$ROOT"
     cp -R "$STATION" "$ROOT"
     write_station_toml "$ROOT"
 }
@@ -193,21 +194,44 @@ store_versions(trust, read_versions(trust).model_copy(update={'highest': {'flang
     [ -f "$ROOT/var/lib/linewatch/images/1.jpg" ]
 }
 
-@test "a restore that is killed at every step ends as one that was not" {
+@test "a restore that is killed at a step ends as one that was not" {
     [ "$EUID" -eq 0 ] || skip "only root can make a trust folder"
-    local step killed=0
-    same_station
-    restore() { "$SCRIPTS/restore.sh" "$BACKUP" --root "$ROOT"; }
-    for ((step = 1; step < 90; step += 2)); do
-        KILL_AT=$step BASH_ENV=$(killer) restore >/dev/null 2>&1 && break
-        killed=$step
-    done
-    [ "$killed" -ge 20 ]
+    ends_the_same() {
+        [ -f "$(ls -d "$ROOT"/var/lib/linewatch/before-restore-*/events.db | head -n 1)" ]
+        rm -rf "$ROOT"/var/lib/linewatch/before-restore-*
+        listing "$ROOT" >"$BATS_TEST_TMPDIR/is"
+        [ -e "$BATS_TEST_TMPDIR/expected" ] || cp "$BATS_TEST_TMPDIR/is" "$BATS_TEST_TMPDIR/expected"
+        diff "$BATS_TEST_TMPDIR/expected" "$BATS_TEST_TMPDIR/is"
+    }
+    wherever_killed same_station : ends_the_same "$SCRIPTS/restore.sh" "$BACKUP" --root "$ROOT"
     [ "$(people "$ROOT")" = Ada ]
     [ "$(highest "$ROOT")" = "{'flange': 7}" ]
     [ "$(next_id "$ROOT")" -gt 40 ]
-    [ -f "$(ls -d "$ROOT"/var/lib/linewatch/before-restore-*/events.db | head -n 1)" ]
-    [ -z "$(find "$ROOT" -name '*.new')" ]
+}
+
+@test "a backup that is killed at a step harms no station, and the next one is whole and clears up" {
+    local made="$BATS_TEST_TMPDIR/made"
+    mkdir "$BATS_TEST_TMPDIR/tmp"
+    same_station
+    listing "$ROOT" >"$BATS_TEST_TMPDIR/before"
+    nothing_made() { rm -rf "$made"; }
+    no_half_one() {
+        listing "$ROOT" | diff "$BATS_TEST_TMPDIR/before" -
+        is_whole
+    }
+    is_whole() {
+        local file
+        for file in "$made"/*.tar; do
+            [ ! -e "$file" ] || tar -xOf "$file" backup/SHA256SUMS | grep -q state/events.db
+        done
+    }
+    one_and_no_more() {
+        is_whole
+        [ "$(find "$made" "$BATS_TEST_TMPDIR/tmp" -mindepth 1 ! -name '*.tar')" = "" ]
+        [ -n "$(ls "$made"/*.tar)" ]
+    }
+    export TMPDIR="$BATS_TEST_TMPDIR/tmp"
+    wherever_killed nothing_made no_half_one one_and_no_more "$SCRIPTS/backup.sh" --root "$ROOT" --out "$made"
 }
 
 @test "what is no backup is refused before anything changes" {
@@ -246,16 +270,21 @@ store_versions(trust, read_versions(trust).model_copy(update={'highest': {'flang
     [ "$EUID" -eq 0 ] || skip "only root can make a trust folder"
     same_station
     one_line_refusal 2 "say so with --yes" "$SCRIPTS/factory-reset.sh" --root "$ROOT"
-    echo hunter2 >"$ROOT/etc/linewatch/broker.password"
-    local step
-    reset() { "$SCRIPTS/factory-reset.sh" --yes --root "$ROOT"; }
-    for ((step = 1; step < 40; step++)); do
-        KILL_AT=$step BASH_ENV=$(killer) reset >/dev/null 2>&1 && break
-    done
-    [ "$step" -gt 8 ]
-    no grep -rq 'hunter2\|Ada' "$ROOT/etc" "$ROOT/var"
-    [ "$(ls -A "$ROOT/var/lib/linewatch")" = "$(printf 'events.ids\nmodels\npage')" ]
-    cmp "$SCRIPTS/station.toml" "$ROOT/etc/linewatch/station.toml"
+    local went=""
+    with_a_secret() {
+        same_station
+        echo hunter2 >"$ROOT/etc/linewatch/broker.password"
+    }
+    is_forgotten() {
+        no grep -rq 'hunter2\|Ada' "$ROOT/etc" "$ROOT/var"
+        [ "$(ls -A "$ROOT/var/lib/linewatch")" = "$(printf 'events.ids\nmodels\npage')" ]
+        cmp "$SCRIPTS/station.toml" "$ROOT/etc/linewatch/station.toml"
+        cmp "$STATION/etc/linewatch/trust/versions.json" "$ROOT/etc/linewatch/trust/versions.json"
+        local mark # how far the ids went; the name of the history before them may be gone
+        mark=$(cut -d' ' -f2,3 "$ROOT/var/lib/linewatch/events.ids")
+        [ "${went:=$mark}" = "$mark" ]
+    }
+    wherever_killed with_a_secret : is_forgotten "$SCRIPTS/factory-reset.sh" --yes --root "$ROOT"
     [ "$(highest "$ROOT")" = "{'flange': 7}" ]
     [ "$(next_id "$ROOT")" -gt 40 ]
 }
@@ -353,4 +382,19 @@ END
     one_line_refusal 1 "has no white_balance_automatic" "$setup" --camera /dev/null --white 5000 --root "$ROOT"
     one_line_refusal 2 "give letters" "$setup" --camera /dev/null --name 'a", RUN+="x' --root "$ROOT"
     one_line_refusal 1 "no such device" "$setup" --camera /dev/absent --gain 1 --root "$ROOT"
+}
+
+@test "a camera that is named when the script is killed has the old rule or the new one" {
+    fake_camera
+    local rules="$ROOT/etc/udev/rules.d"
+    no_rule() { rm -rf "$rules"; }
+    whole_or_none() { [ ! -e "$rules/71-linewatch-left.rules" ] || named; }
+    named() { [ "$(grep -c 'AB12.*SYMLINK+="linewatch-left"$' "$rules/71-linewatch-left.rules")" = 1 ]; }
+    named_and_set() {
+        named
+        [ "$(ls "$rules")" = 71-linewatch-left.rules ]
+        [ "$(cat "$BATS_TEST_TMPDIR/bin/gain" "$BATS_TEST_TMPDIR/bin/auto_exposure")" = "$(printf '50\n1')" ]
+    }
+    wherever_killed no_rule whole_or_none named_and_set \
+        "$SCRIPTS/camera-setup.sh" --camera /dev/null --name left --exposure 120 --gain 50 --root "$ROOT"
 }
