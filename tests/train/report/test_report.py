@@ -20,9 +20,20 @@ def changed(work: Run, name: str, **facts: object) -> None:
     work.write_report(name, work.read_report(name, "evaluate") | facts)
 
 
+@pytest.fixture(scope="module")
+def measured() -> dict[str, str]:
+    """What evaluate.json holds, after the first test; the same photos have the same figures in each folder."""
+    return {}
+
+
 @pytest.fixture
-def evaluated(tiny_run: Run) -> Run:
-    evaluate_work(tiny_run)
+def evaluated(tiny_run: Run, measured: dict[str, str]) -> Run:
+    """A run that was measured; may be damaged."""
+    root, file = str(tiny_run.folder.parents[1]), tiny_run.file("evaluate.json")
+    if not measured:
+        evaluate_work(tiny_run)
+        measured["text"] = file.read_text().replace(root, "ROOT")
+    file.write_text(measured["text"].replace("ROOT", root))
     return tiny_run
 
 

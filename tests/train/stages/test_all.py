@@ -22,6 +22,7 @@ from train.int8.compiled import runtime_nodes
 from train.int8.parity import int8_convolutions, parity
 from train.measure import MeasureError
 from train.run import Run
+from train.stages import synth
 from train.stages.evaluate import evaluate_bundle
 
 ROOT = Path(__file__).parents[3]
@@ -44,8 +45,7 @@ def train_flange(folder: Path, goods: int, test_good: int, bad_of_type: int, sid
     """Make photos of the flange, side x side pixels, and train on them by one command: runs/flange, models/flange."""
     counts = ("--train-good", goods, "--test-good", test_good, "--test-bad-per-type", bad_of_type)
     size = ("--size", f"{side}x{side}")
-    made = train(folder, "synth", "--out", "data/flange", *map(str, counts), *size)
-    assert made.returncode == 0, made.stderr
+    synth.main(["--out", str(folder / "data/flange"), *map(str, counts), *size])
     done = train(folder, "all", "--data", "data/flange", "--name", "flange", "--side", str(side), *options)
     assert done.returncode == 0, done.stderr
     return Run(folder / "runs/flange")
