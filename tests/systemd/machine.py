@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ import pytest
 from edge.core.types import Inspection
 from edge.history.eventlog import EventLog
 from edge.inference.bundle import Bundle
+from tests.firmware_scripts.releases import release
 from tests.tiny import bad_image, good_image
 
 REPO = Path(__file__).parents[2]
@@ -65,7 +67,32 @@ SystemCallFilter=@system-service
 """
 
 
-class Machine:
+class Computer(ABC):
+    """A computer with a systemd, which carries out commands."""
+
+    HANG_S = HANG_S
+
+    @abstractmethod
+    def run(self, *command: str, check: bool = True) -> str:
+        """Run a command as root inside, and return all that it says."""
+
+    def unit(self, name: str, key: str) -> str:
+        """Return what systemd says of a unit, e.g. its ActiveState."""
+        return self.run("systemctl", "show", "--property", key, "--value", name)
+
+    def until(self, name: str, key: str, *values: str) -> None:
+        """Wait until systemd says one of these of a unit."""
+        end = time.monotonic() + self.HANG_S
+        while (now := self.unit(name, key)) not in values:
+            assert time.monotonic() < end, f"{name}: {key} stays {now}: {self.journal(name)}"
+            time.sleep(0.1)
+
+    def journal(self, name: str) -> str:
+        """Return what a unit wrote, and what systemd wrote about the unit."""
+        return self.run("journalctl", "--no-pager", "--quiet", "--output=cat", "--unit", name)
+
+
+class Machine(Computer):
     """The computer while it runs; `root` is its root as this computer sees it."""
 
     def __init__(self, root: Path, console: Path, mounts: dict[str, str]) -> None:
@@ -143,21 +170,6 @@ class Machine:
         assert done.returncode == 0 or not check, f"{' '.join(command)}: {done.stdout}"
         return done.stdout.strip()
 
-    def unit(self, name: str, key: str) -> str:
-        """Return what systemd says of a unit, e.g. its ActiveState."""
-        return self.run("systemctl", "show", "--property", key, "--value", name)
-
-    def until(self, name: str, key: str, *values: str) -> None:
-        """Wait until systemd says one of these of a unit."""
-        end = time.monotonic() + HANG_S
-        while (now := self.unit(name, key)) not in values:
-            assert time.monotonic() < end, f"{name}: {key} stays {now}: {self.journal(name)}"
-            time.sleep(0.1)
-
-    def journal(self, name: str) -> str:
-        """Return what a unit wrote, and what systemd wrote about the unit."""
-        return self.run("journalctl", "--no-pager", "--quiet", "--output=cat", "--unit", name)
-
     def rows(self) -> list[Inspection]:
         """Return the whole history, oldest first."""
         log = EventLog(self.root / "var/lib/linewatch/events.db", read_only=True)
@@ -188,7 +200,7 @@ class Machine:
 
 def make_root(root: Path, bundle: Bundle) -> None:
     """Make the root of a computer without Linewatch, with a camera's pictures, a bundle and a station.toml."""
-    for folder in ("usr", "var/lib", "tmp", "etc/linewatch", "opt/python", "opt/site", "opt/source", "opt/camera"):
+    for folder in ("usr", "var/lib", "tmp", "etc", "opt/python", "opt/site", "opt/source"):
         (root / folder).mkdir(parents=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / name).symlink_to(f"usr/{name}")
@@ -200,12 +212,36 @@ def make_root(root: Path, bundle: Bundle) -> None:
     for name in ("nsswitch.conf", "ld.so.cache", "os-release"):
         shutil.copy(Path("/etc", name), root / "etc" / name)
     shutil.copytree("/etc/alternatives", root / "etc/alternatives", symlinks=True)
+    write_station(root, bundle)
+    (root / "etc/systemd/system").mkdir(parents=True)
+    (root / "etc/systemd/system/capable.service").write_text(CAPABLE)
+
+
+def write_station(root: Path, bundle: Bundle, text: str = STATION) -> None:
+    """Write a camera's pictures, a bundle and a station.toml into a root."""
+    for folder in ("opt/camera", "etc/linewatch"):
+        (root / folder).mkdir(parents=True)
     cv2.imwrite(str(root / "opt/camera/a_good.png"), good_image())
     cv2.imwrite(str(root / "opt/camera/b_bad.png"), bad_image())
     shutil.copytree(bundle.path, root / "opt/tiny")
-    (root / "etc/linewatch/station.toml").write_text(STATION)
-    (root / "etc/systemd/system").mkdir(parents=True)
-    (root / "etc/systemd/system/capable.service").write_text(CAPABLE)
+    (root / "etc/linewatch/station.toml").write_text(text)
+
+
+def make_station(root: Path) -> None:
+    """Prepare the computer in a root, and install a release, the units and the bundle there, enabled."""
+    wheel = root / "opt/one.whl"
+    wheel.write_text("one")
+    name = release(root, wheel, PYTHON)
+    (root / "opt/linewatch/current").symlink_to(f"releases/{name}")
+    scripts = REPO / "firmware_scripts"
+    subprocess.run([scripts / "provision.sh", "--root", root], check=True, capture_output=True, timeout=60)
+    shutil.copytree(root / "opt/tiny", root / "var/lib/linewatch/models/tiny")
+    (root / "var/lib/linewatch/models/current").symlink_to("tiny")
+    for unit in (*(REPO / "systemd").glob("*.service"), *(REPO / "systemd").glob("*.path")):
+        shutil.copy(unit, root / "etc/systemd/system" / unit.name)
+    if shutil.which("systemctl"):
+        names = [f"{one}.service" for one in (ENGINE, PAGE, FIREWALL)] + ["linewatch-bundles.path"]
+        subprocess.run(["systemctl", f"--root={root}", "enable", *names], check=True, capture_output=True, timeout=60)
 
 
 def _command(root: Path, mounts: dict[str, str]) -> list[str]:

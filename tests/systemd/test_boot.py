@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from edge.inference.bundle import Bundle
-from tests.firmware_scripts.releases import release
-from tests.systemd.machine import ENGINE, FIREWALL, PAGE, PYTHON, REPO, Machine, booted, make_root, missing
+from tests.systemd.machine import ENGINE, FIREWALL, PAGE, Machine, booted, make_root, make_station
 
 
 @pytest.fixture(scope="module")
@@ -19,19 +16,7 @@ def station(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("boot")
     root = folder / "root"
     make_root(root, tiny_bundle)
-    (folder / "one.whl").write_text("one")
-    name = release(root, folder / "one.whl", PYTHON)
-    (root / "opt/linewatch/current").symlink_to(f"releases/{name}")
-    scripts = REPO / "firmware_scripts"
-    subprocess.run([scripts / "provision.sh", "--root", root], check=True, capture_output=True, timeout=60)
-    shutil.copytree(root / "opt/tiny", root / "var/lib/linewatch/models/tiny")
-    (root / "var/lib/linewatch/models/current").symlink_to("tiny")
-    units = [*(REPO / "systemd").glob("*.service"), *(REPO / "systemd").glob("*.path")]
-    for unit in units:
-        shutil.copy(unit, root / "etc/systemd/system" / unit.name)
-    if not missing():
-        names = [f"{one}.service" for one in (ENGINE, PAGE, FIREWALL)] + ["linewatch-bundles.path"]
-        subprocess.run(["systemctl", f"--root={root}", "enable", *names], check=True, capture_output=True, timeout=60)
+    make_station(root)
     with booted(root, folder / "console") as machine:
         machine.until(ENGINE, "ActiveState", "active")
         machine.until(PAGE, "ActiveState", "active")
