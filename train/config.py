@@ -20,7 +20,13 @@ class TrainConfigError(TrainError):
     """The settings of a training run that cannot be used."""
 
 
-NANO = {"bank": 2000, "scales": 1, "place": "off", "limit": "split"}  # of profile nano, where nobody says otherwise
+NANO = {
+    "bank": 2000,
+    "scales": 1,
+    "place": "off",
+    "limit": "split",
+    "artificial": False,
+}  # of profile nano, where nobody says otherwise
 
 
 class TrainConfig(BaseModel):
@@ -58,9 +64,7 @@ class TrainConfig(BaseModel):
     calibration_images: PositiveInt = 64  # good images that set the INT8 ranges
     # The heads that learn from defects; they are absent when there are neither labels nor artificial defects.
     labelled: Annotated[int, Field(ge=0)] = 0  # defects drawn from test/ to train on; those in train/ are always used
-    artificial: bool = (
-        False  # draw artificial defects on good images even without labels; with labels they are drawn anyway
-    )
+    artificial: bool = True  # without labels, artificial defects teach the backbone; with labels they are drawn anyway
     unfreeze: Literal["none", "upper", "all"] = "upper"  # which of the backbone's blocks learn; batch norm never does
     epochs: Annotated[int, Field(ge=1, le=1000)] = 14
     steps: Annotated[int, Field(ge=1)] = 100  # batches an epoch
@@ -99,6 +103,11 @@ class TrainConfig(BaseModel):
     def places(self) -> bool:
         """Whether places are judged, as far as it is decided."""
         return self.place == "on"
+
+    @property
+    def teaches(self) -> bool:
+        """Whether artificial defects teach the backbone where there are no labels."""
+        return self.artificial and self.unfreeze != "none" and self.backbone_rate > 0
 
     @property
     def region(self) -> Crop | None:

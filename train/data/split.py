@@ -63,9 +63,10 @@ def split(dataset: Dataset, recipe: TrainConfig) -> Split:
     # Of all, since a gap may be bridged by an image that is not drawn.
     parts = _part_of((*dataset.train_defects, *dataset.test), recipe) if some else {}
     labelled = (*dataset.train_defects, *_drawn(dataset.test, parts, recipe))
-    if not labelled and not recipe.artificial:
-        sides = (dataset.train_good, ()) if cross else (tuple(fit), tuple(holdout))
-        return Split(*sides, (), (), (), cross)
+    if not labelled and cross:
+        fit, holdout = list(dataset.train_good), []
+    if not labelled and not recipe.teaches:
+        return Split(tuple(fit), tuple(holdout), (), (), (), cross)
     defects, validation = _validation(labelled, parts, recipe)
     wanted = min(VALIDATION_GOODS, max(4, len(fit) // 10))
     fit, kept = split_goods(fit, min(wanted / len(fit), 0.3), recipe.seed + 1, recipe.group_regex, recipe.group_gap)

@@ -19,7 +19,7 @@ from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos, validation_examples
 from train.data.dataset import Dataset, dataset_sha256, read_dataset
-from train.data.input_spec import input_spec, may_have_two, own_size, spec_of, with_scales
+from train.data.input_spec import input_spec, own_size, spec_of, with_scales
 from train.data.region import inspected
 from train.data.region.align import with_align
 from train.data.region.picture import report_region
@@ -28,16 +28,16 @@ from train.int8.latency import affordable_side, predicted_ms, prepare_ms, slowed
 from train.network.backbones import STRIDES, Backbone, turned
 from train.network.bank import as_floats, memory_banks, normality_head, scores_of_goods, second_share, spread_goods
 from train.network.boxes.fit import fit_boxes
-from train.network.checkpoint import History
+from train.network.checkpoint import History, weights_of
 from train.network.fusion import Fusion, fit_fusion
 from train.network.geometry import measure_geometry, prepared_photos, rough_geometry
 from train.network.heads import DefectHeads
 from train.network.model import Normality, PatchFeatures, Place, top_mean
 from train.network.saved import save_network, second_opinion
 from train.network.second.place import collect_places, gain_by_places, place_stages
-from train.network.second.scales import chance_that_two_are_better
 from train.network.train_heads import train_heads
 from train.network.trunk.distil import distil
+from train.network.trunk.halfway import halfway
 from train.run import HEADS, FitReport, Run, git_commit, progress, rank, versions
 from train.stages import StageError
 
@@ -45,7 +45,6 @@ DEFAULT_BUDGET_MS = 40.0  # p50 of preparing and judging a photograph at two sca
 SURE_OF_PLACES, NOT_WORSE = 0.95, 0.2  # share of resamples in which places must win, of one kind and of the other
 TRIAL_SIDE = 448  # of that trial's input
 LEAST_SIDE = 256  # pixels a side that an input with places keeps, if it has them, however slow the CPU is
-SURE = 0.8  # share of resamples in which two scales must win a trial
 SMALLEST_OF_TWO = 300  # pixels a side of the larger input; below it the smaller one sees too few cells
 CHECKPOINT = "heads_checkpoint.pt"
 STUDENT = "student.json"
@@ -182,9 +181,7 @@ def _tell_heads(work: Run, learned: _Learned | None, fusion: dict[str, Any] | No
 def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
     """Return the recipe with its scales decided, and with a smaller side where two would take too long on this CPU."""
     own = own_size(roles.fit, recipe)
-    undecided = may_have_two(recipe, own, roles.has_heads)
     recipe = with_scales(recipe, own, roles.has_heads)
-    recipe = _tried(recipe, roles, own) if undecided else recipe
     if not (recipe.scales == 2 or recipe.places) or recipe.side is not None or recipe.native:
         return recipe
     spec = spec_of(own, recipe)
@@ -255,18 +252,6 @@ def _place_words(recipe: TrainConfig) -> str:
     return f"; what good parts show at each place is judged, too{laid} (--place off leaves it out)"
 
 
-def _tried(recipe: TrainConfig, roles: Split, own: tuple[float, float]) -> TrainConfig:
-    """Return the recipe with two scales where a trial says that they see artificial defects better."""
-    pair = recipe.model_copy(update={"scales": 2})
-    features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights), recipe.patch_stride).eval()
-    chance = chance_that_two_are_better(features, roles.fit, spec_of(own, pair), pair)
-    if chance is None:
-        return recipe
-    chosen = "two scales" if chance >= SURE else "one scale"
-    print(f"fit: {chosen}; that two see artificial defects better is {chance:.0%} sure, {SURE:.0%} is asked for")
-    return pair if chance >= SURE else recipe
-
-
 @dataclass(frozen=True)
 class _Learned:
     heads: DefectHeads
@@ -278,11 +263,12 @@ def _learn(
     backbone: Backbone, roles: Split, spec: InputSpec, recipe: TrainConfig, work: Run, key: str
 ) -> _Learned | None:
     """Train the heads and, in place, the backbone; None when there is nothing to learn from."""
-    if not (roles.has_heads or recipe.artificial):
+    if not (roles.has_heads or recipe.teaches):
         return None
-    types = roles.defect_types
+    types, before = roles.defect_types, weights_of(backbone)
     net, history = train_heads(backbone, roles, types, spec, recipe, work.file(CHECKPOINT), key)
-    backbone.load_state_dict(net.backbone.state_dict())
+    after = net.backbone.state_dict()
+    backbone.load_state_dict(after if roles.has_heads else halfway(before, after))
     return _Learned(net.heads, types, history)
 
 

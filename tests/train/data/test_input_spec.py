@@ -11,7 +11,7 @@ from edge.inference.usable import load_photo
 from train.config import TrainConfig
 from train.data.check import check_dataset
 from train.data.dataset import DataError, Sample, read_dataset
-from train.data.input_spec import input_spec, may_have_two, spec_of, with_bits, with_scales, without_blank
+from train.data.input_spec import input_spec, spec_of, with_bits, with_scales, without_blank
 from train.stages.check import main
 
 
@@ -125,28 +125,16 @@ def test_the_larger_of_two_scales_has_most_of_the_photos_resolution(
         (TrainConfig(native=True), 1024, False),
         (TrainConfig(patch_stride=8), 1024, False),
         (TrainConfig(), 1024, True),
-        (TrainConfig(), 300, False),
+        (TrainConfig(), 240, False),
+        (TrainConfig(artificial=False), 300, False),
     ],
 )
 def test_named_sides_learned_heads_and_small_photos_have_one_scale(config: TrainConfig, side: int, heads: bool) -> None:
     assert with_scales(config, (side, side), heads).scales == 1
 
 
-@pytest.mark.parametrize(
-    ("config", "side", "heads", "expected"),
-    [
-        (TrainConfig(), 300, False, True),
-        (TrainConfig(), 256, False, False),
-        (TrainConfig(), 600, False, False),
-        (TrainConfig(), 300, True, False),
-        (TrainConfig(scales=1), 300, False, False),
-        (TrainConfig(side=320), 300, False, False),
-    ],
-)
-def test_two_scales_are_tried_on_small_photos_when_nothing_is_named(
-    config: TrainConfig, side: int, heads: bool, expected: bool
-) -> None:
-    assert may_have_two(config, (side, side), heads) == expected
+def test_a_taught_backbone_judges_small_photos_at_two_scales() -> None:
+    assert with_scales(TrainConfig(), (300, 300), heads=False).scales == 2
 
 
 def test_two_scales_that_were_asked_for_stay_two() -> None:

@@ -13,6 +13,7 @@ from train.network.backbones import Backbone
 from train.network.bank import image_tensor
 from train.network.heads import DefectHeads
 from train.network.saved import load_network
+from train.network.trunk.halfway import halfway
 from train.run import Run
 from train.stages.export import export
 from train.stages.fit import fit
@@ -56,7 +57,7 @@ def test_artificial_defects_alone_teach_the_backbone_and_leave_no_heads(tmp_path
     assert report is not None
     assert report.validation_images
     assert set(report.validation_images) < set(report.fit_images)
-    assert not set(report.holdout_images) & set(report.fit_images)
+    assert not report.holdout_images
     export(work)
     assert [out.name for out in onnx.load(work.file(FP32_ONNX)).graph.output] == ["score", "anomaly_map"]
     assert len(work.read_report("heads.json", "fit")["epochs"]) == 1
@@ -65,6 +66,14 @@ def test_artificial_defects_alone_teach_the_backbone_and_leave_no_heads(tmp_path
         Backbone.pretrained(report.recipe.backbone),
     )
     assert any(not torch.equal(own[key], value) for key, value in known.state_dict().items())
+
+
+def test_what_a_backbone_keeps_of_its_lesson_is_half() -> None:
+    before = {"weight": torch.tensor([1.0, 2.0]), "count": torch.tensor(3)}
+    after = {"weight": torch.tensor([3.0, 6.0]), "count": torch.tensor(5)}
+    kept = halfway(before, after)
+    assert kept["weight"].tolist() == [2.0, 4.0]
+    assert int(kept["count"]) == 5
 
 
 @settings(deadline=None, max_examples=20)

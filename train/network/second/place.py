@@ -22,8 +22,7 @@ from train.config import TrainConfig
 from train.data.dataset import Sample
 from train.network.bank import as_floats, image_tensor, part_numbers
 from train.network.model import PatchFeatures, Place, top_mean
-from train.network.second.scales import trial_heads, trial_recipe
-from train.network.second.trial import at_another_place, halves, scores_of_trial, usual
+from train.network.second.trial import at_another_place, halves, scores_of_trial, trial_heads, trial_recipe, usual
 from train.run import progress
 
 SHRUNK = 0.5  # of a channel's usual variance that is added to that of each place: few photographs tell it badly

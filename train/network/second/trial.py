@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from edge.core.types import Image
@@ -15,11 +16,14 @@ from train.config import TrainConfig
 from train.data.anomalies import add_anomaly, displaced
 from train.data.dataset import Sample
 from train.data.parts import part_names
+from train.network.bank import collect_patches, image_tensor, k_centre_greedy, statistics
+from train.network.model import NormalityHead, PatchFeatures
 from train.run import progress
 
 FITTED, SCORED = 120, 80  # good photographs, of different parts
 DRAWN = 2  # artificial defects on each that is scored
 RESAMPLES = 500
+ROWS, CANDIDATES = 1000, 20_000  # of all banks of a trial: it is not the model
 HARD = 0.1  # quantile of the artificial defects: what every opinion sees says nothing of their weights
 
 Floats = NDArray[np.float64]
@@ -78,6 +82,33 @@ def scores_of_trial(
             found.append([judged(draw(image, other, rng)) for _ in range(DRAWN)])
         other = image
     return TrialScores(np.asarray(good), np.asarray(bad))
+
+
+def trial_recipe(recipe: TrainConfig, scales: int, photos: int, spec: InputSpec) -> TrainConfig:
+    """Return the recipe with banks so small that a trial is short and few photographs fill them."""
+    cells = photos * spec.width * spec.height // (recipe.patch_stride * scales) ** 2  # of the coarsest scale
+    return recipe.model_copy(
+        update={"scales": scales, "bank": min(ROWS, scales * cells // 2), "candidates": CANDIDATES}
+    )
+
+
+def trial_heads(
+    features: PatchFeatures, fitted: Sequence[Sample], spec: InputSpec, trial: TrainConfig
+) -> list[NormalityHead]:
+    """Return a small memory bank of each scale, built of these photographs."""
+    count = trial.scales
+    with torch.inference_mode():
+        drawn = collect_patches(
+            lambda path: [one[0] for one in features.scales(image_tensor(path, spec), count)],
+            [sample.path for sample in fitted],
+            trial,
+        )
+    heads = []
+    for one in drawn:
+        mean, std = statistics(one.rows, features.fine_channels, trial)
+        rows = (one.rows - mean) / std
+        heads.append(NormalityHead(mean, std, rows[k_centre_greedy(rows, trial.bank // count, trial.seed)]))
+    return heads
 
 
 def usual(image: Image, other: Image, rng: np.random.Generator) -> Image:

@@ -1,4 +1,4 @@
-"""A trial of two scales is fair: no part is on both sides, and what it counts is the AUROC."""
+"""A trial of opinions is fair: no part is on both sides, and what it counts is the AUROC."""
 
 from pathlib import Path
 
@@ -7,13 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig
 from train.data.dataset import GOOD, Sample
 from train.measure.metrics import image_metrics
-from train.network.backbones import Backbone
-from train.network.model import PatchFeatures
-from train.network.second.scales import FEWEST, chance_that_two_are_better
 from train.network.second.trial import FITTED, SCORED, halves, wins
 
 
@@ -35,10 +31,3 @@ def test_what_a_trial_counts_is_the_auroc(found: list[tuple[int, int, int]]) -> 
     good, bad = scores[:, 0], scores[:, 1:]
     expected = image_metrics([*good, *bad.ravel()], [False] * len(good) + [True] * bad.size).auroc
     assert wins(good, bad).mean() == pytest.approx(expected)
-
-
-def test_too_few_photos_tell_nothing() -> None:
-    features = PatchFeatures(Backbone("tf_efficientnet_lite0"), 16)
-    spec = InputSpec(width=64, height=64)
-    goods = photos(list(range(2 * FEWEST - 1)))
-    assert chance_that_two_are_better(features, goods, spec, TrainConfig()) is None
