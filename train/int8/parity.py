@@ -16,13 +16,12 @@ from edge.inference.usable import load_photo
 from train.int8 import Int8Error
 from train.int8.compiled import runtime_nodes
 from train.network.bank import image_tensor
-from train.network.model import InspectionNet
 from train.run import FitReport, Run
 
 FP32_TOLERANCE = 1e-3  # relative, torch = ONNX Runtime = OpenVINO on the float graph
-# Relative, ONNX Runtime against OpenVINO on the INT8 file: they round at different places. Highest seen: 2.2 % on 96
-# images without heads, 3.1 % on 237 images of two runs with heads (docs/decisions/0007).
-INT8_TOLERANCE, INT8_HEADS_TOLERANCE = 0.03, 0.05
+# Relative, ONNX Runtime against OpenVINO on the INT8 file: they round at different places. Standard deviation: 1.5 %,
+# and at most 5.7 %, on 122 test images of two runs with taught backbones (docs/decisions/0003).
+INT8_TOLERANCE = 0.08
 PARITY_IMAGES = 8
 
 
@@ -55,8 +54,6 @@ def parity(work: Run, network: nn.Module, report: FitReport, typical: float = 0.
         (name, runtime): _scores(Detector(work.file(name), spec, None, runtime), files) for name, runtime in compared
     }
     int8 = scores[INT8_IR, "openvino"]
-    distances = isinstance(network, InspectionNet) and network.heads is None
-    tolerance = INT8_TOLERANCE if distances else INT8_HEADS_TOLERANCE
     fp32_onnx = {name: scores[FP32_ONNX, name] for name in ("openvino", "onnxruntime")}
     onnx_int8 = scores[INT8_ONNX, "onnxruntime"]
     return {
@@ -66,8 +63,8 @@ def parity(work: Run, network: nn.Module, report: FitReport, typical: float = 0.
             "FP32 in ONNX Runtime", fp32_onnx["onnxruntime"], torch_fp32, FP32_TOLERANCE, typical
         ),
         "fp32_tolerance": FP32_TOLERANCE,
-        "int8_onnxruntime": _gate("INT8 in ONNX Runtime", onnx_int8, int8, tolerance, typical),
-        "int8_tolerance": tolerance,
+        "int8_onnxruntime": _gate("INT8 in ONNX Runtime", onnx_int8, int8, INT8_TOLERANCE, typical),
+        "int8_tolerance": INT8_TOLERANCE,
         "int8_against_fp32": float(np.max(np.abs(int8 - torch_fp32) / np.maximum(torch_fp32, typical))),
     }
 
