@@ -148,13 +148,15 @@ def pack(
 
 
 def _write_references(work: Run, report: FitReport, calibration: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Two good images and a bad one, stored lossless: file name -> score on this CPU.
+    """Two good images and a bad one, of one size as a camera has, stored lossless: file name -> score on this CPU.
 
     The bad one has an inverted square. A detector knows no such thing, so that it gets a labelled photo.
     """
     detector = Detector(work.need(INT8_IR, "quantize"), report.input, boxes=work.box_facts())
     ranked = sorted(calibration["holdout"], key=calibration["holdout"].__getitem__)
-    middle, highest = (load_photo(report.data / ranked[index], report.input) for index in (len(ranked) // 2, -1))
+    middle = load_photo(report.data / ranked[len(ranked) // 2], report.input)
+    photos = (load_photo(report.data / name, report.input) for name in reversed(ranked))
+    highest = next(photo for photo in photos if photo.shape == middle.shape)
     limit = calibration["threshold"]["value"]
     marked = _known(report, detector, limit) if report.boxes else _found(middle, report, detector, limit)
     images = {"good_1": middle, "good_2": highest, "marked": marked}

@@ -132,6 +132,20 @@ def _facts(bundle: Bundle, images: list[Image], budget_ms: float) -> dict[str, A
 
 
 def _images(bundle: Bundle, folder: Path | None) -> list[Image]:
+    """Return the frames to show: those of the first one's size, since a camera has one size."""
+    found = _found(bundle, folder)
+    kept = [image for image in found if image.shape == found[0].shape]
+    if len(kept) < len(found):
+        height, width = kept[0].shape[:2]
+        print(
+            f"linewatch: {len(found) - len(kept)} of {len(found)} images are not {width}x{height}, as the first is; "
+            "they are left out",
+            file=sys.stderr,
+        )
+    return kept
+
+
+def _found(bundle: Bundle, folder: Path | None) -> list[Image]:
     if folder is None:
         return [load_image(bundle.file(reference.file)) for reference in bundle.manifest.references[:MAX_IMAGES]]
     if not folder.is_dir():

@@ -180,6 +180,16 @@ def test_frames_of_a_folder_can_be_measured(tiny_bundle: Bundle, tmp_path: Path)
     assert json.loads(path.read_text())["frame"] == "320x200"
 
 
+def test_frames_of_another_size_than_the_first_are_left_out(
+    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, width in enumerate((320, 160, 320)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), good_image(width, 200))
+    argv = ["--bundle", str(tiny_bundle.path), "--n", "10", "--images", str(tmp_path), *QUICK]
+    assert main(argv) == 0
+    assert "1 of 3 images are not 320x200, as the first is; they are left out" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(
     "AVX2" not in read_cpu().tiers[1:], reason="this CPU has no higher tier than the one to stand in for"
 )
