@@ -120,13 +120,12 @@ def outlier_words(name: str, score: float, without: float | None, threshold: flo
 
 
 def held_out_goods(report: FitReport) -> dict[str, str]:
-    """Image -> part of the goods that set the threshold: none that told training when to stop."""
+    """Image -> part of the goods that set the threshold."""
     dataset = read_dataset(report.data)
-    wanted = set(report.limit_images) - set(report.validation_images)
     named = {sample.path.relative_to(dataset.root).as_posix(): sample for sample in dataset.train_good}
-    if missing := sorted(wanted - set(named)):
+    if missing := sorted(set(report.limit_images) - set(named)):
         raise StageError(f"{report.data / missing[0]}: was held out and is gone; put it back, or run fit again")
-    chosen = {name: named[name] for name in report.limit_images if name in wanted}
+    chosen = {name: named[name] for name in report.limit_images}
     parts = part_names(list(chosen.values()), report.recipe.group_regex, report.recipe.group_gap)
     return dict(zip(chosen, parts, strict=True))
 
