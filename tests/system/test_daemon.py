@@ -135,7 +135,7 @@ def test_a_camera_that_goes_and_comes_back(tmp_path: Path, tiny_bundle: Bundle) 
         wait_for(lambda: len(station.rows()) >= 3)
         station.camera.rename(away)
         wait_for(lambda: state() is State.CAMERA_FAULT)
-        wait_for(lambda: station.rows()[-1].reason is Reason.NO_FRAME)
+        wait_for(lambda: [row.reason for row in station.rows()[-1:]] == [Reason.NO_FRAME])
         lost = station.rows()[-1].id
         away.rename(station.camera)
         wait_for(lambda: state() is State.RUNNING)

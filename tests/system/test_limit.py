@@ -46,7 +46,7 @@ def test_a_limit_is_proven_stored_kept_over_a_restart_and_taken_back(tmp_path: P
             ask(60.0, THRESHOLD, bundle_digest="0" * 64)
         ask(60.0, THRESHOLD)
         wait_for(lambda: health(station).threshold == 60.0)
-        wait_for(lambda: station.rows()[-1].threshold == 60.0)
+        wait_for(lambda: [row.threshold for row in station.rows()[-1:]] == [60.0])
         assert engine.stop() == 0
     rows = station.rows()
     assert [row.threshold for row in rows] == sorted(row.threshold or 0.0 for row in rows), "no part between two limits"

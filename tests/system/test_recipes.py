@@ -52,7 +52,7 @@ def test_a_recipe_is_switched_between_two_parts_and_kept_over_a_restart(station:
         wait_for(lambda: len(station.rows()) >= 3)
         box(station).switch_recipe("second", HANG_S)
         wait_for(lambda: health(station).recipe == "second")
-        wait_for(lambda: station.rows()[-1].bundle.startswith("second "))
+        wait_for(lambda: any(row.bundle.startswith("second ") for row in station.rows()[-1:]))
         assert engine.stop() == 0
     rows = station.rows()
     names = [row.bundle.split()[0] for row in rows]
@@ -150,13 +150,13 @@ def test_a_self_test_that_fails_makes_every_part_an_error_until_one_passes(stati
         model.write_bytes(b"damaged")
         box(station).self_test(HANG_S)
         wait_for(lambda: health(station).state is State.FAULT)
-        wait_for(lambda: station.rows()[-1].reason is Reason.SELF_TEST_FAILED)
+        wait_for(lambda: [row.reason for row in station.rows()[-1:]] == [Reason.SELF_TEST_FAILED])
         failing = station.rows()[-1].id
         wait_for(lambda: station.rows()[-1].id > failing + 3)
         model.write_bytes(whole)
         box(station).self_test(HANG_S)
         wait_for(lambda: health(station).state is State.RUNNING)
-        wait_for(lambda: station.rows()[-1].reason is Reason.SCORE)
+        wait_for(lambda: [row.reason for row in station.rows()[-1:]] == [Reason.SCORE])
         assert engine.stop() == 0
     refused = [row for row in station.rows() if row.reason is Reason.SELF_TEST_FAILED]
     assert {row.verdict for row in refused} == {Verdict.ERROR}
@@ -227,7 +227,7 @@ def test_a_covered_camera_is_a_camera_fault_and_not_a_defect(
     covered[:, :70] = 90
     with Engine(station, "--no-page") as engine:
         engine.ready()
-        wait_for(lambda: station.rows()[-1].reason is Reason.SCORE)
+        wait_for(lambda: [row.reason for row in station.rows()[-1:]] == [Reason.SCORE])
         assert health(station).commissioned is True
         before = station.rows()[-1].id
         show(station, covered)
