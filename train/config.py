@@ -20,13 +20,8 @@ class TrainConfigError(TrainError):
     """The settings of a training run that cannot be used."""
 
 
-NANO = {
-    "bank": 2000,
-    "scales": 1,
-    "place": "off",
-    "limit": "split",
-    "artificial": False,
-}  # of profile nano, where nobody says otherwise
+# Of profile nano, where nobody says otherwise.
+NANO = {"bank": 2000, "scales": 1, "place": "off", "limit": "split", "artificial": False}
 
 
 class TrainConfig(BaseModel):
