@@ -52,8 +52,9 @@ class Split:
 def split(dataset: Dataset, recipe: TrainConfig) -> Split:
     """Draw the roles from the recipe's seed; raises DataError when there is too little of something.
 
-    Without heads and with limit = "cross" every good is fitted, and none is held out: each is scored without the
-    cells of its own part. Heads learn from their goods, so that with heads the held-out goods set the threshold.
+    Without heads and with limit = "cross" none is held out: each good is scored without the cells of its own part. All
+    are fitted, but for those of the validation while artificial defects teach the backbone (`with_validation_goods`).
+    Heads learn from their goods, so that with heads the held-out goods set the threshold.
     """
     goods = len(dataset.train_good)
     share = max(recipe.holdout_share, min(20 / goods, 0.25))  # 20 held-out goods, if that is no more than a quarter

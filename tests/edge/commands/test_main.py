@@ -1,12 +1,9 @@
 """The command line, as a person uses it: real processes, exit statuses, one line for whatever is wrong."""
 
 import json
-import logging
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
 
 import cv2
@@ -14,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edge.__main__ import VERBS, main
+from edge.__main__ import VERBS
 from edge.history.eventlog import EventLog
 from edge.inference.bundle import INT8_ONNX, Bundle, write_bundle
 from tests.edge.engine.parts import inspection
@@ -29,25 +26,6 @@ KEYS = {"file", "verdict", "reason", "score", "threshold", "typical", "distance"
 
 
 def edge(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a verb in this process, which saves the start of one; what is logged goes to stderr, as there."""
-    out, err = StringIO(), StringIO()
-    handler, root = logging.StreamHandler(err), logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        with redirect_stdout(out), redirect_stderr(err):
-            status = main([str(a) for a in arguments])
-    except SystemExit as ended:  # argparse
-        status = int(ended.code or 0)
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
-
-
-def process(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a verb in a process of its own, as a person does."""
     command = [sys.executable, "-m", "edge", *(str(a) for a in arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
@@ -99,7 +77,7 @@ def test_a_verb_that_was_removed_says_what_to_do_instead() -> None:
 
 
 def test_check_says_the_bundle_is_good_in_one_line(tiny_bundle: Bundle) -> None:
-    result = process("check", tiny_bundle.path)
+    result = edge("check", tiny_bundle.path)
     assert (result.returncode, result.stderr) == (0, "")
     assert len(result.stdout.splitlines()) == 1
     assert result.stdout.startswith(f"{tiny_bundle.title}: 2 of 2 references reproduced")
@@ -114,7 +92,7 @@ def test_check_finds_a_flipped_byte(tiny_bundle: Bundle, tmp_path: Path) -> None
     data = bytearray(model.read_bytes())
     data[len(data) // 2] ^= 1
     model.write_bytes(data)
-    assert "model_int8.bin" in complained(process("check", copy))
+    assert "model_int8.bin" in complained(edge("check", copy))
 
 
 def test_check_finds_scores_that_this_cpu_does_not_reproduce(tiny_bundle: Bundle, tmp_path: Path) -> None:

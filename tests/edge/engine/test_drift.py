@@ -45,7 +45,7 @@ def first_alarm(holdout: Scores, scores: Scores, seed: str = "s") -> Alarm | Non
     return None
 
 
-@pytest.mark.parametrize(("step", "sequences"), [(0.0, 1200), (4.0, 600)])
+@pytest.mark.parametrize(("step", "sequences"), [(0.0, 2500), (4.0, 1200)])
 def test_no_more_false_alarms_than_stated(monkeypatch: pytest.MonkeyPatch, step: float, sequences: int) -> None:
     """At 5 %, because 0.1 % of some thousand sequences could not be told from 1 %; 3 standard errors of room."""
     rate = 0.05
