@@ -23,6 +23,15 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_references_have_one_size_where_photos_have_several(tiny_run: Run, tmp_path: Path) -> None:
+    scores = tiny_run.read_report("calibration.json", "calibrate")["holdout"]
+    highest = tiny_run.fit_report().data / max(scores, key=scores.__getitem__)
+    photo = cv2.imread(str(highest))
+    cv2.imwrite(str(highest), cv2.resize(photo, None, fx=1.5, fy=1.0))
+    bundle = pack(tiny_run, tmp_path / "models/tiny")
+    assert len({cv2.imread(str(bundle.file(one.file))).shape for one in bundle.manifest.references}) == 1
+
+
 def test_packing_again_leaves_the_old_bundle_whole(tiny_run: Run, tmp_path: Path) -> None:
     first = pack(tiny_run, tmp_path / "models/tiny")
     second = pack(tiny_run, tmp_path / "models/tiny")
