@@ -40,30 +40,28 @@ def installed(computer: Machine) -> Machine:
 
 
 def test_the_package_installs_offline_and_judges_a_good_part(installed: Machine) -> None:
-    computer = installed
     for unit in (FIREWALL, ENGINE, PAGE):
-        assert computer.unit(unit, "ActiveState") == "active"
-    toml = computer.root / "etc/linewatch/station.toml"
+        assert installed.unit(unit, "ActiveState") == "active"
+    toml = installed.root / "etc/linewatch/station.toml"
     before, _, after = toml.read_text().partition("[camera]")
     good = '[camera]\ntype = "folder"\npath = "/var/lib/linewatch/models/current/references"\n[trigger]'
     toml.write_text(
         before + good + after.partition("[trigger]")[2].replace("deadline_ms = 100.0", "deadline_ms = 2000")
     )
     python = ["/opt/linewatch/current/bin/python", "-P", "-m", "edge"]
-    computer.run(*python, "check-config", "/etc/linewatch/station.toml")
-    computer.run("systemctl", "restart", ENGINE, PAGE)
+    installed.run(*python, "check-config", "/etc/linewatch/station.toml")
+    installed.run("systemctl", "restart", ENGINE, PAGE)
     end = time.monotonic() + HANG_S
-    while not any(row.verdict is Verdict.OK for row in computer.rows()):
-        assert time.monotonic() < end, computer.journal(ENGINE)
+    while not any(row.verdict is Verdict.OK for row in installed.rows()):
+        assert time.monotonic() < end, installed.journal(ENGINE)
         time.sleep(0.2)
-    assert "READY" in computer.journal(ENGINE)
-    findings = computer.run(*python, "doctor", "--config", "/etc/linewatch/station.toml", check=False)
+    assert "READY" in installed.journal(ENGINE)
+    findings = installed.run(*python, "doctor", "--config", "/etc/linewatch/station.toml", check=False)
     assert "self-test   passed" in findings
 
 
 def test_removing_the_package_leaves_what_was_inspected(installed: Machine) -> None:
-    computer = installed
-    computer.run("dpkg", "--remove", "linewatch")
-    assert not (computer.root / "opt/linewatch").exists()
-    assert computer.run("nft", "list", "tables") == ""
-    assert (computer.root / "var/lib/linewatch/events.db").stat().st_size > 0
+    installed.run("dpkg", "--remove", "linewatch")
+    assert not (installed.root / "opt/linewatch").exists()
+    assert installed.run("nft", "list", "tables") == ""
+    assert (installed.root / "var/lib/linewatch/events.db").stat().st_size > 0

@@ -107,12 +107,13 @@ def unchanged(running: StandIn) -> Flask:
 @pytest.mark.parametrize("role", ROLES, ids=str)
 @pytest.mark.parametrize("endpoint", sorted(RIGHTS))
 def test_every_route_in_every_role(unchanged: Flask, tokens: dict[Role, str], endpoint: str, role: Role | None) -> None:
-    app = unchanged
-    if endpoint not in endpoints(app):
+    if endpoint not in endpoints(unchanged):
         pytest.skip("a route of the overview, which the next test looks at")
-    method, path = endpoints(app)[endpoint]
+    method, path = endpoints(unchanged)[endpoint]
     headers = {"Authorization": f"Bearer {tokens[role]}"} if role else {}
-    with app.test_client().open(path, method=method, headers=headers, data={} if method == "POST" else None) as answer:
+    with unchanged.test_client().open(
+        path, method=method, headers=headers, data={} if method == "POST" else None
+    ) as answer:
         needed = RIGHTS[endpoint]
         if needed is None or (role is not None and role.covers(needed)):
             wrong_form = 400  # the empty form is read, so the gate has let the request through
