@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -46,8 +47,14 @@ FACT_NAMES = {
 }
 
 
-def inspection_facts(inspection: Inspection, station: Station) -> Facts:
-    """Return one row of the history with its words and the addresses of the pictures that are still stored."""
+def inspection_facts(inspection: Inspection, station: Station, inline: bool = False) -> Facts:
+    """Return one row of the history with its words and the addresses of the pictures that are still stored.
+
+    inline: the address of the small picture holds the picture itself.
+    """
+    pictures = station.picture_addresses(inspection.id)
+    if inline and pictures["thumb"]:
+        pictures["thumb"] = _thumb(inspection.id, station)
     return {
         "id": inspection.id,
         "at": inspection.at.isoformat(timespec="milliseconds"),
@@ -65,8 +72,22 @@ def inspection_facts(inspection: Inspection, station: Station) -> Facts:
         "regions": [asdict(region) for region in inspection.regions],
         "bundle": inspection.bundle,
         "timings_ms": {stage: getattr(inspection.timings, name) for stage, name in TIMES.items()},
-        "pictures": station.picture_addresses(inspection.id),
+        "pictures": pictures,
     }
+
+
+def _thumb(inspection_id: int, station: Station) -> str | None:
+    """Return the small picture as an address that holds it; None when it was deleted meanwhile."""
+    path = station.picture(inspection_id, "thumb")
+    try:
+        return data_address(path.read_bytes()) if path else None
+    except FileNotFoundError:
+        return None
+
+
+def data_address(jpeg: bytes) -> str:
+    """Return an address that holds a picture, so that nobody has to ask for it (RFC 2397)."""
+    return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +130,11 @@ def station_view(station: Station, raw: bool = False) -> StationView:
     return StationView(engine, latest, picture, history, "")
 
 
-def station_facts(station: Station, raw: bool = False) -> Facts:
-    """Return everything the first page shows, as GET /api/status answers it; raw: with the untouched live picture."""
+def station_facts(station: Station, raw: bool = False, inline: bool = False) -> Facts:
+    """Return everything the first page shows, as GET /api/status answers it.
+
+    raw: with the untouched live picture; inline: its address holds the picture itself.
+    """
     seen = station_view(station, raw)
     engine, latest, health = seen.engine, seen.latest, seen.engine.health
     return {
@@ -132,7 +156,7 @@ def station_facts(station: Station, raw: bool = False) -> Facts:
         "rejects": _rejects(station, seen.history) if seen.history else None,
         "history_problem": seen.problem,
         "live": station.latest_picture(raw=False).is_file(),
-        "picture": picture_facts(seen, raw),
+        "picture": picture_facts(seen, raw, inline),
         "facts": _texts(engine, health),
         "health": health.model_dump(mode="json") if health else None,
     }
@@ -164,11 +188,14 @@ def _rejects(station: Station, history: Facts) -> Facts | None:
     return station.rejects[1]
 
 
-def picture_facts(seen: StationView, raw: bool = False) -> Facts | None:
+def picture_facts(seen: StationView, raw: bool = False, inline: bool = False) -> Facts | None:
     """Return which picture belongs to what is on show; None when none does."""
     if seen.picture is None:
         return None
-    address = url_for("downloads.held", id=seen.picture.key, raw=1 if raw else None)
+    if inline:
+        address = data_address(seen.picture.jpeg)
+    else:
+        address = url_for("downloads.held", id=seen.picture.key, raw=1 if raw else None)
     return {"part": seen.picture.part, "now": seen.now, "address": address}
 
 

@@ -1,7 +1,7 @@
 // All charts, drawn as SVG in the size they have on the screen, so that their words stay readable.
 // Verdicts differ by shape as well as by colour.
 import { byId, distanceText, number, onScale, setText, svg } from "./dom.js";
-import { PAGE, lastRows, turn } from "./rows.js";
+import { KEPT, PAGE, lastRows, turn } from "./rows.js";
 import { dateAndHour, dateText, hourText } from "./times.js";
 import { count, t } from "./words.js";
 
@@ -37,7 +37,6 @@ function shape(verdict, x, y) {
 }
 
 // Station page: the last parts, one place each.
-const KEEP = 100;
 let readIn = null; // the turn in which they were read
 let rows = [];
 let newest = 0;
@@ -52,9 +51,9 @@ export async function refreshCharts(status) {
   busy = true;
   readIn = turn();
   try {
-    const { inspections } = await lastRows(last - newest > PAGE ? KEEP : PAGE); // the list asks for the same
+    const { inspections } = await lastRows(last - newest > PAGE ? KEPT : PAGE, last); // the list asks for the same
     const found = inspections.filter((row) => row.id > newest).reverse();
-    rows = rows.concat(found).slice(-KEEP);
+    rows = rows.concat(found).slice(-KEPT);
     newest = rows.length ? rows[rows.length - 1].id : newest;
     draw();
   } catch {
@@ -70,7 +69,7 @@ function draw() {
   drawLastTimes(byId("chart-latency"));
 }
 
-const place = (index) => (KEEP - rows.length + index + 0.5) / KEEP;
+const place = (index) => (KEPT - rows.length + index + 0.5) / KEPT;
 
 // The scale of the gauge; what is beyond stands at the edge.
 function scale(chart, right, y) {
@@ -81,7 +80,7 @@ function scale(chart, right, y) {
 
 function drawLastScores(chart) {
   const { inner, tall, right, x, y } = plane(chart, NO_WORDS_BELOW);
-  const step = inner / KEEP;
+  const step = inner / KEPT;
   rows.forEach((row, index) => {
     const at = x(place(index));
     const top = y(onScale(row.distance));
@@ -97,7 +96,7 @@ function drawLastScores(chart) {
 
 function drawLastTimes(chart) {
   const { inner, right, x, y } = plane(chart, NO_WORDS_BELOW);
-  const step = inner / KEEP;
+  const step = inner / KEPT;
   const slowest = Math.max(0, ...rows.map((row) => row.timings_ms.total));
   const top = Math.max(1.1 * deadline, Math.min(slowest, 2 * deadline), 1); // one slow part must not hide the others
   rule(chart, y(0), right, "0", "axis");

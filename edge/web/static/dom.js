@@ -82,17 +82,18 @@ export async function loaded(address, withinMs) {
     const response = await fetch(address, { signal: AbortSignal.timeout(withinMs) });
     if (!response.ok) return null;
     const url = URL.createObjectURL(await response.blob());
-    const image = element("img", { src: url, decoding: "sync" });
-    try {
-      await image.decode();
-      return image;
-    } catch {
-      URL.revokeObjectURL(url);
-      return null;
-    }
+    const image = await decoded(url);
+    if (image === null) URL.revokeObjectURL(url);
+    return image;
   } catch {
     return null;
   }
+}
+
+// Returns the picture that an address holds; null when it is none.
+export async function decoded(address) {
+  const image = element("img", { src: address, decoding: "sync" });
+  return image.decode().then(() => image, () => null);
 }
 
 // Puts a loaded picture into the place of another one. The element itself is exchanged: its pixels are decoded already.

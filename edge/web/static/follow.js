@@ -1,4 +1,4 @@
-// Asks for the status again and again, loads the picture that belongs to it, and tells when nothing is known any more.
+// Asks for the status and its picture again and again, and tells when nothing is known any more.
 import { root } from "./dom.js";
 import { askWho } from "./session.js";
 import { livePicture, pictureQuery } from "./live.js";

@@ -44,7 +44,7 @@ function showCounts() {
 }
 
 async function read(before) {
-  if (!verdict && !before) return lastRows(PAGE);
+  if (!verdict && !before) return lastRows(PAGE, lastId);
   const query = new URLSearchParams({ limit: PAGE });
   if (verdict) query.set("verdict", verdict);
   if (before) query.set("before", before);

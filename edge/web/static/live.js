@@ -1,11 +1,10 @@
-// The live picture. It is loaded before the status that it belongs to is shown, so that both change in one step.
-import { byId, choice, element, exchange, loaded, setText } from "./dom.js";
+// The live picture. It comes with the status that it belongs to and is decoded before, so that both change in one step.
+import { byId, choice, decoded, element, exchange, setText } from "./dom.js";
 import { clock } from "./times.js";
 import { lookButton, openLook } from "./look.js";
 import { told } from "./told.js";
 import { t } from "./words.js";
 
-const PICTURE_WITHIN_MS = 700;
 const frame = byId("live-picture");
 const legend = document.querySelector("#live .legend");
 let raw = false;
@@ -30,7 +29,7 @@ async function look() {
   openLook({ title, heat: raw ? pictures.heat ?? copy : copy, plain: raw ? copy : pictures.frame, part: pictures.thumb ? latest.id : null });
 }
 
-export const pictureQuery = () => (raw ? "?raw=1" : "");
+export const pictureQuery = () => `?inline=1${raw ? "&raw=1" : ""}`;
 
 export function onPictureChoice(changed) {
   choice([byId("show-heat"), byId("show-raw")], (button) => {
@@ -44,7 +43,7 @@ export function onPictureChoice(changed) {
 export async function livePicture({ picture }) {
   if (!picture) return null;
   if (picture.address === shown.address) return shown;
-  const image = await loaded(picture.address, PICTURE_WITHIN_MS);
+  const image = await decoded(picture.address);
   return image && { address: picture.address, image };
 }
 

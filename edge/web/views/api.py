@@ -35,25 +35,30 @@ def never_stored(response: Response) -> Response:
 def status() -> Response:
     """Answer with the engine's state, the last verdict, its picture and the counters of one moment.
 
-    With ?raw=1 the picture is the untouched one. Who sends the ETag that they got in If-None-Match gets 304 while a
-    person would see nothing new.
+    With ?raw=1 the picture is the untouched one, and with ?inline=1 it is in the answer itself. Who sends the ETag that
+    they got in If-None-Match gets 304 while a person would see nothing new.
     """
-    station, raw = current_station(), flag("raw", False)
-    return station.answers.give(station.stamp(), lambda: station_facts(station, raw), lasting)
+    station, raw, inline = current_station(), flag("raw", False), flag("inline", False)
+    return station.answers.give(station.stamp(), lambda: station_facts(station, raw, inline), lasting)
 
 
 @blueprint.get("/inspections")
 def inspections() -> Response:
-    """List rows, newest first. limit 1..200, before: rows with a smaller id; verdict, reason, from and to filter."""
-    limit = number("limit", 50, 1, MAX_LIMIT)
+    """List rows, newest first. limit 1..200, before and after bound the id; verdict, reason, from and to filter.
+
+    With ?inline=1 the small picture of each row is in the answer itself.
+    """
+    limit, inline = number("limit", 50, 1, MAX_LIMIT), flag("inline", False)
     before = number("before", 0, 1, MAX_ID) if "before" in request.args else None
+    after = number("after", 0, 0, MAX_ID)
     wanted, chosen = verdict(), selection()
     station = current_station()
 
     def facts() -> Facts:
         with station.history() as log:
-            rows = log.recent(limit + 1, before, wanted, chosen) if log else []
-        found = [inspection_facts(row, station) for row in rows[:limit]]
+            recent = log.recent(limit + 1, before, wanted, chosen) if log else []
+        rows = [row for row in recent if row.id > after]
+        found = [inspection_facts(row, station, inline) for row in rows[:limit]]
         return {"inspections": found, "next_before": rows[limit - 1].id if len(rows) > limit else None}
 
     return station.answers.give(station.rows_stamp(), facts)

@@ -42,8 +42,8 @@ _PAGE: Facts = {
     "before": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
 }
 QUERIES: dict[str, Facts] = {
-    "api.status": {"raw": _FLAG},
-    "api.inspections": _PAGE | _ROWS,
+    "api.status": {"raw": _FLAG, "inline": _FLAG},
+    "api.inspections": _PAGE | {"after": {"type": "integer", "minimum": 0, "maximum": MAX_ID}, "inline": _FLAG} | _ROWS,
     "api.shift_report": _ROWS,
     "shift.shift": {"at": _MOMENT, "order": {"type": "string", "maxLength": 40}},
     "api.inspect": {"heatmap": _FLAG},

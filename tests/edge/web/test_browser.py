@@ -475,7 +475,7 @@ def test_a_network_that_says_nothing_is_told_in_two_seconds(visit: Visit) -> Non
     page.evaluate(TELL_WHEN_LOST)
     while page.evaluate("window.answeredAt === undefined"):
         page.wait_for_timeout(50)
-    page.route("**/api/status", lambda route: None)
+    page.route("**/api/status*", lambda route: None)
     expect(page.locator("#verdict-headline")).to_have_text("NO LINK")
     assert all("grayscale(1)" in text for text in page.evaluate(FILTERS))
     assert page.evaluate("window.lostAt - window.answeredAt") < 2500, "1.5 s, and a second for a loaded machine"
@@ -484,10 +484,28 @@ def test_a_network_that_says_nothing_is_told_in_two_seconds(visit: Visit) -> Non
 def test_an_answer_that_cannot_be_shown_leaves_no_old_verdict_on_the_page(visit: Visit) -> None:
     page = visit().settled()
     expect(page.locator("#verdict-headline")).to_have_text("OK")
-    page.route("**/api/status", lambda route: route.fulfill(json={"engine": {"alive": True}}))
+    page.route("**/api/status*", lambda route: route.fulfill(json={"engine": {"alive": True}}))
     expect(page.locator("#verdict-headline")).to_have_text("NO LINK")
-    page.unroute("**/api/status")
+    page.unroute("**/api/status*")
     expect(page.locator("#verdict-headline")).to_have_text("OK")
+
+
+def test_the_list_goes_on_by_what_is_new_with_its_pictures(visit: Visit, line: StandIn) -> None:
+    page = visit().settled()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for seed in (21, 22):
+        newest = line.inspect(part_image(seed, defect=True)).id
+        expect(page.locator("#rows .row").first).to_contain_text(f"Part {newest}")
+        expect(page.locator("#rows img").first).to_have_js_property("complete", True)
+    shown = page.locator("#rows a").evaluate_all("all => all.map(one => Number(one.href.split('/').pop().split('?')[0]))")
+    assert shown == list(range(newest, newest - 24, -1))
+    assert page.locator("#rows img").first.evaluate("image => image.naturalWidth") > 0
+    lists = [one for one in asked if "/api/inspections?" in one]
+    assert lists and all("after=" in one for one in lists)
+    strip = [one for one in asked if one.endswith(f"/pictures/{newest}/thumb")]
+    assert len(strip) <= 1, "the rejects load theirs, the list has it already"
+    assert not [one for one in asked if "/shown/" in one], "the live picture comes with the status"
 
 
 def test_the_history_filters_and_loads_more(visit: Visit, line: StandIn) -> None:
@@ -525,7 +543,7 @@ def test_the_list_does_not_move_under_a_finger(visit: Visit, line: StandIn) -> N
 def test_the_live_picture_toggles_by_keyboard(visit: Visit) -> None:
     page = visit().settled()
     page.focus("#show-raw")
-    with page.expect_response("**/live.jpg?raw=1"):
+    with page.expect_response("**/api/status?inline=1&raw=1"):
         page.keyboard.press("Enter")
     expect(page.locator("#show-raw")).to_have_attribute("aria-pressed", "true")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from base64 import b64decode
+
 import pytest
 from flask.testing import FlaskClient
 
@@ -34,6 +36,19 @@ def test_the_last_page_says_that_it_is_the_last(filled: StandIn, client: FlaskCl
     assert client.get("/api/inspections?limit=4").get_json()["next_before"] == 2
 
 
+def test_rows_after_one_that_is_known_are_the_newer_ones(filled: StandIn, client: FlaskClient) -> None:
+    assert ids(client, "?after=3") == [5, 4]
+    assert client.get("/api/inspections?after=3&limit=1").get_json()["next_before"] == 5, "one more is not in the answer"
+    assert client.get("/api/inspections?after=3&limit=2").get_json()["next_before"] is None
+
+
+def test_a_row_may_bring_its_small_picture_with_it(filled: StandIn, client: FlaskClient) -> None:
+    found = client.get("/api/inspections?inline=1").get_json()["inspections"]
+    assert found[2]["pictures"]["thumb"] is None, "of no frame there is no picture"
+    kind, _, text = found[0]["pictures"]["thumb"].partition(",")
+    assert (kind, b64decode(text)) == ("data:image/jpeg;base64", client.get("/pictures/5/thumb").data)
+
+
 @pytest.mark.parametrize(("verdict", "expected"), [("OK", [4, 1]), ("NG", [5, 2]), ("ERROR", [3])])
 def test_a_verdict_filters(filled: StandIn, client: FlaskClient, verdict: str, expected: list[int]) -> None:
     assert ids(client, f"?verdict={verdict}") == expected
@@ -51,6 +66,8 @@ def test_a_verdict_filters(filled: StandIn, client: FlaskClient, verdict: str, e
         ("before=0", "before"),
         ("before=9223372036854775808", "before"),
         ("before=1e3", "before"),
+        ("after=-1", "after"),
+        ("inline=yes", "inline"),
         ("verdict=ok", "verdict"),
         ("verdict=", "verdict"),
         ("verdict=OK'--", "verdict"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -56,6 +57,16 @@ def test_an_engine_whose_process_is_gone_is_told_before_its_last_word_is_old(
     listen(station.config.run_dir, REQUESTS).close()  # what a kill leaves
     station.health(written_at=datetime.now(UTC) - timedelta(seconds=SUSPECT_AFTER_S + 0.05))
     assert client.get("/api/status").get_json()["engine"]["state"] == "stale"
+
+
+@pytest.mark.parametrize("raw", [0, 1])
+def test_the_picture_may_come_with_the_status(station: StandIn, client: FlaskClient, raw: int) -> None:
+    station.inspect(part_image(defect=True))
+    station.health()
+    picture = client.get(f"/api/status?inline=1&raw={raw}").get_json()["picture"]
+    kind, _, text = picture["address"].partition(",")
+    assert (picture["part"], kind) == (1, "data:image/jpeg;base64")
+    assert b64decode(text) == client.get(f"/live.jpg?raw={raw}").data
 
 
 @pytest.mark.parametrize("deadline_ms", [20.0, 300.0, 800.0])
