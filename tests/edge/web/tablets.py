@@ -1,8 +1,8 @@
 """How much do tablets cost a station? A real engine and its page, with and without tablets in turn.
 
 `python -m tests.edge.web.tablets [--tablets 20] [--seconds 20] [--rounds 4] [--tls]`: each tablet asks as the page's
-scripts ask: the status with the live picture each 0.4 s, what is new in the list, and the pictures of rejects, over at most six
-connections. People are set up, and each tablet has its cookie. Prints the time per part, and the page's CPU
+scripts ask: the status with the live picture each 0.4 s, what is new in the list, and the pictures of rejects, over at
+most six connections. People are set up, and each tablet has its cookie. Prints the time per part, and the page's CPU
 and memory.
 """
 

@@ -498,11 +498,13 @@ def test_the_list_goes_on_by_what_is_new_with_its_pictures(visit: Visit, line: S
         newest = line.inspect(part_image(seed, defect=True)).id
         expect(page.locator("#rows .row").first).to_contain_text(f"Part {newest}")
         expect(page.locator("#rows img").first).to_have_js_property("complete", True)
-    shown = page.locator("#rows a").evaluate_all("all => all.map(one => Number(one.href.split('/').pop().split('?')[0]))")
+    number = "Number(one.href.split('/').pop().split('?')[0])"
+    shown = page.locator("#rows a").evaluate_all(f"all => all.map(one => {number})")
     assert shown == list(range(newest, newest - 24, -1))
     assert page.locator("#rows img").first.evaluate("image => image.naturalWidth") > 0
     lists = [one for one in asked if "/api/inspections?" in one]
-    assert lists and all("after=" in one for one in lists)
+    assert lists
+    assert all("after=" in one for one in lists)
     strip = [one for one in asked if one.endswith(f"/pictures/{newest}/thumb")]
     assert len(strip) <= 1, "the rejects load theirs, the list has it already"
     assert not [one for one in asked if "/shown/" in one], "the live picture comes with the status"

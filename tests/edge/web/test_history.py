@@ -38,7 +38,7 @@ def test_the_last_page_says_that_it_is_the_last(filled: StandIn, client: FlaskCl
 
 def test_rows_after_one_that_is_known_are_the_newer_ones(filled: StandIn, client: FlaskClient) -> None:
     assert ids(client, "?after=3") == [5, 4]
-    assert client.get("/api/inspections?after=3&limit=1").get_json()["next_before"] == 5, "one more is not in the answer"
+    assert client.get("/api/inspections?after=3&limit=1").get_json()["next_before"] == 5, "there is one more"
     assert client.get("/api/inspections?after=3&limit=2").get_json()["next_before"] is None
 
 
