@@ -205,15 +205,19 @@ async def phase(count: int, station: Station, page: int, options: argparse.Names
 
 
 @contextlib.contextmanager
-def running(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Station, int]]:
-    """Run the station of models/demo.toml with folders and a port of its own; yields it and its page's process id."""
+def running(folder: Path, tls: bool = False, people: bool = True) -> Iterator[tuple[Station, int]]:
+    """Run the station of models/demo.toml with folders and a port of its own; yields it and its page's process id.
+
+    people: somebody is set up, and guests may look.
+    """
     models = ROOT / "models"
     text = (models / "demo.toml").read_text().replace("../state/demo", "state")
     text = text.replace('"default"', f'"{models / "default"}"').replace('"samples"', f'"{models / "samples"}"')
     text = text.replace("deadline_ms = 100", "deadline_ms = 1000")  # a busy computer is measured, too
-    text = text.replace("port = 8080", f"port = {free_port()}\ntls = {str(options.tls).lower()}")
-    station = Demo(folder, f"{text}guests_may_look = true\n")
-    People(station.config.page_dir).add("Measured", Role.ENGINEER)
+    text = text.replace("port = 8080", f"port = {free_port()}\ntls = {str(tls).lower()}")
+    station = Demo(folder, f"{text}guests_may_look = {str(people).lower()}\n")
+    if people:
+        People(station.config.page_dir).add("Measured", Role.ENGINEER)
     with Engine(station) as engine:
         print(engine.ready(), flush=True)
         yield station, page_of(engine.process.pid)
@@ -259,7 +263,7 @@ def main() -> None:
     parser.add_argument("--tls", action="store_true")
     options = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as name, running(Path(name), options) as (station, page):
+    with tempfile.TemporaryDirectory() as name, running(Path(name), options.tls) as (station, page):
         counts: Counter[str] = Counter()
         late: list[float] = []
         phases = [
