@@ -25,7 +25,7 @@ LABELLED, ARTIFICIAL = 0.45, 0.25  # shares of a batch, where both kinds exist; 
 ONLY_ARTIFICIAL = 0.55  # without labels
 TRANSPLANTED = 0.4  # of the labelled defects that have a mask: seen on another part
 MIN_VALIDATION_DEFECTS = 8  # with fewer, artificial ones are added
-CROPPED = 9  # of ten batches show a window of each part: more steps in the same time, and small defects weigh more
+CROPPED = 9  # of ten batches show windows, one shows whole parts, which the heads judge; without labels no head ships
 LARGEST_WINDOW = 176  # pixels a side; a large input trains about as fast as a small one
 
 Mask = NDArray[np.float32]
@@ -80,8 +80,10 @@ class Draws(TorchDataset[Example]):
         rng = np.random.default_rng([self._recipe.seed, self.epoch, self.rank, index])
         image, mask, kind, believed = self._draw(rng)
         image, mask = self._augment.moved(image, mask, rng)
-        if index // self._recipe.batch % 10 < CROPPED:
-            image, mask = _crop(image, mask, rng) if believed else _shrunk(image, mask)
+        if not self._by_type or index // self._recipe.batch % 10 < CROPPED:
+            image, mask = _crop(image, mask, rng) if believed else _shrunk(image, mask, _window(mask.shape))
+        elif self._recipe.scales == 2:  # as the second scale sees it, and in a quarter of the time
+            image, mask = _shrunk(image, mask, (mask.shape[0] // 2, mask.shape[1] // 2))
         pixels, marked = self._augment.lit(image, mask, rng)
         # Moved out of the picture, a defect is none; without a mask its label has to do.
         defective = float((marked > MARKED).any()) if believed else float(kind is not None)
@@ -114,9 +116,9 @@ def _window(shape: Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
-def _shrunk(image: Image, mask: Mask) -> tuple[Image, Mask]:
-    """Return the whole part at the size of a window: a window of a defect that nobody marked might show none."""
-    height, width = _window(mask.shape)
+def _shrunk(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[Image, Mask]:
+    """Return the whole part at a (height, width); a window of a defect that nobody marked might show none."""
+    height, width = size
     small, marked = (cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA) for one in (image, mask))
     return np.asarray(small, dtype=np.uint8), np.asarray(marked, dtype=np.float32)
 

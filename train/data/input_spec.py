@@ -20,26 +20,25 @@ from train.run import progress
 BLANK_SHARE = 0.1  # of the good images may show nothing and are left out
 MAX_NATIVE = 2048  # pixels a side
 TAUGHT_TWO_FROM = 256  # pixels a side of the images from which on two scales are judged by a taught backbone
-TWO_FROM = 600  # the same by a backbone that artificial defects have not taught
+TWO_FROM = 600  # the same by a backbone that no defects have taught
 SHARE_OF_TWO = 0.72  # of the images' side, for the larger of two scales
 MAX_TWO = 1280.0
 MOST_LARGER = MOST_ENLARGED - 0.5  # times the images' own side, where nobody names one; sides are then rounded
 MULTIPLE = 16  # sides are multiples of the coarsest stride, so that the two feature grids fit each other
 
 
-def with_scales(recipe: TrainConfig, size: tuple[float, float], heads: bool) -> TrainConfig:
+def with_scales(recipe: TrainConfig, size: tuple[float, float], labels: bool) -> TrainConfig:
     """Return the recipe with its number of scales decided, from the images' own (height, width).
 
     Two scales look at large photographs with almost all of their resolution and yet see enough of the part at once.
-    Small ones gain where artificial defects have taught the backbone, and may lose where they have not
-    (docs/decisions/0013). Heads that learn from defects are trained at one scale, and a side that the recipe names is
-    one.
+    Small ones gain where defects have taught the backbone, and may lose where they have not (docs/decisions/0013 and
+    0035). A side that the recipe names is one.
     """
     if recipe.scales:
         return recipe
     named = recipe.native or recipe.side is not None or recipe.patch_stride != MULTIPLE
-    least = TAUGHT_TWO_FROM if recipe.teaches else TWO_FROM
-    one = heads or named or (size[0] * size[1]) ** 0.5 < least
+    least = TAUGHT_TWO_FROM if labels or recipe.teaches else TWO_FROM
+    one = named or (size[0] * size[1]) ** 0.5 < least
     return recipe.model_copy(update={"scales": 1 if one else 2})
 
 

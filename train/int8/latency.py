@@ -30,6 +30,7 @@ from edge.inference.usable import load_photo
 from train.config import TrainConfig
 from train.int8 import Int8Error
 from train.network.backbones import Backbone
+from train.network.heads import DefectHeads
 from train.network.model import PatchFeatures
 from train.run import progress
 
@@ -123,7 +124,9 @@ def prepare_ms(photo: Path, spec: InputSpec) -> float:
     return float(np.quantile(counted, QUICK))
 
 
-def predicted_ms(features: PatchFeatures, spec: InputSpec, recipe: TrainConfig) -> float:
+def predicted_ms(
+    features: PatchFeatures, spec: InputSpec, recipe: TrainConfig, heads: DefectHeads | None = None
+) -> float:
     """Predict the p50 in ms of inference on this CPU when it is quiet, from multiply-accumulates.
 
     The shipped bundle is measured, and its time scaled by what the networks have to multiply. The quickest tenth
@@ -135,7 +138,7 @@ def predicted_ms(features: PatchFeatures, spec: InputSpec, recipe: TrainConfig) 
     known = TrainConfig.model_validate(manifest.training["recipe"])
     shipped = PatchFeatures(Backbone(known.backbone), known.patch_stride).eval()
     one = multiply_accumulates(shipped, manifest.input, known)
-    return ms * multiply_accumulates(features, spec, recipe) / one
+    return ms * multiply_accumulates(features, spec, recipe, heads) / one
 
 
 def slowed() -> str:
@@ -154,11 +157,17 @@ def affordable_side(pixels: int, before_ms: float, infer_ms: float, limit_ms: fl
     return int((pixels * share) ** 0.5)
 
 
-def multiply_accumulates(features: PatchFeatures, spec: InputSpec, recipe: TrainConfig) -> int:
-    """Return how many multiply-accumulates an image takes in the backbone and the memory banks."""
+def multiply_accumulates(
+    features: PatchFeatures, spec: InputSpec, recipe: TrainConfig, heads: DefectHeads | None = None
+) -> int:
+    """Return how many multiply-accumulates an image takes in the backbone, the memory banks and the heads."""
     scales = max(1, recipe.scales)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        patches = features.scales(torch.zeros(1, 3, spec.height, spec.width), scales)
+        stages = features.stages(torch.zeros(1, 3, spec.height, spec.width), scales)
+        patches = [features.patches(one) for one in stages]
+        if heads is not None:
+            for one in stages:
+                heads(one)
     cells = sum(one.shape[1] * one.shape[2] * one.shape[3] for one in patches)  # times channels
     return counter.get_total_flops() // 2 + cells * recipe.bank // scales
 

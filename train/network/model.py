@@ -169,7 +169,7 @@ class _Known(nn.Module):
 
 
 class Normality(nn.Module):
-    """Image (1, 3, H, W) float 0..255 RGB -> the backbone's stages, distances from normal (1, 1, h, w), score (1,)."""
+    """Image (1, 3, H, W) float 0..255 RGB -> stages of each scale, distances from normal (1, 1, h, w), score (1,)."""
 
     def __init__(
         self, features: PatchFeatures, head: NormalityHead, top_k: int, second: SecondScale | Place | None = None
@@ -181,22 +181,18 @@ class Normality(nn.Module):
         self.top_k = top_k
         self.second = second
 
-    def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[tuple[list[Tensor], ...], Tensor, Tensor]:
+        scales = self.features.stages(image, 2 if isinstance(self.second, SecondScale) else 1)
+        first = self.head(self.features.patches(scales[0]))
         if self.second is None:
-            stages = self.features.backbone(image)
-            anomaly_map = self.head(self.features.patches(stages))
-            return stages, anomaly_map, top_mean(anomaly_map, self.top_k)
-        share = self.second.share
+            return scales, first, top_mean(first, self.top_k)
         if isinstance(self.second, Place):
-            stages = self.features.backbone(image)
-            first = self.head(self.features.patches(stages))
-            second, drawn = self.second(stages)
+            second, drawn = self.second(scales[0])
         else:
-            stages, coarse = self.features.backbone.two_scales(image)
-            first = self.head(self.features.patches(stages))
-            drawn = second = self.second.head(self.features.patches(coarse))
+            drawn = second = self.second.head(self.features.patches(scales[1]))
+        share = self.second.share
         score = (1.0 - share) * top_mean(first, self.top_k) + share * top_mean(second, self.top_k)
-        return stages, self.second.added(first, drawn), score
+        return scales, self.second.added(first, drawn), score
 
 
 class InspectionNet(nn.Module):
@@ -210,7 +206,8 @@ class InspectionNet(nn.Module):
     since every cell has already seen 3x3 patches. Of two scales each has such a score, and the weighted sum is the
     network's: a sum of maps would lose what stands at other places of the two.
 
-    With the heads it answers the shares of the types, where there are two or more, and the class map.
+    With the heads it answers the shares of the types, where there are two or more, and the class map. Of two scales the
+    heads look at both, and what they say is the mean (docs/decisions/0035).
     """
 
     def __init__(
@@ -232,20 +229,23 @@ class InspectionNet(nn.Module):
         self.shift = shift
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        stages, anomaly_map, score = self.normality(image)
+        scales, anomaly_map, score = self.normality(image)
         learned: tuple[Tensor, ...] = ()
         if self.heads is not None and self.fusion is not None:
-            logits, parts, said = self.heads.explained(stages)
+            said = [self.heads.explained(stages) for stages in scales]
+            logits, parts = of_both([(one[0], one[1]) for one in said])
+            class_map = of_both([(self.class_map(*one[2], one[0]), one[1]) for one in said])[0]
             anomaly_map = self._fused(anomaly_map, logits, parts[:, :1], self.fusion)
             score = top_mean(anomaly_map, self.normality.top_k)
             learned = (parts[:, 1:].softmax(dim=1),) if parts.shape[1] > 2 else ()
-            learned = *learned, self.class_map(*said, logits)
+            learned = *learned, class_map
         return score, anomaly_map, *learned
 
     def class_map(self, of_coarse: Tensor, of_fine: Tensor, logits: Tensor) -> Tensor:
         """Return where the classification head's "defective" comes from, (1, 1, H/4, W/4): its mean is the logit.
 
-        The coarse features look beside their cells, so their map is moved as the normality map is.
+        The coarse features look beside their cells, by as many cells at each scale, so their map is moved as the
+        normality map is.
         """
         coarse, fine = (
             functional.interpolate(one, size=logits.shape[-2:], mode="bilinear", align_corners=False)
@@ -264,6 +264,18 @@ class InspectionNet(nn.Module):
         distance, segmentation, of_part = self.terms(anomaly_map, logits, part, fusion)
         odds = distance + segmentation + (of_part + fusion.bias)[:, :, None, None]
         return functional.softplus(odds / SOFTNESS) / math.log(2.0)
+
+
+def of_both(scales: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return the mean of what the heads say at one or two scales: a map (1, 1, h, w), as fine as the first, and (1, K).
+
+    scales: of each its map and its logits of the part; the second was turned by 180 degrees and averaged 2 x 2.
+    """
+    maps, parts = scales[0]
+    if len(scales) == 1:
+        return maps, parts
+    finer = functional.interpolate(turned(scales[1][0]), size=maps.shape[-2:], mode="bilinear", align_corners=False)
+    return (maps + finer) / 2.0, (parts + scales[1][1]) / 2.0
 
 
 def moved(maps: Tensor, x: int, y: int) -> Tensor:

@@ -21,7 +21,7 @@ from edge.inference.usable import load_photo
 from train.data.dataset import GOOD
 from train.network.bank import as_floats
 from train.network.heads import DefectHeads
-from train.network.model import InspectionNet, moved
+from train.network.model import InspectionNet, moved, of_both
 from train.report.pictures import WIDTH, Entry, Panel, best_catches, jpeg, small, worst_escapes
 
 SHOWN = 2  # catches and escapes each
@@ -115,12 +115,12 @@ def opinions_of(network: InspectionNet, spec: InputSpec, photo: Path) -> Opinion
         return None
     tensor = prepare(load_photo(photo, spec), spec)
     with torch.no_grad():
-        stages, anomaly_map, _ = network.normality(as_floats(tensor))
-        logits, parts = network.heads(stages)
+        scales, anomaly_map, _ = network.normality(as_floats(tensor))
+        logits, parts = of_both([network.heads(stages) for stages in scales])
         terms = network.terms(anomaly_map, logits, parts[:, :1], network.fusion)
         top = (terms[0] + terms[1]).flatten().topk(network.normality.top_k).indices
         distance, segmentation = (float(term.flatten()[top].mean()) for term in terms[:2])
-    maps = [grad_cam(heads, stages) for heads in (network.heads, randomised(network.heads))]
+    maps = [grad_cam(heads, scales[0]) for heads in (network.heads, randomised(network.heads))]
     # The backbone looks beside its cells, and `shift` says how far in cells of the heads' map.
     class_map, other = (
         moved(functional.interpolate(one, size=logits.shape[-2:], mode="bilinear"), *network.shift) for one in maps

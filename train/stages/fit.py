@@ -32,7 +32,7 @@ from train.network.checkpoint import History, weights_of
 from train.network.fusion import Fusion, fit_fusion
 from train.network.geometry import measure_geometry, prepared_photos, rough_geometry
 from train.network.heads import DefectHeads
-from train.network.model import Normality, PatchFeatures, Place, top_mean
+from train.network.model import Normality, PatchFeatures, Place, of_both, top_mean
 from train.network.saved import save_network, second_opinion
 from train.network.second.place import collect_places, gain_by_places, place_stages
 from train.network.train_heads import train_heads
@@ -186,7 +186,8 @@ def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
         return recipe
     spec = spec_of(own, recipe)
     features = PatchFeatures(Backbone(recipe.backbone), recipe.patch_stride).eval()
-    before_ms, infer_ms = prepare_ms(roles.fit[0].path, spec), predicted_ms(features, spec, recipe)
+    heads = DefectHeads(features.backbone.channels, len(roles.defect_types)).eval() if roles.has_heads else None
+    before_ms, infer_ms = prepare_ms(roles.fit[0].path, spec), predicted_ms(features, spec, recipe, heads)
     whole_ms = before_ms + infer_ms
     side = affordable_side(spec.width * spec.height, before_ms, infer_ms, DEFAULT_BUDGET_MS)
     if side < SMALLEST_OF_TWO and not recipe.places:
@@ -310,8 +311,8 @@ def _fuse(normality: Normality, heads: DefectHeads, roles: Split, spec: InputSpe
     rows = []
     with torch.inference_mode():
         for pixels, *_ in progress(examples, "fusion"):
-            stages, anomaly_map, _ = normality(pixels[None])
-            logits, parts = heads(stages)
+            scales, anomaly_map, _ = normality(pixels[None])
+            logits, parts = of_both([heads(stages) for stages in scales])
             summit = top_mean(logits, recipe.top_k)
             rows.append((float(top_mean(anomaly_map, recipe.top_k)), float(summit), float(parts[0, 0])))
     distances, summits, parts_ = zip(*rows, strict=True)

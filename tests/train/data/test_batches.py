@@ -55,7 +55,7 @@ def test_a_defect_without_a_mask_is_defective_and_its_mask_is_not_believed(tmp_p
 
 
 def test_a_window_shows_the_defect_and_the_whole_part_where_nobody_marked_it(tmp_path: Path) -> None:
-    """The first two batches of three show windows of half the sides."""
+    """Windows have half the sides."""
     data = read_dataset(write_product(tmp_path, masked=False))
     spec = InputSpec(width=160, height=128)
     bare = [sample for sample in data.train_defects if sample.mask is None]
@@ -68,6 +68,20 @@ def test_a_window_shows_the_defect_and_the_whole_part_where_nobody_marked_it(tmp
         for one in real:  # the dent or the scratch itself, unlike the even grain around it
             grey = avg_pool2d(one[0].mean(dim=0)[None, None], 4)
             assert (grey - grey.median()).abs().max() > 40
+
+
+@pytest.mark.parametrize(
+    ("scales", "labels", "shape"), [(1, True, (128, 160)), (2, True, (64, 80)), (1, False, (64, 80))]
+)
+def test_one_of_ten_batches_shows_whole_parts_where_heads_ship(
+    tmp_path: Path, scales: int, labels: bool, shape: tuple[int, int]
+) -> None:
+    """Of two scales as the second one sees them."""
+    data, recipe = read_dataset(write_product(tmp_path)), RECIPE.model_copy(update={"scales": scales, "steps": 20})
+    defects = data.train_defects if labels else ()
+    found = Draws(Photos(InputSpec(width=160, height=128)), data.train_good, defects, (), recipe)
+    assert found[8 * 9][0].shape[1:] == shape
+    assert found[8 * 10][0].shape[1:] == (64, 80)
 
 
 def test_a_mask_of_another_size_is_one_line(tmp_path: Path) -> None:

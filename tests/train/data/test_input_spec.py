@@ -113,32 +113,34 @@ def test_a_camera_that_is_often_covered_is_refused(tmp_path: Path) -> None:
 def test_the_larger_of_two_scales_has_most_of_the_photos_resolution(
     size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    spec = spec_of(size, with_scales(TrainConfig(), size, heads=False))
+    spec = spec_of(size, with_scales(TrainConfig(), size, labels=False))
     assert (spec.width, spec.height) == expected
     assert spec.width % 32 == spec.height % 32 == 0
 
 
 @pytest.mark.parametrize(
-    ("config", "side", "heads"),
+    ("config", "side", "labels"),
     [
         (TrainConfig(side=320), 1024, False),
+        (TrainConfig(side=320), 1024, True),
         (TrainConfig(native=True), 1024, False),
         (TrainConfig(patch_stride=8), 1024, False),
-        (TrainConfig(), 1024, True),
         (TrainConfig(), 240, False),
+        (TrainConfig(), 240, True),
         (TrainConfig(artificial=False), 300, False),
     ],
 )
-def test_named_sides_learned_heads_and_small_photos_have_one_scale(config: TrainConfig, side: int, heads: bool) -> None:
-    assert with_scales(config, (side, side), heads).scales == 1
+def test_named_sides_and_small_photos_have_one_scale(config: TrainConfig, side: int, labels: bool) -> None:
+    assert with_scales(config, (side, side), labels).scales == 1
 
 
-def test_a_taught_backbone_judges_small_photos_at_two_scales() -> None:
-    assert with_scales(TrainConfig(), (300, 300), heads=False).scales == 2
+@pytest.mark.parametrize(("config", "labels"), [(TrainConfig(), False), (TrainConfig(artificial=False), True)])
+def test_a_taught_backbone_judges_small_photos_at_two_scales(config: TrainConfig, labels: bool) -> None:
+    assert with_scales(config, (300, 300), labels).scales == 2
 
 
 def test_two_scales_that_were_asked_for_stay_two() -> None:
-    assert with_scales(TrainConfig(side=320, scales=2), (300, 300), heads=False).scales == 2
+    assert with_scales(TrainConfig(side=320, scales=2), (300, 300), labels=False).scales == 2
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 17), (24, 24), (31, 20), (16, 100)])

@@ -14,7 +14,15 @@ from train.data.input_spec import input_spec
 from train.network import NetworkError
 from train.network.backbones import Backbone
 from train.network.bank import k_centre_greedy
-from train.network.model import InspectionNet, Normality, NormalityHead, PatchFeatures, SecondScale, top_mean
+from train.network.model import (
+    InspectionNet,
+    Normality,
+    NormalityHead,
+    PatchFeatures,
+    SecondScale,
+    of_both,
+    top_mean,
+)
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -82,6 +90,25 @@ def test_the_second_scale_sees_the_image_averaged_two_by_two_and_turned(features
         _, coarse = features.scales(image, 2)
         seen = torch.nn.functional.avg_pool2d(image, 2).flip(2, 3)
         assert torch.allclose(coarse, features(seen), atol=1e-3)
+
+
+@given(y=st.integers(0, 5), x=st.integers(0, 7), part=st.floats(-9, 9), other=st.floats(-9, 9))
+def test_what_the_heads_say_of_both_scales_is_the_mean_at_the_same_place(
+    y: int, x: int, part: float, other: float
+) -> None:
+    coarse = torch.zeros(1, 1, 6, 8)
+    coarse[0, 0, y, x] = 1.0
+    said = (torch.zeros(1, 1, 12, 16), torch.tensor([[part]])), (coarse.flip(2, 3), torch.tensor([[other]]))
+    found, parts = of_both(said)
+    assert torch.allclose(parts, torch.tensor([[(part + other) / 2]]))
+    assert torch.allclose(found.mean(), coarse.mean() / 2)
+    height, width = divmod(int(found.argmax()), 16)
+    assert (height // 2, width // 2) == (y, x)
+
+
+def test_of_one_scale_the_heads_say_what_they_say() -> None:
+    alone = torch.rand(1, 1, 4, 4), torch.rand(1, 3)
+    assert of_both([alone]) == alone
 
 
 @pytest.mark.parametrize("stride", [8, 16])

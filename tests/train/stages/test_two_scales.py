@@ -8,15 +8,20 @@ import onnx
 import pytest
 import torch
 
+from edge.inference import runtimes
 from edge.inference.bundle import FP32_ONNX, INT8_IR
 from edge.inference.detector import Detector
+from edge.inference.preprocess import prepare
 from edge.inference.usable import load_photo
 from tests.train.stages.test_all import train_flange
 from train.int8 import Int8Error
+from train.int8.build import write_untrained
 from train.int8.parity import int8_convolutions
 from train.int8.switched import FP32_SWITCHED, INT8_SWITCHED, Switched, parts_in_bank
-from train.network.bank import image_tensor, normality_head, without_part
-from train.network.model import SecondScale
+from train.network.bank import as_floats, image_tensor, normality_head, without_part
+from train.network.fusion import Fusion
+from train.network.heads import DefectHeads
+from train.network.model import InspectionNet, SecondScale
 from train.network.saved import load_network, saved_banks
 from train.run import Run
 
@@ -89,3 +94,21 @@ def test_the_shipped_file_is_refused_with_the_switches_of_another(run: Run, tmp_
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(Int8Error, match=r"other.onnx scores .* where model_int8.xml scores .*; quantize again"):
         Switched(tmp_path / "other.onnx", run.file(INT8_IR), run.fit_report().input)
+
+
+def test_heads_at_two_scales_are_all_in_int8_and_answer_as_float_does(run: Run, tmp_path: Path) -> None:
+    report = run.fit_report().model_copy(update={"types": ("dent", "scratch")})
+    torch.manual_seed(0)
+    heads = DefectHeads(load_network(run).normality.features.backbone.channels, 2).eval()
+    network = InspectionNet(load_network(run).normality, heads, Fusion(-3.0, 3.0, 1.0, 0.5), (1, 1)).eval()
+    shipped = write_untrained(network, report, tmp_path)
+    assert int8_convolutions(shipped) > 60 + 2 * 8, "both scales, and the heads of both"
+    tensor = prepare(load_photo(report.data / report.fit_images[0], report.input), report.input)
+    found = runtimes.load(shipped, "openvino", runtimes.Settings()).run(tensor)
+    with torch.inference_mode():
+        score, anomaly_map, shares, class_map = network(as_floats(tensor))
+    assert set(found) == {"score", "anomaly_map", "defect_types", "class_map"}
+    assert float(found["score"][0]) == pytest.approx(float(score), rel=0.1)
+    assert np.corrcoef(found["anomaly_map"].ravel(), anomaly_map.numpy().ravel())[0, 1] > 0.95
+    assert found["defect_types"] == pytest.approx(shares.numpy(), abs=0.1)
+    assert class_map.shape == found["class_map"].shape == (1, 1, 64, 64)
