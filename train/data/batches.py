@@ -25,7 +25,9 @@ LABELLED, ARTIFICIAL = 0.45, 0.25  # shares of a batch, where both kinds exist; 
 ONLY_ARTIFICIAL = 0.55  # without labels
 TRANSPLANTED = 0.4  # of the labelled defects that have a mask: seen on another part
 MIN_VALIDATION_DEFECTS = 8  # with fewer, artificial ones are added
-CROPPED = 9  # of ten batches show windows, one shows whole parts, which the heads judge; without labels no head ships
+# Of ten batches most show windows: more steps in the same time, and small defects weigh more.
+WHOLE = 9  # shows whole parts, which the heads judge; without labels no head ships
+HALVED = (2, 5, 8)  # show the part as the second of two scales sees it, averaged 2 x 2, and so does the whole one
 LARGEST_WINDOW = 176  # pixels a side; a large input trains about as fast as a small one
 
 Mask = NDArray[np.float32]
@@ -80,10 +82,13 @@ class Draws(TorchDataset[Example]):
         rng = np.random.default_rng([self._recipe.seed, self.epoch, self.rank, index])
         image, mask, kind, believed = self._draw(rng)
         image, mask = self._augment.moved(image, mask, rng)
-        if not self._by_type or index // self._recipe.batch % 10 < CROPPED:
-            image, mask = _crop(image, mask, rng) if believed else _shrunk(image, mask, _window(mask.shape))
-        elif self._recipe.scales == 2:  # as the second scale sees it, and in a quarter of the time
+        turn, (height, width) = index // self._recipe.batch % 10, _window(mask.shape)
+        whole = turn == WHOLE and bool(self._by_type)
+        if self._recipe.scales == 2 and (whole or turn in HALVED):
             image, mask = _shrunk(image, mask, (mask.shape[0] // 2, mask.shape[1] // 2))
+        if not whole:
+            window = min(height, mask.shape[0]), min(width, mask.shape[1])
+            image, mask = _crop(image, mask, rng, window) if believed else _shrunk(image, mask, window)
         pixels, marked = self._augment.lit(image, mask, rng)
         # Moved out of the picture, a defect is none; without a mask its label has to do.
         defective = float((marked > MARKED).any()) if believed else float(kind is not None)
@@ -123,9 +128,8 @@ def _shrunk(image: Image, mask: Mask, size: tuple[int, int]) -> tuple[Image, Mas
     return np.asarray(small, dtype=np.uint8), np.asarray(marked, dtype=np.float32)
 
 
-def _crop(image: Image, mask: Mask, rng: np.random.Generator) -> tuple[Image, Mask]:
-    """A window round a marked pixel, if there is one, else anywhere."""
-    size = _window(mask.shape)
+def _crop(image: Image, mask: Mask, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Image, Mask]:
+    """A window of a (height, width) round a marked pixel, if there is one, else anywhere."""
     places = np.argwhere(mask > MARKED)
     centre = places[int(rng.integers(len(places)))].tolist() if len(places) else [-1, -1]
     start = []

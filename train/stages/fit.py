@@ -18,10 +18,9 @@ from edge.inference.placement import MapGeometry
 from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos, validation_examples
-from train.data.dataset import Dataset, dataset_sha256, read_dataset
+from train.data.dataset import Dataset, Sample, dataset_sha256, read_dataset
 from train.data.input_spec import input_spec, own_size, spec_of, with_scales
 from train.data.region import inspected
-from train.data.region.align import with_align
 from train.data.region.picture import report_region
 from train.data.split import Split, split
 from train.int8.latency import affordable_side, predicted_ms, prepare_ms, slowed
@@ -34,7 +33,8 @@ from train.network.geometry import measure_geometry, prepared_photos, rough_geom
 from train.network.heads import DefectHeads
 from train.network.model import Normality, PatchFeatures, Place, of_both, top_mean
 from train.network.saved import save_network, second_opinion
-from train.network.second.place import collect_places, gain_by_places, place_stages
+from train.network.second.choice import place_words, with_places
+from train.network.second.place import collect_places, place_stages
 from train.network.train_heads import train_heads
 from train.network.trunk.distil import distil
 from train.network.trunk.halfway import halfway
@@ -42,8 +42,6 @@ from train.run import HEADS, FitReport, Run, git_commit, progress, rank, version
 from train.stages import StageError
 
 DEFAULT_BUDGET_MS = 40.0  # p50 of preparing and judging a photograph at two scales
-SURE_OF_PLACES, NOT_WORSE = 0.95, 0.2  # share of resamples in which places must win, of one kind and of the other
-TRIAL_SIDE = 448  # of that trial's input
 LEAST_SIDE = 256  # pixels a side that an input with places keeps, if it has them, however slow the CPU is
 SMALLEST_OF_TWO = 300  # pixels a side of the larger input; below it the smaller one sees too few cells
 CHECKPOINT = "heads_checkpoint.pt"
@@ -78,7 +76,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
             f"{dataset.root}: holds labelled defects in train/, and profile = nano learns from good photos alone; "
             f"move them to test/, or use profile = full"
         )
-    recipe, moving_words = _with_places(recipe, roles, dataset, wanted)
+    recipe, moving_words = with_places(recipe, roles, dataset, wanted)
     recipe, region_words = _in_time(recipe, roles), moving_words or region_words
     spec = input_spec(list(roles.fit), recipe)
     backbone = Backbone.pretrained(recipe.backbone, recipe.weights)
@@ -99,37 +97,51 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         state |= opinion
     _tell_heads(work, learned, fusion)
     save_network(work, state)
-    report_region(work, dataset, recipe, f"{region_words}{_place_words(recipe)}")
+    report_region(work, dataset, recipe, f"{region_words}{place_words(recipe)}")
     work.file(CHECKPOINT).unlink(missing_ok=True)
+    rows = len(state["patches"]) + len(state.get("second", {}).get("patches", ()))
     report = FitReport(
         recipe=recipe,
         data=dataset.root.resolve(),
         dataset_sha256=key.split()[0],
         input=spec,
-        fit_images=dataset.names(roles.fit),
-        holdout_images=dataset.names(roles.holdout),
-        validation_images=dataset.names(roles.validation),
-        defect_images=dataset.names(roles.defects),
-        left_out_images=dataset.names(roles.left_out),
-        cross=roles.cross,
-        spared_images=dataset.names(odd),
         types=learned.types if learned is not None and roles.has_heads else (),
         feature_channels=state["patches"].shape[1],
-        bank_rows=len(state["patches"]) + len(state.get("second", {}).get("patches", ())),
+        bank_rows=rows,
         seconds=round(time.monotonic() - start, 1),
         git_commit=git_commit(),
         versions=versions(),
+        **_roles_of(dataset, roles, odd),
     )
     work.file("fit.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    taught = f", {len(roles.defects)} labelled defects" if roles.defects else ", artificial defects" if learned else ""
+    _tell_fit(report, roles, odd, learned is not None)
+    return report
+
+
+def _roles_of(dataset: Dataset, roles: Split, odd: Sequence[Sample]) -> dict[str, Any]:
+    """Return the fields of the report that say which image was used for what; odd: the goods that gave no patches."""
+    return {
+        "fit_images": dataset.names(roles.fit),
+        "holdout_images": dataset.names(roles.holdout),
+        "validation_images": dataset.names(roles.validation),
+        "defect_images": dataset.names(roles.defects),
+        "left_out_images": dataset.names(roles.left_out),
+        "cross": roles.cross,
+        "spared_images": dataset.names(odd),
+    }
+
+
+def _tell_fit(report: FitReport, roles: Split, odd: Sequence[Sample], taught: bool) -> None:
+    """Say in one line what was fitted; taught: by defects, labelled or artificial."""
+    spec = report.input
+    defects = f", {len(roles.defects)} labelled defects" if roles.defects else ", artificial defects" if taught else ""
     held = f"{len(roles.holdout)} held out" if roles.holdout else "each scored without its own part for the limit"
     print(
-        f"fit: {len(roles.fit)} good images{taught}, {held}, {spec.width}x{spec.height}, "
+        f"fit: {len(roles.fit)} good images{defects}, {held}, {spec.width}x{spec.height}, "
         f"bank {report.bank_rows} x {report.feature_channels}, {report.seconds:.0f} s"
     )
     for sample in odd:
         print(f"fit: look at {sample.path}: it lies far beyond the other good parts; the bank does without it")
-    return report
 
 
 def _student_of(backbone: Backbone, roles: Split, spec: InputSpec, recipe: TrainConfig, work: Run) -> Backbone:
@@ -204,53 +216,6 @@ def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
         f"{DEFAULT_BUDGET_MS:g} ms on this CPU{more}{slowed()}"
     )
     return recipe
-
-
-def _with_places(recipe: TrainConfig, roles: Split, dataset: Dataset, wanted: TrainConfig) -> tuple[TrainConfig, str]:
-    """Return the recipe with its places decided, and the words for a region that follows the part because of them.
-
-    Places are judged instead of a second scale, where all good photographs can be laid over each other and a trial says
-    that they help. Heads that learn from defects and two scales that are asked for go without them. wanted: the recipe
-    before its region was decided.
-    """
-    off = recipe.model_copy(update={"place": "off", "align": None})
-    if recipe.place == "off" or roles.has_heads or (recipe.place == "auto" and recipe.scales == 2):
-        return off, ""
-    laid, words = with_align(dataset, recipe, wanted)
-    on = laid.model_copy(update={"place": "on", "scales": 1})
-    if recipe.place == "on":
-        if on.align is None:
-            print("fit: places are judged where the photographs show them: they cannot be laid over each other")
-        return on, words
-    if on.align is None:
-        return off, ""
-    own = own_size(roles.fit, on)
-    before = with_scales(on.model_copy(update={"scales": recipe.scales}), own, roles.has_heads)
-    side = min(TRIAL_SIDE, recipe.side or TRIAL_SIDE)
-    trial = on.model_copy(update={"scales": before.scales, "side": side, "native": False})
-    features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights), recipe.patch_stride).eval()
-    gain = gain_by_places(features, roles.fit, spec_of(own, trial), trial)
-    if gain is None:
-        return off, ""
-    sure = max(gain.displaced, gain.usual) >= SURE_OF_PLACES and min(gain.displaced, gain.usual) >= NOT_WORSE
-    print(
-        f"fit: {'places are judged' if sure else 'no places'}; that bank and places (weight {gain.weight:.1f}) see "
-        f"what is displaced better is {gain.displaced:.0%} sure, other artificial defects {gain.usual:.0%}; "
-        f"{SURE_OF_PLACES:.0%} of one and {NOT_WORSE:.0%} of the other are asked for"
-    )
-    if not sure:
-        return off, ""
-    if words:
-        print(f"region: {words}")
-    return on.model_copy(update={"place_weight": gain.weight}), words
-
-
-def _place_words(recipe: TrainConfig) -> str:
-    """Return what the report says of places, behind the region."""
-    if not recipe.places:
-        return ""
-    laid = ", on photos laid over the reference" if recipe.align is not None else ""
-    return f"; what good parts show at each place is judged, too{laid} (--place off leaves it out)"
 
 
 @dataclass(frozen=True)

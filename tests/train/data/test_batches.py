@@ -76,12 +76,19 @@ def test_a_window_shows_the_defect_and_the_whole_part_where_nobody_marked_it(tmp
 def test_one_of_ten_batches_shows_whole_parts_where_heads_ship(
     tmp_path: Path, scales: int, labels: bool, shape: tuple[int, int]
 ) -> None:
-    """Of two scales as the second one sees them."""
+    """Of two scales as the second one sees them; no window is larger than what is left."""
     data, recipe = read_dataset(write_product(tmp_path)), RECIPE.model_copy(update={"scales": scales, "steps": 20})
     defects = data.train_defects if labels else ()
     found = Draws(Photos(InputSpec(width=160, height=128)), data.train_good, defects, (), recipe)
     assert found[8 * 9][0].shape[1:] == shape
-    assert found[8 * 10][0].shape[1:] == (64, 80)
+    assert {found[8 * turn][0].shape[1:] for turn in (0, 2, 5, 8, 10)} == {(64, 80)}
+
+
+def test_all_examples_of_a_batch_have_one_size_however_small_the_photos_are(tmp_path: Path) -> None:
+    data, recipe = read_dataset(write_product(tmp_path, masked=False)), RECIPE.model_copy(update={"scales": 2})
+    found = Draws(Photos(SPEC), data.train_good, data.train_defects, ("dent", "scratch"), recipe)
+    for turn in range(8):
+        assert len({found[8 * turn + place][0].shape for place in range(8)}) == 1
 
 
 def test_a_mask_of_another_size_is_one_line(tmp_path: Path) -> None:

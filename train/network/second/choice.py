@@ -1,0 +1,62 @@
+"""Whether places are judged beside the memory bank: a trial on the good photographs says so."""
+
+from __future__ import annotations
+
+from train.config import TrainConfig
+from train.data.dataset import Dataset
+from train.data.input_spec import own_size, spec_of, with_scales
+from train.data.region.align import with_align
+from train.data.split import Split
+from train.network.backbones import Backbone
+from train.network.model import PatchFeatures
+from train.network.second.place import gain_by_places
+
+SURE_OF_PLACES, NOT_WORSE = 0.95, 0.2  # share of resamples in which places must win, of one kind and of the other
+TRIAL_SIDE = 448  # of that trial's input
+
+
+def with_places(recipe: TrainConfig, roles: Split, dataset: Dataset, wanted: TrainConfig) -> tuple[TrainConfig, str]:
+    """Return the recipe with its places decided, and the words for a region that follows the part because of them.
+
+    Places are judged instead of a second scale, where all good photographs can be laid over each other and a trial says
+    that they help. Heads that learn from defects and two scales that are asked for go without them. wanted: the recipe
+    before its region was decided.
+    """
+    off = recipe.model_copy(update={"place": "off", "align": None})
+    if recipe.place == "off" or roles.has_heads or (recipe.place == "auto" and recipe.scales == 2):
+        return off, ""
+    laid, words = with_align(dataset, recipe, wanted)
+    on = laid.model_copy(update={"place": "on", "scales": 1})
+    if recipe.place == "on":
+        if on.align is None:
+            print("fit: places are judged where the photographs show them: they cannot be laid over each other")
+        return on, words
+    if on.align is None:
+        return off, ""
+    own = own_size(roles.fit, on)
+    before = with_scales(on.model_copy(update={"scales": recipe.scales}), own, roles.has_heads)
+    side = min(TRIAL_SIDE, recipe.side or TRIAL_SIDE)
+    trial = on.model_copy(update={"scales": before.scales, "side": side, "native": False})
+    features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights), recipe.patch_stride).eval()
+    gain = gain_by_places(features, roles.fit, spec_of(own, trial), trial)
+    if gain is None:
+        return off, ""
+    sure = max(gain.displaced, gain.usual) >= SURE_OF_PLACES and min(gain.displaced, gain.usual) >= NOT_WORSE
+    print(
+        f"fit: {'places are judged' if sure else 'no places'}; that bank and places (weight {gain.weight:.1f}) see "
+        f"what is displaced better is {gain.displaced:.0%} sure, other artificial defects {gain.usual:.0%}; "
+        f"{SURE_OF_PLACES:.0%} of one and {NOT_WORSE:.0%} of the other are asked for"
+    )
+    if not sure:
+        return off, ""
+    if words:
+        print(f"region: {words}")
+    return on.model_copy(update={"place_weight": gain.weight}), words
+
+
+def place_words(recipe: TrainConfig) -> str:
+    """Return what the report says of places, behind the region."""
+    if not recipe.places:
+        return ""
+    laid = ", on photos laid over the reference" if recipe.align is not None else ""
+    return f"; what good parts show at each place is judged, too{laid} (--place off leaves it out)"
