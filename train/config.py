@@ -24,6 +24,9 @@ class TrainConfigError(TrainError):
 NANO = {"bank": 2000, "scales": 1, "place": "off", "limit": "split", "artificial": False}
 
 
+EPOCHS, EPOCHS_WITH_LABELS = 14, 28
+
+
 class TrainConfig(BaseModel):
     """One product's settings; train/configs/*.toml hold examples with the result to expect."""
 
@@ -61,7 +64,7 @@ class TrainConfig(BaseModel):
     labelled: Annotated[int, Field(ge=0)] = 0  # defects drawn from test/ to train on; those in train/ are always used
     artificial: bool = True  # without labels, artificial defects teach the backbone; with labels they are drawn anyway
     unfreeze: Literal["none", "upper", "all"] = "upper"  # which of the backbone's blocks learn; batch norm never does
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 14
+    epochs: Annotated[int, Field(ge=0, le=1000)] = 0  # 0: EPOCHS, or EPOCHS_WITH_LABELS
     steps: Annotated[int, Field(ge=1)] = 100  # batches an epoch
     minutes: Annotated[float, Field(gt=0)] = 30.0  # that the heads may learn; a slow machine does fewer epochs
     batch: Annotated[int, Field(ge=2, le=512)] = 8
@@ -93,6 +96,11 @@ class TrainConfig(BaseModel):
             return data
         said = {key: value for key, value in data.items() if key not in NANO or value not in ("auto", 0)}
         return {**NANO, **said}
+
+    def with_epochs(self, labels: bool) -> TrainConfig:
+        """Return the settings with the epochs decided: real defects are worth twice as many as artificial ones."""
+        usual = EPOCHS_WITH_LABELS if labels else EPOCHS
+        return self.model_copy(update={"epochs": self.epochs or usual})
 
     @property
     def places(self) -> bool:

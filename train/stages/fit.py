@@ -71,6 +71,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     wanted = recipe
     dataset, recipe, region_words = inspected(dataset, recipe)
     roles = split(dataset, recipe)
+    recipe = recipe.with_epochs(roles.has_heads)
     if recipe.profile == "nano" and roles.has_heads:
         raise StageError(
             f"{dataset.root}: holds labelled defects in train/, and profile = nano learns from good photos alone; "

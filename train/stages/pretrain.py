@@ -44,7 +44,7 @@ def pretrain(data: Path, recipe: TrainConfig, work: Run) -> Path:
         raise StageError("the backbone would learn nothing; give --unfreeze upper and a --backbone-rate such as 0.1")
     start = time.monotonic()
     dataset = read_dataset(data)
-    recipe = with_bits(dataset.train_good, recipe)
+    recipe = with_bits(dataset.train_good, recipe).with_epochs(labels=False)
     goods = split(dataset, recipe).fit
     spec = input_spec(list(goods), recipe)
     torch.manual_seed(recipe.seed)

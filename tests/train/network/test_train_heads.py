@@ -141,6 +141,11 @@ def test_ten_steps_are_a_run_like_any_other(data: Path, tmp_path: Path) -> None:
     assert len(train(data, tmp_path / CHECKPOINT, epochs=5, steps=2, patience=5).history.epochs) == 5
 
 
+def test_labels_are_learned_for_twice_as_many_epochs_and_a_number_that_is_asked_for_stays() -> None:
+    assert [TrainConfig().with_epochs(labels).epochs for labels in (True, False)] == [28, 14]
+    assert TrainConfig(epochs=3).with_epochs(labels=True).epochs == 3
+
+
 def test_a_slow_machine_learns_for_fewer_epochs_and_says_so(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

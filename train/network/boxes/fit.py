@@ -40,7 +40,7 @@ def fit_boxes(data: Path, recipe: TrainConfig, work: Run) -> FitReport:
     roles, defects, labels = _roles(dataset, recipe)
     types = types_of(labels, recipe.box_types)
     goods = [*roles.fit, *(sample for sample in roles.validation if sample.label == GOOD)]
-    recipe = _with_side(recipe, labels, own_size(goods, recipe))
+    recipe = _with_side(recipe.with_epochs(labels=False), labels, own_size(goods, recipe))
     spec = input_spec(goods, recipe)
     windows = Windows(spec, labels, goods, types, recipe)
     half_side = _half_side(windows, defects)
