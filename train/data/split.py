@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from train.config import TrainConfig
 from train.data.dataset import GOOD, DataError, Dataset, Sample
@@ -43,18 +43,12 @@ class Split:
         """Return whether the heads ship: artificial defects alone teach the backbone only (docs/decisions/0017)."""
         return bool(self.defects)
 
-    def with_validation_goods(self) -> Split:
-        """Return the roles with the validation's goods fitted to as well: for what no validation image judges."""
-        more = tuple(sample for sample in self.validation if sample.label == GOOD)
-        return replace(self, fit=(*self.fit, *more))
-
 
 def split(dataset: Dataset, recipe: TrainConfig) -> Split:
     """Draw the roles from the recipe's seed; raises DataError when there is too little of something.
 
-    Without heads and with limit = "cross" none is held out: each good is scored without the cells of its own part. All
-    are fitted, but for those of the validation while artificial defects teach the backbone (`with_validation_goods`).
-    Heads learn from their goods, so that with heads the held-out goods set the threshold.
+    Without heads and with limit = "cross" none is held out: each good is scored without the cells of its own part.
+    Heads learn from their goods, so that with heads the held-out goods set the threshold. Only heads are validated.
     """
     goods = len(dataset.train_good)
     share = max(recipe.holdout_share, min(20 / goods, 0.25))  # 20 held-out goods, if that is no more than a quarter
@@ -66,7 +60,7 @@ def split(dataset: Dataset, recipe: TrainConfig) -> Split:
     labelled = (*dataset.train_defects, *_drawn(dataset.test, parts, recipe))
     if not labelled and cross:
         fit, holdout = list(dataset.train_good), []
-    if not labelled and not recipe.teaches:
+    if not labelled:
         return Split(tuple(fit), tuple(holdout), (), (), (), cross)
     defects, validation = _validation(labelled, parts, recipe)
     wanted = min(VALIDATION_GOODS, max(4, len(fit) // 10))

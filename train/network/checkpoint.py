@@ -25,8 +25,10 @@ class History:
 
         About is one standard error, `validation_error`: a handful of defects do not tell better from as good, and the
         rate has fallen further. The loss does not decide, since it grows with certainty, which calibration takes back
-        (docs/decisions/0007).
+        (docs/decisions/0007). Where nothing is validated it is the latest.
         """
+        if not all("validation_auroc" in epoch for epoch in self.epochs):
+            return len(self.epochs)
         found = [(epoch["validation_auroc"], epoch["validation_error"]) for epoch in self.epochs]
         best = itertools.accumulate(found, max)
         good = zip(found, best, strict=True)

@@ -73,6 +73,8 @@ def train_heads(
 ) -> tuple[DefectNet, History]:
     """Train the heads and the upper blocks; returns the network of the epoch to be kept (History.kept).
 
+    Without images to validate on, that is the last one: its rate was the lowest, and artificial defects are never few.
+
     checkpoint: written after each epoch, and resumed from when it was left by a run with the same key.
     Raises NetworkError when the loss is not finite or memory does not suffice.
     """
@@ -99,7 +101,7 @@ def train_heads(
                 break
             draws.epoch, start = epoch, time.monotonic()
             facts = {"epoch": epoch + 1, "loss": _epoch(parallel, draws, (optimiser, schedule, mean), recipe, device)}
-            facts |= _shared(_validate(mean.module, checks, recipe, device, epoch), device)
+            facts |= _shared(_validate(mean.module, checks, recipe, device, epoch), device) if checks else {}
             history.epochs.append(facts)
             if epoch == 0:
                 fitting = _fitting(_shared({"seconds": time.monotonic() - start}, device)["seconds"], recipe)

@@ -85,8 +85,6 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     learned = _learn(backbone, roles, spec, recipe, work, key)
     if rank() > 0:
         return None
-    if not roles.has_heads:
-        roles = roles.with_validation_goods()
     work.folder.mkdir(parents=True, exist_ok=True)
     backbone = _student_of(backbone, roles, spec, recipe, work)
     features = PatchFeatures(backbone, recipe.patch_stride).eval()

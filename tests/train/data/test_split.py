@@ -132,8 +132,9 @@ def test_more_labels_than_there_are_defects_are_refused() -> None:
         split(data, TrainConfig(labelled=2))
 
 
-def test_without_anything_to_learn_defects_from_there_is_no_validation() -> None:
-    found = split(dataset(list(range(40)), [("dent", 100)], [], True), TrainConfig(artificial=False))
+@pytest.mark.parametrize("artificial", [False, True])
+def test_without_labels_there_is_no_validation(artificial: bool) -> None:
+    found = split(dataset(list(range(40)), [("dent", 100)], [], True), TrainConfig(artificial=artificial))
     assert found.validation == found.defects == found.left_out == ()
     assert len(found.fit) + len(found.holdout) == 40
 
@@ -143,15 +144,6 @@ def test_without_heads_every_good_is_fitted_and_sets_the_limit_where_few_could_b
     found = split(data, TrainConfig(artificial=False))
     assert (found.fit, found.holdout, found.cross) == (data.train_good, (), True)
     assert found.bank == data.train_good
-
-
-def test_where_artificial_defects_teach_only_the_validation_is_kept_from_that_and_joins_the_bank() -> None:
-    data = dataset(list(range(40)), [("dent", 100)], [], True)
-    found = split(data, TrainConfig())
-    assert (found.holdout, found.defects, found.cross) == ((), (), True)
-    assert len(found.validation) == 4
-    assert not {*found.fit} & {*found.validation}
-    assert {*found.with_validation_goods().bank} == {*data.train_good}
 
 
 def test_goods_are_held_out_where_a_fifth_of_them_guarantees_alpha_and_may_hold_an_outlier() -> None:

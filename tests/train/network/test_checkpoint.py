@@ -89,6 +89,11 @@ def test_a_loss_that_grows_with_certainty_keeps_no_epoch_of_the_beginning() -> N
     assert History(epochs).kept == 3
 
 
+def test_without_validation_the_last_epoch_is_kept() -> None:
+    assert History([{"epoch": n, "loss": 1.0} for n in (1, 2, 3)]).kept == 3
+    assert History().kept == 0
+
+
 def test_epochs_are_counted_from_the_one_that_is_kept() -> None:
     assert history_of([0.5, 0.9, 0.87, 0.6]).since_kept == 1
 
