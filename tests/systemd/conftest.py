@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-# What the .deb depends on.
-PACKAGES = "systemd,systemd-sysv,python3,python3-venv,nftables,udev,iproute2,systemd-timesyncd"
+# What the .deb depends on, and a kernel for the computer that is emulated.
+PACKAGES = "systemd,systemd-sysv,python3,python3-venv,nftables,udev,iproute2,systemd-timesyncd,linux-image-amd64"
 
 
 @pytest.fixture(scope="session")

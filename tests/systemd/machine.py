@@ -66,7 +66,32 @@ SystemCallFilter=@system-service
 """
 
 
-class Machine:
+class Computer:
+    """A computer with systemd that is started for a test, reached by commands."""
+
+    HANG_S = HANG_S
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Run a command as root inside, and return all that it says."""
+        raise NotImplementedError
+
+    def unit(self, name: str, key: str) -> str:
+        """Return what systemd says of a unit, e.g. its ActiveState."""
+        return self.run("systemctl", "show", "--property", key, "--value", name)
+
+    def until(self, name: str, key: str, *values: str) -> None:
+        """Wait until systemd says one of these of a unit."""
+        end = time.monotonic() + self.HANG_S
+        while (now := self.unit(name, key)) not in values:
+            assert time.monotonic() < end, f"{name}: {key} stays {now}: {self.journal(name)}"
+            time.sleep(0.1)
+
+    def journal(self, name: str) -> str:
+        """Return what a unit wrote, and what systemd wrote about the unit."""
+        return self.run("journalctl", "--no-pager", "--quiet", "--output=cat", "--unit", name)
+
+
+class Machine(Computer):
     """The computer while it runs; `root` is its root as this computer sees it."""
 
     def __init__(self, root: Path, console: Path, mounts: dict[str, str]) -> None:
@@ -143,21 +168,6 @@ class Machine:
         )  # fmt: skip
         assert done.returncode == 0 or not check, f"{' '.join(command)}: {done.stdout}"
         return done.stdout.strip()
-
-    def unit(self, name: str, key: str) -> str:
-        """Return what systemd says of a unit, e.g. its ActiveState."""
-        return self.run("systemctl", "show", "--property", key, "--value", name)
-
-    def until(self, name: str, key: str, *values: str) -> None:
-        """Wait until systemd says one of these of a unit."""
-        end = time.monotonic() + HANG_S
-        while (now := self.unit(name, key)) not in values:
-            assert time.monotonic() < end, f"{name}: {key} stays {now}: {self.journal(name)}"
-            time.sleep(0.1)
-
-    def journal(self, name: str) -> str:
-        """Return what a unit wrote, and what systemd wrote about the unit."""
-        return self.run("journalctl", "--no-pager", "--quiet", "--output=cat", "--unit", name)
 
     def rows(self) -> list[Inspection]:
         """Return the whole history, oldest first."""
