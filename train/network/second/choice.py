@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from edge.inference.preprocess import InputSpec
+from edge.inference.usable import UnusableError, load_photo
 from train.config import TrainConfig
-from train.data.dataset import Dataset
+from train.data.dataset import GOOD, Dataset
 from train.data.input_spec import own_size, spec_of, with_scales
 from train.data.region.align import with_align
 from train.data.split import Split
@@ -18,12 +20,12 @@ TRIAL_SIDE = 448  # of that trial's input
 def with_places(recipe: TrainConfig, roles: Split, dataset: Dataset, wanted: TrainConfig) -> tuple[TrainConfig, str]:
     """Return the recipe with its places decided, and the words for a region that follows the part because of them.
 
-    Places are judged instead of a second scale, where all good photographs can be laid over each other and a trial says
-    that they help. Heads that learn from defects and two scales that are asked for go without them. wanted: the recipe
-    before its region was decided.
+    Places are judged instead of a second scale, where all good photographs and labelled defects can be laid over each
+    other and a trial says that they help. Two scales that are asked for go without them. wanted: the recipe before its
+    region was decided.
     """
     off = recipe.model_copy(update={"place": "off", "align": None})
-    if recipe.place == "off" or roles.has_heads or (recipe.place == "auto" and recipe.scales == 2):
+    if recipe.place == "off" or (recipe.place == "auto" and recipe.scales == 2):
         return off, ""
     laid, words = with_align(dataset, recipe, wanted)
     on = laid.model_copy(update={"place": "on", "scales": 1})
@@ -34,11 +36,14 @@ def with_places(recipe: TrainConfig, roles: Split, dataset: Dataset, wanted: Tra
     if on.align is None:
         return off, ""
     own = own_size(roles.fit, on)
+    if far := _not_laid(roles, spec_of(own, on)):
+        print(f"fit: no places; {far}")
+        return off, ""
     before = with_scales(on.model_copy(update={"scales": recipe.scales}), own, roles.has_heads)
     side = min(TRIAL_SIDE, recipe.side or TRIAL_SIDE)
     trial = on.model_copy(update={"scales": before.scales, "side": side, "native": False})
     features = PatchFeatures(Backbone.pretrained(recipe.backbone, recipe.weights), recipe.patch_stride).eval()
-    gain = gain_by_places(features, roles.fit, spec_of(own, trial), trial)
+    gain = gain_by_places(features, roles.bank, spec_of(own, trial), trial)
     if gain is None:
         return off, ""
     sure = max(gain.displaced, gain.usual) >= SURE_OF_PLACES and min(gain.displaced, gain.usual) >= NOT_WORSE
@@ -52,6 +57,16 @@ def with_places(recipe: TrainConfig, roles: Split, dataset: Dataset, wanted: Tra
     if words:
         print(f"region: {words}")
     return on.model_copy(update={"place_weight": gain.weight}), words
+
+
+def _not_laid(roles: Split, spec: InputSpec) -> str:
+    """Return which labelled defect cannot be laid over the reference, and why; empty where all can."""
+    for sample in (*roles.defects, *(one for one in roles.validation if one.label != GOOD)):
+        try:
+            load_photo(sample.path, spec)
+        except UnusableError as error:
+            return str(error)
+    return ""
 
 
 def place_words(recipe: TrainConfig) -> str:
