@@ -29,7 +29,7 @@ async function look() {
   openLook({ title, heat: raw ? pictures.heat ?? copy : copy, plain: raw ? copy : pictures.frame, part: pictures.thumb ? latest.id : null });
 }
 
-export const pictureQuery = () => `?inline=1${raw ? "&raw=1" : ""}`;
+export const pictureQuery = () => `?inline=1&raw=${Number(raw)}`;
 
 export function onPictureChoice(changed) {
   choice([byId("show-heat"), byId("show-raw")], (button) => {

@@ -69,7 +69,8 @@ class Tablet:
 
     async def poll(self) -> None:
         """Ask for the status, which brings its picture; lists and charts follow beside it."""
-        code, head, body = await self.get("/api/status?inline=1", f"If-None-Match: {self.tag}\r\n" if self.tag else "")
+        known = f"If-None-Match: {self.tag}\r\n" if self.tag else ""
+        code, head, body = await self.get("/api/status?inline=1&raw=0", known)
         self.counts[f"status {code}"] += 1
         if code == 200:
             self.tag, self.status = head.get("etag", ""), json.loads(body)
