@@ -274,13 +274,18 @@ class EventLog:
         return self.head().counts
 
     def recent(
-        self, limit: int, before_id: int | None = None, verdict: Verdict | None = None, chosen: Selection = EVERYTHING
+        self,
+        limit: int,
+        before_id: int | None = None,
+        verdict: Verdict | None = None,
+        chosen: Selection = EVERYTHING,
+        after_id: int = 0,
     ) -> list[Inspection]:
-        """Return rows without images, the newest first; before_id, verdict and chosen narrow the choice."""
+        """Return rows without images, the newest first; before_id, after_id, verdict and chosen narrow the choice."""
         found: list[Inspection] = []
         with self._db.errors():
             for first, last in reversed(self._spans(chosen)):
-                last = last if before_id is None else min(last, before_id - 1)
+                first, last = max(first, after_id + 1), last if before_id is None else min(last, before_id - 1)
                 found += self._rows(first, last, verdict, chosen.reason, limit - len(found), newest=True)
         return found
 

@@ -15,6 +15,7 @@ from edge.core.types import Inspection, Reason, Timings, finite, one_line
 from edge.exchange.health import Health, OutputHealth
 from edge.exchange.live import LivePicture
 from edge.history.database import HistoryError
+from edge.history.pictures import picture_path
 from edge.web.review.rejects import rejects_facts
 from edge.web.service.notices import messages, notices
 from edge.web.station import EngineState, EngineView, Station
@@ -78,9 +79,8 @@ def inspection_facts(inspection: Inspection, station: Station, inline: bool = Fa
 
 def _thumb(inspection_id: int, station: Station) -> str | None:
     """Return the small picture as an address that holds it; None when it was deleted meanwhile."""
-    path = station.picture(inspection_id, "thumb")
     try:
-        return data_address(path.read_bytes()) if path else None
+        return data_address(picture_path(station.config.images_dir, inspection_id, "thumb").read_bytes())
     except FileNotFoundError:
         return None
 

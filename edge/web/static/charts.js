@@ -1,7 +1,7 @@
 // All charts, drawn as SVG in the size they have on the screen, so that their words stay readable.
 // Verdicts differ by shape as well as by colour.
 import { byId, distanceText, number, onScale, setText, svg } from "./dom.js";
-import { KEPT, PAGE, lastRows, turn } from "./rows.js";
+import { KEPT, lastRows, turn } from "./rows.js";
 import { dateAndHour, dateText, hourText } from "./times.js";
 import { count, t } from "./words.js";
 
@@ -46,15 +46,12 @@ let deadline = 0;
 export async function refreshCharts(status) {
   if (status.health) deadline = status.health.deadline_ms;
   const last = status.history ? status.history.last_id : 0;
-  if (last < newest) [rows, newest] = [[], 0]; // another history
   if (busy || last === newest || turn() === readIn) return;
   busy = true;
   readIn = turn();
   try {
-    const { inspections } = await lastRows(last - newest > PAGE ? KEPT : PAGE, last); // the list asks for the same
-    const found = inspections.filter((row) => row.id > newest).reverse();
-    rows = rows.concat(found).slice(-KEPT);
-    newest = rows.length ? rows[rows.length - 1].id : newest;
+    rows = [...(await lastRows(last)).rows].reverse(); // the list asks for the same
+    newest = rows.at(-1)?.id ?? 0;
     draw();
   } catch {
     // No connection: the status poll says so.

@@ -2,10 +2,11 @@
 import { byId, choice, root, setText } from "./dom.js";
 import { line } from "./inspections.js";
 import { filterOf, keepPlace, showPlace, takePlace } from "./place.js";
-import { PAGE, lastRows, turn } from "./rows.js";
+import { lastRows, turn } from "./rows.js";
 import { told } from "./told.js";
 import { count, t } from "./words.js";
 
+const PAGE = 24;
 const HANDS_OFF_MS = 10000;
 const COMPLETE_AFTER_MS = 1000;
 const rows = byId("rows");
@@ -44,13 +45,19 @@ function showCounts() {
 }
 
 async function read(before) {
-  if (!verdict && !before) return lastRows(PAGE, lastId);
+  if (!verdict && !before) return newestPage();
   const query = new URLSearchParams({ limit: PAGE });
   if (verdict) query.set("verdict", verdict);
   if (before) query.set("before", before);
   const response = await fetch(`${root}/api/inspections?${query}`);
   if (!response.ok) throw new Error((await response.json()).error);
   return response.json();
+}
+
+async function newestPage() {
+  const last = await lastRows(lastId);
+  const inspections = last.rows.slice(0, PAGE);
+  return { inspections, next_before: last.more || last.rows.length > PAGE ? inspections.at(-1).id : null };
 }
 
 async function reload() {

@@ -56,8 +56,7 @@ def inspections() -> Response:
 
     def facts() -> Facts:
         with station.history() as log:
-            recent = log.recent(limit + 1, before, wanted, chosen) if log else []
-        rows = [row for row in recent if row.id > after]
+            rows = log.recent(limit + 1, before, wanted, chosen, after) if log else []
         found = [inspection_facts(row, station, inline) for row in rows[:limit]]
         return {"inspections": found, "next_before": rows[limit - 1].id if len(rows) > limit else None}
 

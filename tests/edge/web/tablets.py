@@ -33,6 +33,7 @@ from tests.system.station import ROOT, Engine, Station
 
 EVERY_S = 0.4  # static/follow.js
 FOLLOW_S = 2.0  # static/history.js and static/charts.js, which share an answer
+LISTED = 24  # rows on show, whose pictures the first answer does not bring
 CONNECTIONS = 6  # of a browser to one host
 SETTLE_S = 2.0
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -84,12 +85,12 @@ class Tablet:
             return
         since = f"&after={self.whole}&inline=1" if self.whole else ""
         self.listed, self.listed_at = self.status["history"]["last_id"], time.monotonic()
-        code, _, body = await self.get(f"/api/inspections?limit=24{since}")
+        code, _, body = await self.get(f"/api/inspections?limit=100{since}")
         self.counts[f"list {code}"] += 1
         rows = json.loads(body)["inspections"]
         pictured = [row["id"] for row in rows if row["pictures"]["thumb"]]
         self.whole = max(pictured, default=self.whole)  # static/rows.js asks for rows without a picture again
-        await self.images([row["pictures"]["thumb"] for row in rows if not since])
+        await self.images([row["pictures"]["thumb"] for row in rows[:LISTED] if not since])
 
     async def rejects(self) -> None:
         rejects = self.status["rejects"]
