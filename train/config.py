@@ -22,8 +22,6 @@ class TrainConfigError(TrainError):
 
 # Of profile nano, where nobody says otherwise.
 NANO = {"bank": 2000, "scales": 1, "place": "off", "limit": "split", "artificial": False}
-
-
 EPOCHS, EPOCHS_WITH_LABELS = 14, 28
 
 

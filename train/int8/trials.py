@@ -103,8 +103,7 @@ def held_out(report: FitReport) -> HeldOut:
     """
     names = report.limit_images
     goods = names[:: max(1, len(names) // MOST_GOODS)][:MOST_GOODS]
-    others = (*report.validation_images, *(report.defect_images if report.boxes else ()))
-    known = tuple(name for name in others if name not in names)
+    known = (*report.validation_images, *(report.defect_images if report.boxes else ()))
     kept = [report.data / name for name in known]
     spec, files = report.input, [*(report.data / name for name in goods), *kept]
     bad = [False for _ in goods] + [path.parent.name != GOOD for path in kept]

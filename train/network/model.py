@@ -233,8 +233,8 @@ class InspectionNet(nn.Module):
         learned: tuple[Tensor, ...] = ()
         if self.heads is not None and self.fusion is not None:
             said = [self.heads.explained(stages) for stages in scales]
-            logits, parts = of_both([(one[0], one[1]) for one in said])
-            class_map = of_both([(self.class_map(*one[2], one[0]), one[1]) for one in said])[0]
+            logits, parts = of_both([(marked, part) for marked, part, _ in said])
+            class_map = mean_map([self.class_map(*of, marked) for marked, _, of in said])
             anomaly_map = self._fused(anomaly_map, logits, parts[:, :1], self.fusion)
             score = top_mean(anomaly_map, self.normality.top_k)
             learned = (parts[:, 1:].softmax(dim=1),) if parts.shape[1] > 2 else ()
@@ -269,13 +269,21 @@ class InspectionNet(nn.Module):
 def of_both(scales: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Return the mean of what the heads say at one or two scales: a map (1, 1, h, w), as fine as the first, and (1, K).
 
-    scales: of each its map and its logits of the part; the second was turned by 180 degrees and averaged 2 x 2.
+    scales: of each its map and its logits of the part.
     """
-    maps, parts = scales[0]
-    if len(scales) == 1:
-        return maps, parts
-    finer = functional.interpolate(turned(scales[1][0]), size=maps.shape[-2:], mode="bilinear", align_corners=False)
-    return (maps + finer) / 2.0, (parts + scales[1][1]) / 2.0
+    maps, parts = zip(*scales, strict=True)
+    return mean_map(maps), parts[0] if len(parts) == 1 else (parts[0] + parts[1]) / 2.0
+
+
+def mean_map(maps: Sequence[Tensor]) -> Tensor:
+    """Return the mean of the maps (1, 1, h, w) of one or two scales, as fine as the first.
+
+    The second scale's picture was averaged 2 x 2 and turned by 180 degrees, and its map is still turned.
+    """
+    if len(maps) == 1:
+        return maps[0]
+    finer = functional.interpolate(turned(maps[1]), size=maps[0].shape[-2:], mode="bilinear", align_corners=False)
+    return (maps[0] + finer) / 2.0
 
 
 def moved(maps: Tensor, x: int, y: int) -> Tensor:

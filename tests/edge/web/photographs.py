@@ -12,8 +12,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from tests.edge.web.conftest import ARGUMENTS, CHROMIUM
@@ -30,8 +28,7 @@ def shoot(page: Page, url: str, path: str, file: Path, whole: bool) -> None:
     page.wait_for_timeout(SETTLE_MS)
     if path == "/" and not whole:  # a reject is what a picture of the page is to show
         page.wait_for_selector("#verdict[data-kind=ng]", timeout=60_000)
-    pixels = cv2.imdecode(np.frombuffer(page.screenshot(full_page=whole), np.uint8), cv2.IMREAD_COLOR)
-    cv2.imwrite(str(file), pixels)
+    page.screenshot(path=file, full_page=whole)
 
 
 def main() -> None:
