@@ -128,7 +128,7 @@ main() {
     put_aside
     put_in
     own_station
-    run mv -T -- "$aside" "$aside-$(date -u +%Y%m%dT%H%M%S.%3NZ)" # two in one second are two
+    run mv -T -- "$aside" "$aside-$(date -u +%Y%m%dT%H%M%S.%3NZ)" # a second restore in one second has another name
     run rm -rf -- "$draft"
     services start --no-block
     $dry_run || echo "restored into ${root:-/}; people who were removed after the backup are back: look with edge users"
