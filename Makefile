@@ -69,10 +69,11 @@ check: $(DEV) ## ruff, mypy, import-linter
 	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports
 
-audit: ## known vulnerabilities of what a station installs; needs pip-audit and the package index
-	@command -v pip-audit >/dev/null || { echo "linewatch: pip-audit is not installed; run: pipx install pip-audit," \
-	    "or give sbom.json of an archive to a scanner that has its data offline" >&2; exit 1; }
-	@exec pip-audit --strict --disable-pip --require-hashes -r requirements/base.lock
+audit: $(BASE) ## known vulnerabilities of what a station installs; OSV=all.zip: without a network, of PACKAGES=lock or sbom.json
+	@$(if $(OSV),exec $(RUN) firmware_scripts/advisories.py "$(OSV)" "$(or $(PACKAGES),requirements/base.lock)", \
+	    command -v pip-audit >/dev/null || { echo "linewatch: pip-audit is not installed; run: pipx install" \
+	    "pip-audit, or give advisories that are here: make audit OSV=all.zip" >&2; exit 1; }; \
+	    exec pip-audit --strict --disable-pip --require-hashes -r requirements/base.lock)
 
 chaos: $(BASE) ## break the engine KILLS=200 times with BUNDLE and prove what must hold: evidence/chaos.html
 	@exec $(RUN) -m edge chaos --bundle "$(BUNDLE)" --kills "$(KILLS)"
