@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge.inference.bundle import Bundle
 from edge.inference.detector import Detector
-from tests.tiny import bad_image, good_image
+from tests.tiny import bad_image, good_image, write_tiny_bundle
 
 SOURCES = Path(__file__).parents[1] / "docs" / "examples" / "cpp"
 CLOSE = 1e-5  # relative; docs/how-to/integrate-in-cpp.md promises it
@@ -47,8 +47,14 @@ def lines(*command: str | Path) -> list[list[str]]:
     return [line.split() for line in done.stdout.splitlines()]
 
 
-def test_the_openvino_program_gives_the_scores_and_verdicts_of_the_station(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    program = built(tmp_path / "build", "score_openvino")
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("build"), "score_openvino")
+
+
+def test_the_openvino_program_gives_the_scores_and_verdicts_of_the_station(
+    program: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
     detector, threshold = Detector.from_bundle(tiny_bundle), tiny_bundle.manifest.threshold.value
     expected = []
     for name, image in (("good", good_image()), ("bad", bad_image())):
@@ -64,6 +70,14 @@ def test_the_openvino_program_gives_the_scores_and_verdicts_of_the_station(tiny_
     cut.write_bytes((tmp_path / "good.ppm").read_bytes()[:-1])
     refused = subprocess.run([program, tiny_bundle.path, cut], capture_output=True, text=True, timeout=60)
     assert (refused.returncode, refused.stderr) == (1, f"score_openvino: {cut}: is cut short\n")
+
+
+def test_the_openvino_program_refuses_boxes_whose_limits_it_does_not_apply(program: Path, tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "boxed", tmp_path / "work", boxed=True).path
+    cv2.imwrite(str(tmp_path / "bad.ppm"), bad_image(SIDE, SIDE))
+    refused = subprocess.run([program, bundle, tmp_path / "bad.ppm"], capture_output=True, text=True, timeout=60)
+    words = f"score_openvino: {bundle}: is no bundle of format 1 or 2; judge boxes through the station's engine\n"
+    assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", words)
 
 
 def test_the_torchscript_program_gives_the_scores_of_the_network(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@
 static double threshold_of(const std::string& bundle) {
     std::ifstream stream(bundle + "/manifest.json");
     const std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+    // Format 3 locates by boxes: each has the limit of its type, and the graph's score is compared with none of them.
+    if (!std::regex_search(text, std::regex("^\\{\\s*\"format\"\\s*:\\s*[12]\\b")))
+        throw std::runtime_error(bundle + ": is no bundle of format 1 or 2; judge boxes through the station's engine");
     const std::regex pattern("\"threshold\"\\s*:\\s*\\{\\s*\"value\"\\s*:\\s*([0-9.eE+-]+)");
     std::smatch found;
     if (!std::regex_search(text, found, pattern)) throw std::runtime_error(bundle + ": manifest.json has no threshold");
