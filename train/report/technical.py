@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from edge.inference.bundle import Bundle
+from edge.inference.bundle import Bundle, Manifest
 from train.measure.threshold import promise
 from train.report.pictures import worst_escapes, worst_overkill
 
@@ -41,14 +41,7 @@ def technical_facts(
             **{key: measured[key] for key in ("n_good", "n_defective", "parts_good", "parts_defective")},
             **{key: len(measured[key]) for key in ("left_out", "refused", "empty_masks")},
         },
-        "method": {
-            "width": manifest.input.width,
-            "height": manifest.input.height,
-            "crop": manifest.input.crop and manifest.input.crop.model_dump(mode="json"),
-            "map": manifest.map and manifest.map.model_dump(mode="json"),
-            "types": list(manifest.types),
-            "heads": bool(manifest.training.get("defect_images")),
-        },
+        "method": _method(manifest, learned is not None),
         "training": training
         | {"epochs": (learned or {}).get("epochs"), "kept_epoch": (learned or {}).get("kept_epoch")},
         "threshold": manifest.threshold.model_dump() | {"words": promise(manifest.threshold)},
@@ -62,6 +55,29 @@ def technical_facts(
         },
     }
     return found | {"limits": _limits(found)}
+
+
+def _method(manifest: Manifest, learned: bool) -> dict[str, Any]:
+    """Return how the bundle judges and what taught it; learned: whether something learned by epochs."""
+    recipe = manifest.training.get("recipe", {})
+    boxes = manifest.boxes and dict(zip(manifest.boxes.types, manifest.boxes.limits, strict=True))
+    heads = boxes is None and bool(manifest.training.get("defect_images"))
+    lesson = recipe.get("artificial") and recipe.get("unfreeze") != "none" and recipe.get("backbone_rate")
+    alone = boxes is None and not heads
+    return {
+        "width": manifest.input.width,
+        "height": manifest.input.height,
+        "crop": manifest.input.crop and manifest.input.crop.model_dump(mode="json"),
+        "map": manifest.map and manifest.map.model_dump(mode="json"),
+        "types": list(boxes or manifest.types),
+        "limits": boxes,  # of each type of box; None: no boxes
+        "heads": heads,
+        "lesson": alone and (learned or bool(lesson)),  # artificial defects taught the backbone
+        "student": recipe.get("profile") == "nano",
+        "places": boxes is None and recipe.get("place") == "on",
+        "scales": 2 if boxes is None and recipe.get("scales") == 2 else 1,
+        "cross": bool(manifest.training.get("cross")),
+    }
 
 
 def _latency(benchmark: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -90,12 +106,15 @@ def _limits(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     kinds = [(kind, measured[f"parts_{kind}"]) for kind in ("good", "defective")]
     found += [{"kind": "few", "what": kind, "n": n, "of": FEW} for kind, n in kinds if n < FEW]
+    boxes = facts["method"]["limits"] is not None
     if threshold["bound"] is None:
-        found.append({"kind": "estimate", "n": threshold["n"]})
+        found.append({"kind": "limits" if boxes else "estimate", "n": threshold["n"]})
     for name, one in sorted(measured["int8"]["per_type"].items()):
         if one["found_at_threshold"] < one["n"]:
             found.append({"kind": "missed", "what": name, "n": one["n"] - one["found_at_threshold"], "of": one["n"]})
-    if measured["int8"]["pixel"] is None:
+    if boxes and "boxes" not in measured:
+        found.append({"kind": "unboxed"})
+    if not boxes and measured["int8"]["pixel"] is None:
         found.append({"kind": "unmarked"})
     quantised = facts["quantize"]
     if quantised is not None and quantised.get("within_limits") is False:

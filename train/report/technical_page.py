@@ -46,6 +46,7 @@ def write_technical(bundle: Bundle, dataset: Dataset | None, facts: dict[str, An
                 "versions": _pairs(read["training"].get("versions", {}) | {"commit": read["bundle"]["git_commit"]}),
                 "measures": _measures(read["measured"]),
                 "types": _types(read["measured"]),
+                "boxes": _boxes(read["measured"].get("boxes")),
                 "trials": _trials((read["quantize"] or {}).get("trials", [])),
                 "parity": _pairs((read["quantize"] or {}).get("parity", {})),
                 "bytes": ([], [[name, str(count)] for name, count in read["bundle"]["bytes"].items()]),
@@ -69,6 +70,9 @@ def _cards(facts: Facts) -> list[tuple[str, str, str]]:
         (percentage(limits["specificity"]["value"]), "of good parts passed", _sure(limits["specificity"])),
         (f"{auroc.value:.3f}", "image AUROC", f"95 % confidence: {auroc.low:.3f} to {auroc.high:.3f}"),
     ]
+    if boxes := facts["measured"].get("boxes"):
+        words = f"{boxes['int8']['boxes']} boxes on {boxes['int8']['photos']} photos"
+        cards.append((f"{boxes['int8']['map_50']:.3f}", "mAP of the boxes at overlap .5", words))
     if facts["latency"]:
         ships = facts["latency"]["results"][0]
         words = f"{ships['tier']}, {ships['runtime']}, {ships['precision'].upper()}"
@@ -83,7 +87,7 @@ def _sure(found: Facts) -> str:
 def _data(facts: Facts) -> Table:
     data, training = facts["data"], facts["training"]
     counts = {
-        "good images that the bank was fitted to": training.get("fit_images"),
+        "good images learned from": training.get("fit_images"),
         "good images kept back for the threshold": training.get("holdout_images"),
         "labelled defects learned from": training.get("defect_images"),
         "images kept for validation": training.get("validation_images"),
@@ -99,15 +103,19 @@ def _data(facts: Facts) -> Table:
 
 def _method(facts: Facts) -> Table:
     method, threshold = facts["method"], facts["threshold"]
-    crop, place = method["crop"], method["map"]
+    crop, place, limits = method["crop"], method["map"], method["limits"]
+    counted = f"{threshold['n']} good parts{', each scored without its own part' if method['cross'] else ''}"
+    judged = {"threshold": threshold["value"], "set by": f"{counted}: {threshold['words']}"}
+    if limits is not None:
+        judged = {f"limit of {name}": limit for name, limit in limits.items()}
+        judged["set by"] = f"{threshold['n']} held-out good parts: an estimate, no share is promised"
     return _pairs(
         {
             "input": f"{method['width']} × {method['height']} pixels",
             "inspected region": f"{crop['width']} × {crop['height']} pixels" if crop else "the whole photo",
             "cells of the map": f"{place['columns']} × {place['rows']}" if place else None,
             "types of defect told apart": ", ".join(method["types"]) or "none",
-            "threshold": threshold["value"],
-            "set by": f"{threshold['n']} good parts: {threshold['words']}",
+            **judged,
         }
     )
 
@@ -125,6 +133,19 @@ def _types(measured: Facts) -> Table:
         caught = f"{found['found_at_threshold']} of {found['n']}"
         shown.append([name, caught, f"{100 * share.low:.0f} to {100 * share.high:.0f} %", with_interval(auroc)])
     return ["type of defect", "found", "95 %", "image AUROC [95 %]"], shown
+
+
+def _boxes(measured: Facts | None) -> Table:
+    """Return the average precision of the boxes by type; no rows where no box was measured."""
+    header = ["boxes", "labelled", "AP .5, INT8", "AP .5, FP32", "AP .5 to .95, INT8", "AP .5 to .95, FP32"]
+    if measured is None:
+        return header, []
+    int8, fp32 = measured["int8"], measured["fp32"]
+    shown = [["all types (mAP)", int8["boxes"], *(one[key] for key in ("map_50", "map_50_95") for one in (int8, fp32))]]
+    for name, found in int8["per_type"].items():
+        pairs = [(found[key], fp32["per_type"][name][key]) for key in ("ap_50", "ap_50_95")]
+        shown.append([name, found["boxes"], *(value for pair in pairs for value in pair)])
+    return header, [[name, str(n), *("–" if v is None else f"{v:.3f}" for v in values)] for name, n, *values in shown]
 
 
 def _trials(trials: Sequence[Facts]) -> Table:
@@ -153,6 +174,8 @@ def _limit(one: Facts) -> str:
         "few": "Only {n} {what} parts were measured, fewer than {of}: the intervals are wide.",
         "estimate": "The threshold comes from {n} good parts, too few for a guarantee. It is an estimate.",
         "missed": "{n} of {of} test images of the type {what} escape.",
+        "limits": "The limits come from {n} good parts. What share of good parts they reject is an estimate.",
+        "unboxed": "The photos have no labelled boxes, so nobody measured where the boxes lie.",
         "unmarked": "No test image has a mask, so nobody measured where the map points.",
         "int8": "INT8 costs more accuracy than training allows.",
         "unmeasured": "No benchmark was given, so the latency of a station is not known.",

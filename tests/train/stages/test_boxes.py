@@ -10,6 +10,7 @@ import pytest
 from edge.inference.bundle import FP32_ONNX, INT8_IR, INT8_ONNX
 from edge.inference.detector import RUNTIMES, Detector, check_references
 from tests.tiny import BOX_TYPES, SIZE, write_tiny_model
+from train.__main__ import main
 from train.network.boxes import BoxesError
 from train.network.boxes.fit import fit_boxes
 from train.network.boxes.labels import FOLDER
@@ -79,6 +80,47 @@ def test_a_run_of_boxes_has_a_report_without_opinions(boxed_run: Run) -> None:
     page = report(boxed_run).read_text(encoding="utf-8")
     assert "Grad-CAM" not in page
     assert all(name in page for name in BOX_TYPES)
+
+
+QUANTIZED = {
+    "tool": "a quantiser",
+    "calibration_images": 20,
+    "measured_on": "10 goods",
+    "trials": [],
+    "within_limits": True,
+}
+
+
+def test_the_technical_report_of_boxes_tells_of_boxes_and_how_precise_they_are(boxed_run: Run, tmp_path: Path) -> None:
+    boxed_run.write_report("quantize.json", boxed_run.read_report("quantize.json", "quantize") | QUANTIZED)
+    boxed_run.write_report("heads.json", {"epochs": [{"epoch": 1, "box_loss": 2.5}], "kept_epoch": 1})
+    bundle, data = pack(boxed_run, tmp_path / "boards").path, boxed_run.fit_report().data
+    facts = evaluate_bundle(bundle, data, tmp_path / "measured.json")
+    facts["boxes"]["int8"] |= {"map_50": 0.875, "map_50_95": 0.5}
+    (tmp_path / "measured.json").write_text(json.dumps(facts))
+    page = tmp_path / "page.html"
+    command = [
+        "--bundle",
+        bundle,
+        "--evaluation",
+        tmp_path / "measured.json",
+        "--work",
+        boxed_run.folder,
+        "--out",
+        page,
+    ]
+    assert main(["report", *map(str, command)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "memory bank" not in text
+    assert "heads learned" not in text
+    assert "The detector learned for 1 epochs; the moving average" in text
+    assert "<b>0.875</b><span>mAP of the boxes at overlap .5</span>" in text
+    assert "<td>all types (mAP)</td><td>10</td><td>0.875</td><td>0.000</td><td>0.500</td><td>0.000</td>" in text
+    limits = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["method"]["limits"]
+    assert list(limits) == list(BOX_TYPES)
+    for name, limit in limits.items():
+        assert f"<td>limit of {name}</td><td>{limit:.4g}</td>" in text
+        assert f"<tr><td>{name}</td><td>{facts['boxes']['int8']['per_type'][name]['boxes']}</td>" in text
 
 
 def test_boxes_of_an_unknown_type_are_not_measured(boxed_run: Run) -> None:
