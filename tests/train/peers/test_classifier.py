@@ -105,6 +105,24 @@ def test_a_class_without_pictures_for_a_role_is_one_line(tmp_path: Path) -> None
         read_source(tmp_path, SIDE, 0)
 
 
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("train/good", "good and no other class"),
+        ("dark", "dark and no other class"),
+        ("dark/deeper", "no class of pictures"),
+    ],
+)
+def test_pictures_of_fewer_than_two_classes_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: str, said: str
+) -> None:
+    class_folders(tmp_path / "pictures", {folder: 12})
+    options = ["--data", str(tmp_path / "pictures"), "--out", str(tmp_path / "out"), "--side", str(SIDE)]
+    assert main(["classify", *options]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == f"linewatch: {tmp_path / 'pictures'}: holds {said}; make a folder of pictures for each class"
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_network_has_fewer_than_a_million_parameters_and_answers_each_class(shape: Shape) -> None:
     network = Nano(10, shape).eval()
@@ -113,14 +131,26 @@ def test_a_network_has_fewer_than_a_million_parameters_and_answers_each_class(sh
         assert network(torch.zeros(2, 3, 32, 48)).shape == (2, 10)
 
 
-@given(st.integers(0, 10_000), st.integers(2, 6))
-def test_mixing_keeps_every_share_a_share(seed: int, count: int) -> None:
-    rng = np.random.default_rng(seed)
-    wanted = torch.eye(3)[rng.integers(3, size=count)]
-    pictures, shares = mixed(torch.rand(count, 3, 8, 8), wanted, rng)
-    assert torch.allclose(shares.sum(dim=1), torch.ones(count))
-    assert shares.min() >= 0
-    assert pictures.shape == (count, 3, 8, 8)
+def pure(labels: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures that are 1 in the channel of their class and 0 in the others, and their shares of the classes."""
+    wanted = torch.eye(3)[labels]
+    return wanted[:, :, None, None].expand(-1, -1, 8, 8).clone(), wanted
+
+
+@given(st.integers(0, 10_000), st.lists(st.integers(0, 2), min_size=2, max_size=6))
+def test_the_shares_of_a_mixed_picture_are_those_of_its_pixels(seed: int, labels: list[int]) -> None:
+    pictures, shares = mixed(*pure(labels), np.random.default_rng(seed))
+    assert pictures.shape == (len(labels), 3, 8, 8)
+    assert torch.allclose(pictures.mean(dim=(2, 3)), shares, atol=1e-6)
+    assert torch.allclose(shares.sum(dim=1), torch.ones(len(labels)))
+
+
+def test_mixing_blends_some_batches_and_pastes_into_others() -> None:
+    found = [mixed(*pure([0, 1, 2]), np.random.default_rng(seed)) for seed in range(20)]
+    parts = [((shares > 0) & (shares < 1)).any() for _, shares in found]
+    whole = [((pictures == 0) | (pictures == 1)).all() for pictures, _ in found]
+    assert any(part and pasted for part, pasted in zip(parts, whole, strict=True)), "CutMix"
+    assert any(part and not pasted for part, pasted in zip(parts, whole, strict=True)), "MixUp"
 
 
 def test_a_rare_class_is_drawn_as_often_as_a_common_one() -> None:
@@ -142,15 +172,16 @@ def test_sensitivity_and_specificity_are_those_of_the_table(tmp_path: Path) -> N
     assert found["by_class"]["ng"]["sensitivity"]["low"] < 3 / 4 < found["by_class"]["ng"]["sensitivity"]["high"]
 
 
+@pytest.mark.parametrize("shape", SHAPES)
 def test_pictures_become_a_measured_model_that_tells_the_classes_apart(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: Shape
 ) -> None:
     data = class_folders(tmp_path / "pictures", {"dark": 24, "light": 12})
-    options = ["--side", "16", "--epochs", "40", "--batch", "12", "--no-mixing", "--shape", "dense"]
+    options = ["--side", "16", "--epochs", "40", "--batch", "12", "--no-mixing", "--shape", shape]
     assert main(["classify", "--data", str(data), "--out", str(tmp_path / "out"), *options]) == 0
     facts = json.loads((tmp_path / "out/classify.json").read_text())
     assert facts["test"]["balanced_accuracy"] == 1.0
-    assert facts["shape"] == "dense"
+    assert facts["shape"] == shape
     assert [epoch["epoch"] for epoch in facts["epochs"]] == list(range(1, 41))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "classifier.onnx",

@@ -96,6 +96,7 @@ def _mvtec(root: Path, side: int) -> tuple[tuple[str, ...], Roles]:
     """Good parts and types of defects; the roles of the folders are of the detector, and the parts are drawn anew."""
     samples = scan_dataset(root).samples
     classes = tuple(sorted({sample.label for sample in samples}))
+    _need_two(root, classes)
     labels = [classes.index(sample.label) for sample in samples]
     return classes, {"": _loaded([sample.path for sample in samples], labels, part_names(samples), side)}
 
@@ -107,14 +108,19 @@ def _folders(root: Path, side: int) -> tuple[tuple[str, ...], Roles]:
     tops = split if "train" in split else {"": root}
     found = {role: _classes(top) for role, top in tops.items()}
     classes = tuple(sorted({name for one in found.values() for name in one}))
-    if len(classes) < 2:
-        raise ClassifierError(f"{root}: holds {len(classes)} classes; make a folder of pictures for each class")
+    _need_two(root, classes)
     roles = {}
     for role, one in found.items():
         files = [(path, classes.index(name)) for name, paths in one.items() for path in paths]
         paths, labels = [path for path, _ in files], [label for _, label in files]
         roles[role] = _loaded(paths, labels, [str(path) for path in paths], side)
     return classes, roles
+
+
+def _need_two(root: Path, classes: Sequence[str]) -> None:
+    if len(classes) < 2:
+        found = f"{classes[0]} and no other class" if classes else "no class of pictures"
+        raise ClassifierError(f"{root}: holds {found}; make a folder of pictures for each class")
 
 
 def _classes(top: Path) -> dict[str, list[Path]]:
