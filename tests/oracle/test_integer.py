@@ -105,11 +105,11 @@ def test_the_shipped_graph_has_the_layers_that_went_wrong_before(model):
     assert {kind for kind in kinds if kind.endswith("depthwise")} >= {"Conv 3x3 stride 2 depthwise"}
 
 
-def test_each_kind_of_layer_is_what_integers_say(model, computed):
-    for kind, name in layers(model).items():
+def test_each_layer_is_what_integers_say(model, computed):
+    for name in quantised_tensors(model):
         off = differences(model, computed, name)
-        assert off.max() <= 1, kind
-        assert (off > 0).mean() <= TIES, kind
+        assert off.max() <= 1, name
+        assert (off > 0).mean() <= TIES, name
 
 
 def test_the_distance_to_the_bank_is_what_integers_say(model, computed):
@@ -150,7 +150,10 @@ np.savez(folder / "known.npz", **run_openvino(onnx.load(folder / "wide.onnx"), n
 
 
 def test_weights_of_eight_bits_saturate_where_the_cpu_has_no_vnni(model, image, tmp_path):
-    """The shipped weights have seven bits; the same values in eight overflow the 16-bit sums of AVX2."""
+    """The shipped weights have seven bits; the same values in eight overflow the 16-bit sums of AVX2.
+
+    OpenVINO alone: ONNX Runtime has no setting that keeps it from VNNI, so only a CPU without it shows the fault there.
+    """
     wide = copy.deepcopy(model)
     constants = {one.name: one for one in wide.graph.initializer}
     for name in pointwise(wide):
