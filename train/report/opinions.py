@@ -21,7 +21,7 @@ from edge.inference.usable import load_photo
 from train.data.dataset import GOOD
 from train.network.bank import as_floats
 from train.network.heads import DefectHeads
-from train.network.model import InspectionNet, moved, of_both
+from train.network.model import InspectionNet, mean_map, moved, of_both
 from train.report.pictures import WIDTH, Entry, Panel, best_catches, jpeg, small, worst_escapes
 
 SHOWN = 2  # catches and escapes each
@@ -98,6 +98,19 @@ def grad_cam(heads: DefectHeads, stages: list[Tensor], output: int = 0) -> Tenso
     return functional.relu((weights * coarse.detach()).sum(dim=1, keepdim=True))
 
 
+def of_scales(heads: DefectHeads, scales: Sequence[list[Tensor]], shift: tuple[int, int]) -> Tensor:
+    """Return the mean of Grad-CAM at one or two scales, (1, 1, H/4, W/4), where it lies on the photo.
+
+    scales: the backbone's stages at each; the second one's are turned. shift: cells of the heads' map (x, y) that the
+    coarse features look beside their own.
+    """
+    found = []
+    for stages in scales:
+        cells = functional.interpolate(grad_cam(heads, stages), size=stages[0].shape[-2:], mode="bilinear")
+        found.append(moved(cells, *shift))
+    return mean_map(found)
+
+
 def randomised(heads: DefectHeads, seed: int = 1) -> DefectHeads:
     """Return the same heads with random weights: their map must be another one (Adebayo et al. 2018)."""
     found = copy.deepcopy(heads)
@@ -120,11 +133,7 @@ def opinions_of(network: InspectionNet, spec: InputSpec, photo: Path) -> Opinion
         terms = network.terms(anomaly_map, logits, parts[:, :1], network.fusion)
         top = (terms[0] + terms[1]).flatten().topk(network.normality.top_k).indices
         distance, segmentation = (float(term.flatten()[top].mean()) for term in terms[:2])
-    maps = [grad_cam(heads, scales[0]) for heads in (network.heads, randomised(network.heads))]
-    # The backbone looks beside its cells, and `shift` says how far in cells of the heads' map.
-    class_map, other = (
-        moved(functional.interpolate(one, size=logits.shape[-2:], mode="bilinear"), *network.shift) for one in maps
-    )
+    class_map, other = (of_scales(heads, scales, network.shift) for heads in (network.heads, randomised(network.heads)))
     return Opinions(
         picture=np.ascontiguousarray(tensor[0][..., ::-1]),
         distance=_cells(terms[0] / network.fusion.normality),
