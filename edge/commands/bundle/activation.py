@@ -85,15 +85,13 @@ def confirm(store: Store, wait_s: float) -> str:
         if time.monotonic() >= give_up:
             raise CommandError(f"{activation.new.title} is not confirmed: {fault}")
         time.sleep(LOOK_S)
-    new, recipe, highest = activation.new, activation.recipe, dict(versions.highest)
-    if new.release is not None:
-        highest[new.release.product] = max(new.release.counter, highest.get(new.release.product, 0))
+    new, recipe = activation.new, activation.recipe
     previous = dict(versions.previous)
     if activation.old is not None and activation.old.digest != new.digest:
         previous[recipe] = activation.old
     update = {
         "activation": None,
-        "highest": highest,
+        "highest": _raised(versions, new),
         "active": {**versions.active, recipe: new},
         "previous": previous,
     }
@@ -115,35 +113,62 @@ def unconfirmed(store: Store, recipe: str, bundle: Activated) -> str | None:
     return None
 
 
-def roll_back(store: Store, recipe: str, automatic: bool) -> str:
+def roll_back(store: Store, recipe: str, automatic: bool, reason: str | None = None) -> str:
     """Let the bundle before judge from the next start on; raises EdgeError when it must not.
 
     While an activation is not confirmed, the bundle before is the one that judged then. Afterwards it is an older
-    version, which needs the engineer's word first (`allow-rollback`).
+    version, which needs the engineer's word: in `reason`, noted after the bundle was proven, or by `allow-rollback`.
     """
     versions = store.versions()
-    activation = versions.activation
-    if activation is None and automatic:
+    if versions.activation is not None:
+        return _return(store, versions, versions.activation, automatic)
+    if automatic:
         raise CommandError("no activation waits for its confirmation, so the station does not go back by itself")
-    if activation is not None:
-        if activation.old is None:
-            raise CommandError(f"no bundle judged before {activation.new.title}; activate another one")
-        still_there(store, activation.old)
-        _point(store, activation.recipe, activation.old.folder)
-        act, why = "return" if automatic else "rollback", f"{activation.old.title} after {activation.new.title}"
-        store.note(versions.model_copy(update={"activation": None}), act, why)
-        return f"recipe {activation.recipe}: {activation.old.title} judges from the next start of the engine on"
     if recipe not in versions.previous:
         raise CommandError(f"recipe {recipe!r}: no bundle judged before; see `python -m edge bundle list`")
-    bundle = still_there(store, versions.previous[recipe])
+    before, why = versions.previous[recipe], None
+    if reason is not None and before.release is not None and versions.rollback_fault(before.release) is not None:
+        versions, why = _lowered(versions, before.release.product, before.release.counter, reason)
+    bundle = still_there(store, before, versions)
     proven(store.config, bundle)
+    if why is not None:
+        versions = store.note(versions, "allow-rollback", why)
     _switch(store, versions, Activation(recipe=recipe, new=activated(bundle), old=store.judging(recipe)))
     return f"recipe {recipe}: {bundle.title} judges from the next start of the engine on; then confirm it"
 
 
+def _return(store: Store, versions: Versions, activation: Activation, automatic: bool) -> str:
+    """End an activation with the bundle before; a word that let an older version try ends with it."""
+    recipe, new, old = activation.recipe, activation.new, activation.old
+    if old is None:
+        raise CommandError(f"no bundle judged before {new.title}; activate another one")
+    still_there(store, old, versions)
+    _point(store, recipe, old.folder)
+    confirmed = recipe in versions.active and versions.active[recipe].digest == old.digest
+    highest = _raised(versions, old) if confirmed else versions.highest
+    update = {"activation": None, "highest": highest}
+    act, why = "return" if automatic else "rollback", f"{old.title} after {new.title}"
+    store.note(versions.model_copy(update=update), act, why)
+    return f"recipe {recipe}: {old.title} judges from the next start of the engine on"
+
+
+def _raised(versions: Versions, judges: Activated) -> dict[str, int]:
+    """Return the highest versions, now that this bundle judges."""
+    highest = dict(versions.highest)
+    if judges.release is not None:
+        highest[judges.release.product] = max(judges.release.counter, highest.get(judges.release.product, 0))
+    return highest
+
+
 def allow_rollback(store: Store, product: str, to: int, reason: str) -> str:
     """Let versions of a product from `to` on judge again: the engineer's word, kept in the audit."""
-    versions = store.versions()
+    versions, why = _lowered(store.versions(), product, to, reason)
+    store.note(versions, "allow-rollback", why)
+    return f"{product}: version {to} or newer may judge here"
+
+
+def _lowered(versions: Versions, product: str, to: int, reason: str) -> tuple[Versions, str]:
+    """Return the note of versions after the engineer's word, and the words for the audit; raises CommandError."""
     highest = versions.highest.get(product)
     if highest is None:
         raise CommandError(f"no version of {product!r} judged here; see `python -m edge bundle list`")
@@ -153,9 +178,7 @@ def allow_rollback(store: Store, product: str, to: int, reason: str) -> str:
     if len(words) < SHORTEST_REASON:
         raise CommandError(f"--reason: {words!r} tells nobody why; write at least {SHORTEST_REASON} characters")
     update = {"highest": {**versions.highest, product: to}}
-    why = f"{product} from version {highest} to {to}: {words}"
-    store.note(versions.model_copy(update=update), "allow-rollback", why)
-    return f"{product}: version {to} or newer may judge here"
+    return versions.model_copy(update=update), f"{product} from version {highest} to {to}: {words}"
 
 
 def step_aside() -> None:

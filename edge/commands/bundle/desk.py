@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.commands import CommandError
-from edge.commands.bundle.activation import activate, allow_rollback, confirm, roll_back, step_aside, unconfirmed
+from edge.commands.bundle.activation import activate, confirm, roll_back, step_aside, unconfirmed
 from edge.commands.bundle.shadow import Rejudged, coming_parts, last_parts, rejudged, summary
 from edge.commands.bundle.store import Store, said
 from edge.config.station import StationConfig
@@ -167,13 +167,7 @@ class Desk:
 
     def _roll_back(self) -> None:
         """Let the bundle before judge again; an older version needs a reason, which is kept in the audit."""
-        versions, recipe = self._store.versions(), self._wish.recipe
-        before = versions.previous.get(recipe)
-        if versions.activation is None and before is not None and before.release is not None:
-            product, counter = before.release.product, before.release.counter
-            if counter < versions.highest.get(product, 0):
-                self._say(allow_rollback(self._store, product, counter, self._wish.reason))
-        self._say(roll_back(self._store, recipe, automatic=False))
+        self._say(roll_back(self._store, self._wish.recipe, automatic=False, reason=self._wish.reason))
         self._let_engine_take()
 
     def _let_engine_take(self) -> None:

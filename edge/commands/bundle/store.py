@@ -53,9 +53,9 @@ class Store:
     def versions(self) -> Versions:
         return read_versions(self.trust_folder)
 
-    def note(self, versions: Versions, act: str, why: str) -> None:
-        """Write the note of versions after its act was noted in the audit; raises BundleError."""
-        store_versions(self.trust_folder, versions, act, why, self._who)
+    def note(self, versions: Versions, act: str, why: str) -> Versions:
+        """Write the note of versions after its act was noted in the audit, and return it; raises BundleError."""
+        return store_versions(self.trust_folder, versions, act, why, self._who)
 
     def link(self, recipe: str) -> Path:
         """Return the path that station.toml gives for a recipe; raises CommandError for a recipe it does not have."""
@@ -83,10 +83,13 @@ class Store:
             )
         return source
 
-    def admissible(self, bundle: Bundle) -> str | None:
-        """Return the key that vouches for a bundle, None where nobody does and nobody has to; raises BundleError."""
+    def admissible(self, bundle: Bundle, versions: Versions | None = None) -> str | None:
+        """Return the key that vouches for a bundle, None where nobody does and nobody has to; raises BundleError.
+
+        versions: None: as the station notes them.
+        """
         key = self.trust().signer(bundle, self.required)
-        fault = self.versions().rollback_fault(bundle.manifest.release)
+        fault = (versions or self.versions()).rollback_fault(bundle.manifest.release)
         if fault is not None:
             raise BundleError(f"{bundle.path}: {fault}")
         return key
@@ -187,11 +190,11 @@ def activated(bundle: Bundle) -> Activated:
     return Activated(folder=bundle.path.name, digest=bundle.digest, title=bundle.title, release=manifest.release)
 
 
-def still_there(store: Store, one: Activated) -> Bundle:
+def still_there(store: Store, one: Activated, versions: Versions) -> Bundle:
     """Return the verified bundle of a note, if it still lies in the store and may judge; raises EdgeError."""
     folder = store.folder / one.folder
     if read_digest(folder) != one.digest:
         raise CommandError(f"{folder}: holds another bundle than {one.title}; install that one again")
     bundle = open_bundle(folder)
-    store.admissible(bundle)
+    store.admissible(bundle, versions)
     return bundle

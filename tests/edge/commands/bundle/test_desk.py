@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -19,6 +20,7 @@ from edge.exchange.commands import Command, Verb
 from edge.exchange.health import read_health
 from edge.exchange.requests import RequestServer
 from edge.inference.bundle import open_bundle
+from edge.inference.release.trust import REVOKED
 from edge.inference.release.versions import read_audit
 from tests.edge.commands.bundle.test_bundle import engine_judges, judging, packed, signer, station, store_parts, taken
 from tests.edge.engine.parts import Answering, prediction
@@ -197,3 +199,26 @@ def test_a_wish_whose_process_died_is_said_to_be_interrupted(station: Store, pac
     assert ended is not None
     assert ended.stage is Stage.FAILED
     assert "interrupted" in (ended.fault or "")
+
+
+def test_a_way_back_that_is_refused_lowers_no_version(station: Store, packed: Callable[..., Path]) -> None:
+    first = taken(station, packed(1))
+    taken(station, packed(2))
+    revoked = station.trust_folder / REVOKED
+    revoked.write_text(json.dumps([first.digest]))
+    report = wished(station, "roll_back", reason="2 rejects good parts of the night shift")
+    assert "was revoked" in (report.fault or "")
+    assert station.versions().highest == {"flange": 2}
+
+
+def test_an_older_version_that_the_engine_refuses_may_not_judge_afterwards(
+    station: Store, packed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "TAKEN_WITHIN_S", 0.5)
+    taken(station, packed(1))
+    taken(station, packed(2))
+    with engine(station, takes=False):
+        report = wished(station, "roll_back", reason="2 rejects good parts of the night shift")
+    assert "the bundle before goes on judging" in (report.fault or "")
+    assert judging(station) == 2
+    assert station.versions().highest == {"flange": 2}
