@@ -11,23 +11,31 @@ from edge.commands.doctor.findings import Finding, Level, look_if
 from edge.config.cameras import VideoCameraConfig
 from edge.config.outputs import ModbusOutputConfig
 from edge.config.station import StationConfig
-from edge.core.types import EdgeError
+from edge.core.types import EdgeError, one_line
 from edge.exchange.health import Health, State, read_health
 
 LISTENS = "0A"  # the state of a socket in /proc/net/tcp
 NAMED = ("/dev/linewatch-", "/dev/v4l/by-id/", "/dev/v4l/by-path/")
+FRESH_S = 5.0  # a camera that gives no frame for 2 s is in fault; an older frame is of an engine that is silent
+_START = "systemctl start linewatch-engine"
+_RESTART = "systemctl restart linewatch-engine"
+_NO_BASELINE = "light, sharpness and place are not compared with a good view: run edge commission"
 
 
 def running_findings(config: StationConfig) -> Iterator[Finding]:
-    """Yield what the engine said last, and what listens."""
+    """Yield what the engine said last, and what listens. A station whose engine does not judge does not work."""
     health: Health | None = None
     try:
         health = read_health(config.run_dir)
     except EdgeError as error:
-        yield Finding("engine", str(error))
+        yield Finding("engine", f"{one_line(error)}; on an installed station: {_START}", Level.WRONG)
     else:
         yield _engine(health)
-    yield from _camera(config, health)
+    yield from _camera(config)
+    if health is not None and health.state is not State.STOPPED:
+        yield _frames(health)
+        yield from _view(health)
+        yield from _told(health)
     if health is not None and health.self_test is not None:
         passed, detail = health.self_test.passed, health.self_test.detail
         words = f"{'passed' if passed else 'failed'} at {health.self_test.at:%Y-%m-%d %H:%M:%S} UTC"
@@ -36,14 +44,26 @@ def running_findings(config: StationConfig) -> Iterator[Finding]:
 
 
 def _engine(health: Health) -> Finding:
-    age_s = (datetime.now(UTC) - health.written_at).total_seconds()
     words = f"{health.state}{f': {health.detail}' if health.detail else ''}"
     said = f"{words}, last wrote {health.written_at:%Y-%m-%d %H:%M:%S} UTC"
-    silent = health.state is not State.STOPPED and not 0 <= age_s <= health.stale_after_s
-    return look_if("engine", said, "it is silent: see journalctl -u linewatch-engine" if silent else "")
+    if health.state is State.STOPPED:
+        return Finding("engine", f"{said}; no part is judged: {_START}", Level.WRONG)
+    if not 0 <= _age_s(health) <= health.stale_after_s:
+        return Finding("engine", f"{said}; it is silent: {_RESTART}, see journalctl -u linewatch-engine", Level.WRONG)
+    if health.state is State.FAULT:
+        return Finding("engine", f"{said}; every part is ERROR: {_RESTART}, or install another bundle", Level.WRONG)
+    doubts = {
+        State.STARTING: "no part is judged yet: ask again when its log says READY",
+        State.COMMISSIONING: "every part is ERROR until the set-up on the page ends",
+    }
+    return look_if("engine", said, doubts.get(health.state, ""))
 
 
-def _camera(config: StationConfig, health: Health | None) -> Iterator[Finding]:
+def _age_s(health: Health) -> float:
+    return (datetime.now(UTC) - health.written_at).total_seconds()
+
+
+def _camera(config: StationConfig) -> Iterator[Finding]:
     camera = config.camera
     if isinstance(camera, VideoCameraConfig) and camera.is_device:
         if not os.path.exists(camera.source):
@@ -52,12 +72,43 @@ def _camera(config: StationConfig, health: Health | None) -> Iterator[Finding]:
         steady = camera.source.startswith(NAMED)
         doubt = "" if steady else "another one may have this name tomorrow: run camera-setup.sh --name"
         yield look_if("camera", camera.source, doubt)
-    if health is None or health.state is State.STOPPED:
-        return
-    age = "no frame yet" if health.frame_age_ms is None else f"the last frame is {health.frame_age_ms:.0f} ms old"
+
+
+def _frames(health: Health) -> Finding:
+    """A frame is as old as it was when the engine wrote, and as long ago as that."""
+    if health.frame_age_ms is None:
+        age_s, words = 0.0, "no frame yet"
+    else:
+        age_s = health.frame_age_ms / 1e3 + max(0.0, _age_s(health))
+        words = f"the last frame is {age_s:.1f} s old"
     fault = health.quality_fault or (health.detail if health.state is State.CAMERA_FAULT else None)
-    words = f"{age}, {health.camera_fps:.1f} frames a second"
-    yield Finding("frames", f"{words}; {fault}" if fault else words, Level.WRONG if fault else Level.FACT)
+    if fault is None and age_s > FRESH_S:
+        fault = "no camera or no engine gives new ones: look at the lines above"
+    words += f", {health.camera_fps:.1f} frames a second"
+    return Finding("frames", f"{words}; {fault}" if fault else words, Level.WRONG if fault else Level.FACT)
+
+
+def _view(health: Health) -> Iterator[Finding]:
+    """Yield light and sharpness: as figures while the engine measures them without a part, else as it compares them."""
+    seen, doubt = health.sight, "" if health.commissioned else _NO_BASELINE
+    if seen is None:
+        yield look_if("view", "compared with the commissioned one" if health.commissioned else "not compared", doubt)
+        return
+    light, focus = f"brightness {seen.exposure:.0f} of 255", f"sharpness {seen.focus:.0f}"
+    if seen.commissioned_exposure is not None and seen.commissioned_focus is not None:
+        light += f" (commissioned {seen.commissioned_exposure:.0f})"
+        focus += f" (commissioned {seen.commissioned_focus:.0f})"
+    yield look_if("view", f"{light}, {seen.clipped:.1%} of the picture is white, {focus}", seen.refused or doubt)
+
+
+def _told(health: Health) -> Iterator[Finding]:
+    """Yield each output, and pictures that cannot be kept."""
+    for output in health.outputs:
+        waits = f", {output.waiting} wait in its outbox" if output.waiting else ""
+        down = f"down: {output.detail or 'it does not answer'}; check its power, network and address"
+        yield look_if("output", f"{output.name}, {output.told} verdicts told{waits}", "" if output.up else down)
+    if health.storage_fault:
+        yield Finding("pictures", f"are not kept: {health.storage_fault}; free space on the disk", Level.LOOK)
 
 
 def _ports(config: StationConfig) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 
 from edge.commands import doctor
 from edge.commands.doctor import computer, running, station
-from edge.commands.doctor.findings import Level
+from edge.commands.doctor.findings import Finding, Level
 from edge.config.load import load_config
+from edge.exchange.health import HEALTH, OutputHealth, Sight, State
 from edge.inference import cpu
 from edge.inference.bundle import Bundle
 from edge.web.access.certificate import LASTS, OWN_CERTIFICATE, tls_context
 from tests.edge.inference.release.signing import Signer, needs_root, released
+from tests.edge.web.standin import StandIn
 
 
 @pytest.fixture
@@ -28,6 +31,20 @@ def config(tmp_path: Path, tiny_bundle: Bundle) -> Path:
     return file
 
 
+@pytest.fixture
+def engine(tmp_path: Path, tiny_bundle: Bundle) -> StandIn:
+    """The engine of `config`, which has said nothing yet."""
+    return StandIn(tmp_path, tiny_bundle)
+
+
+@pytest.fixture
+def runs(engine: StandIn) -> Iterator[None]:
+    """Let the engine of `config` run."""
+    engine.start()
+    yield
+    engine.stop()
+
+
 def lines(capsys: pytest.CaptureFixture[str], config: Path | None = None) -> tuple[int, dict[str, str]]:
     status = doctor.run(argparse.Namespace(config=config))
     return status, {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
@@ -37,6 +54,7 @@ def optional(config: Path) -> None:
     config.write_text(f'bundle_signatures = "optional"\n{config.read_text()}')
 
 
+@pytest.mark.usefixtures("runs")
 def test_an_unsigned_bundle_is_wrong_or_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, said = lines(capsys, config)
     assert status == 1
@@ -49,6 +67,7 @@ def test_an_unsigned_bundle_is_wrong_or_said(config: Path, capsys: pytest.Captur
 
 
 @needs_root
+@pytest.mark.usefixtures("runs")
 def test_a_signed_bundle_names_its_key_and_a_key_that_others_can_write_is_wrong(
     config: Path, tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +113,7 @@ def test_a_cpu_without_avx2_is_wrong(
     assert "AVX2" in said["cpu"]
 
 
+@pytest.mark.usefixtures("runs")
 def test_programs_get_the_same_findings_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, said = lines(capsys, config)
     assert doctor.run(argparse.Namespace(config=config, json=True)) == status == 1
@@ -152,3 +172,82 @@ def test_a_camera_that_is_not_there_is_wrong(config: Path, capsys: pytest.Captur
     config.write_text(written.replace("/dev/videoX", "/dev/video97"))
     status, said = lines(capsys, config)
     assert (status, "WRONG: /dev/video97 is not there; plug it in" in said["camera"]) == (1, True)
+
+
+def found(config: Path) -> dict[str, Finding]:
+    return {one.name: one for one in running.running_findings(load_config(config))}
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "remedy"),
+    [
+        (None, 0, "systemctl start linewatch-engine"),
+        (State.STOPPED, 0, "systemctl start linewatch-engine"),
+        (State.RUNNING, 3600, "it is silent: systemctl restart linewatch-engine"),
+        (State.FAULT, 0, "every part is ERROR: systemctl restart linewatch-engine"),
+    ],
+)
+def test_a_station_whose_engine_does_not_judge_does_not_work(
+    config: Path, engine: StandIn, state: State | None, age_s: float, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optional(config)
+    if state is not None:
+        engine.health(state, written_at=datetime.now(UTC) - timedelta(seconds=age_s))
+    status, said = lines(capsys, config)
+    assert status == 1
+    assert "WRONG: " in said["engine"]
+    assert remedy in said["engine"]
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.COMMISSIONING])
+def test_an_engine_that_will_judge_soon_is_to_be_looked_at(config: Path, engine: StandIn, state: State) -> None:
+    engine.health(state)
+    assert found(config)["engine"].level is Level.LOOK
+
+
+def test_a_frame_of_minutes_ago_is_wrong(config: Path, engine: StandIn) -> None:
+    engine.health()
+    assert found(config)["frames"].level is Level.FACT
+    engine.health(written_at=datetime.now(UTC) - timedelta(minutes=3))
+    frames = found(config)["frames"]
+    assert frames.level is Level.WRONG
+    assert "the last frame is 180" in frames.words
+
+
+def test_a_view_that_is_not_commissioned_or_refused_is_to_be_looked_at(config: Path, engine: StandIn) -> None:
+    engine.says = {"commissioned": True}
+    engine.health()
+    assert found(config)["view"].level is Level.FACT
+    engine.says = {"commissioned": False}
+    engine.health()
+    assert "run edge commission" in found(config)["view"].words
+    sight = Sight(
+        at=datetime.now(UTC), width=640, height=480, focus=80.0, exposure=12.4, clipped=0.004,
+        refused="too dark: it shows nothing", commissioned_focus=210.0, commissioned_exposure=118.0,
+    )  # fmt: skip
+    engine.says = {"commissioned": True, "sight": sight}
+    engine.health(State.CAMERA_FAULT, "too dark")
+    view = found(config)["view"]
+    assert view.level is Level.LOOK
+    for words in ("brightness 12 of 255 (commissioned 118)", "0.4% of the picture", "sharpness 80 (commissioned 210)"):
+        assert words in view.words
+
+
+def test_an_output_that_is_down_and_pictures_that_are_not_kept_are_to_be_looked_at(
+    config: Path, engine: StandIn
+) -> None:
+    engine.says = {"outputs": [OutputHealth(name="mqtt broker:8883", up=True, told=12)]}
+    engine.health()
+    assert found(config)["output"].level is Level.FACT
+    assert "pictures" not in found(config)
+    down = OutputHealth(name="mqtt broker:8883", up=False, detail="connection refused", waiting=214)
+    engine.says = {"outputs": [down], "storage_fault": "images: no space left on the disk"}
+    engine.health()
+    said = found(config)
+    assert said["output"].level is said["pictures"].level is Level.LOOK
+    assert "214 wait in its outbox; down: connection refused; check its power" in said["output"].words
+
+
+def test_what_the_engine_wrote_and_cannot_be_read_is_wrong(config: Path, engine: StandIn) -> None:
+    (engine.config.run_dir / HEALTH).write_text("{")
+    assert found(config)["engine"].level is Level.WRONG

@@ -15,6 +15,7 @@ from edge.__main__ import VERBS
 from edge.history.eventlog import EventLog
 from edge.inference.bundle import INT8_ONNX, Bundle, write_bundle
 from tests.edge.engine.parts import inspection
+from tests.edge.web.standin import StandIn
 from tests.tiny import bad_image, good_image
 
 ROOT = Path(__file__).parents[3]
@@ -260,7 +261,10 @@ def test_page_refuses_a_bad_station(tmp_path: Path) -> None:
 
 def test_doctor_prints_facts_and_finds_a_bad_bundle(tiny_bundle: Bundle, tmp_path: Path) -> None:
     file = station(tmp_path, tiny_bundle.path)
+    engine = StandIn(tmp_path, tiny_bundle)
+    engine.start()
     result = edge("doctor", "--config", file)
+    engine.stop()
     assert result.returncode == 0
     for word in ("openvino", "cpu", "cameras", tiny_bundle.title, "writable", "history"):
         assert word in result.stdout
