@@ -103,10 +103,15 @@ def read_trust(folder: Path) -> Trust:
     refuse_others(folder)
     if len(names) > MAX_KEYS:
         raise BundleError(f"{folder}: holds {len(names)} keys; at most {MAX_KEYS} are read, remove the old ones")
-    keys = [read_public_key(path) for path in names]
+    keys: dict[str, PublicKey] = {}
+    for path in names:
+        key = read_public_key(path)
+        if key.id in keys:
+            raise BundleError(f"{path}: key {key.id} is there twice, maybe with other limits; remove all files but one")
+        keys[key.id] = key
     retired = _read(_RETIRED, folder / RETIRED) or {}
     revoked = _read(_REVOKED, folder / REVOKED) or []
-    return Trust(folder, {key.id: key for key in keys}, retired, frozenset(revoked))
+    return Trust(folder, keys, retired, frozenset(revoked))
 
 
 def _read(shape: TypeAdapter[T], path: Path) -> T | None:

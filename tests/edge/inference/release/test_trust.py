@@ -207,6 +207,14 @@ def test_a_file_of_the_trust_folder_that_cannot_be_read_stops_everything(
     assert "\n" not in str(caught.value)
 
 
+def test_a_second_file_of_a_key_does_not_lift_its_limit(trust: Path, bundle: Bundle, signer: Signer) -> None:
+    key = signer.trusted_in(trust, last_version=6)
+    facts = json.loads(key.read_text())
+    del facts["last_version"]
+    (trust / "z-older-copy.pub").write_text(json.dumps(facts))
+    assert f"key {signer.id} is there twice" in refusal(trust, bundle)
+
+
 def test_a_folder_of_many_keys_is_refused(trust: Path) -> None:
     for number in range(MAX_KEYS):
         (trust / f"{number}.pub").write_bytes(b"{}")
