@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError, URLError
@@ -23,6 +24,7 @@ ATTEMPTS = 5  # a transfer that breaks goes on where it broke
 AGAIN_S = 1.0
 SILENT_S = 30.0  # a server that sends nothing for so long is gone
 LONGEST_VALIDATOR = 200  # characters
+_NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_... of OpenSSL
 _CHUNK = 256 * 1024
 _BROKEN = (OSError, http.client.HTTPException)  # URLError, TimeoutError and ssl.SSLError are OSErrors
 
@@ -87,10 +89,20 @@ def _complete(opener: OpenerDirector, url: str, part: Path, note: Path) -> None:
             problem = f"the server answers {error.code}"
         except URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
-                why = error.reason.verify_message
-                raise CommandError(f"{url}: nobody vouches for this server ({why}); give --authorities FILE") from None
+                raise _unproven(url, error.reason) from None
             problem = str(error.reason)
     raise CommandError(f"{url}: {problem}; run this again, it goes on at byte {_size(part)}")
+
+
+def _unproven(url: str, error: ssl.SSLCertVerificationError) -> CommandError:
+    """Return why a server is not believed; a clock that is wrong makes a good certificate look too young or too old."""
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    remedies = {
+        _NOT_YET_VALID: f"the clock here says {now}: set it with timedatectl",
+        _EXPIRED: f"have it renewed, or set the clock here, which says {now}",
+    }
+    remedy = remedies.get(error.verify_code, "nobody vouches for this server; give --authorities FILE")
+    return CommandError(f"{url}: {error.verify_message}; {remedy}")
 
 
 def _go_on(opener: OpenerDirector, url: str, part: Path, note: Path) -> bool:
@@ -110,7 +122,10 @@ def _go_on(opener: OpenerDirector, url: str, part: Path, note: Path) -> bool:
         validator = answer.headers["ETag"] or answer.headers["Last-Modified"] or ""
         fit = re.fullmatch(r"[ -~]+", validator) and len(validator) <= LONGEST_VALIDATOR and validator[:2] != "W/"
         note.unlink(missing_ok=True) if not fit else write_atomically(note, validator.encode())
-        expected = (have if goes_on else 0) + int(answer.headers["Content-Length"] or 0)
+        length = answer.headers["Content-Length"]
+        if length is not None and not re.fullmatch(r"[0-9]{1,18}", length):
+            raise CommandError(f"{url}: the server sends a Content-Length that is no number; look at the server")
+        expected = (have if goes_on else 0) + int(length or 0)
         if expected > MAX_BYTES:
             raise CommandError(f"{url}: {expected} bytes are no bundle; correct the address")
         with part.open("ab" if goes_on else "wb") as stream:
@@ -118,7 +133,7 @@ def _go_on(opener: OpenerDirector, url: str, part: Path, note: Path) -> bool:
                 stream.write(chunk)
                 if stream.tell() > MAX_BYTES:
                     raise CommandError(f"{url}: sends more than a bundle can hold; correct the address")
-    return _size(part) == expected if answer.headers["Content-Length"] else True
+    return _size(part) == expected if length else True
 
 
 def _chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:

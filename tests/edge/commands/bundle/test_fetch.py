@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from edge.__main__ import main
 from edge.commands.bundle import fetch
 from edge.inference.bundle import Bundle
 from edge.inference.release.archive import archive_path, write_archive
+from edge.web.access import certificate
 from edge.web.access.certificate import _make
 from tests.edge.inference.release.signing import Signer, needs_root, released
 
@@ -25,6 +27,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.content, self.tag, self.break_at = b"", '"1"', 0
+        self.length: str | None = None  # what it says instead of the true one
         self.asked: list[str | None] = []
         self.certificate = folder / "server.pem"
         _make(self.certificate, folder / "server.key", "127.0.0.1")
@@ -59,11 +62,11 @@ class Server:
         page.send_response(206 if start else 200)
         if start:
             page.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
-        page.send_header("Content-Length", str(len(self.content) - start))
+        page.send_header("Content-Length", self.length or str(len(self.content) - start))
         page.send_header("ETag", self.tag)
         page.end_headers()
         end = self.break_at or len(self.content)
-        self.break_at = 0
+        self.break_at, self.length = 0, None
         page.wfile.write(self.content[start:end])
 
     def close(self) -> None:
@@ -164,3 +167,37 @@ def test_a_server_for_whom_nobody_vouches_sends_nothing(
     assert main(["bundle", "fetch", server.url, "--config", str(config)]) == 1
     assert "nobody vouches for this server" in capsys.readouterr().err
     assert server.asked == []
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "1e4", "9" * 40])
+def test_a_length_that_is_no_number_is_one_line(
+    server: Server, config: Path, length: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.content, server.length = b"x" * 100, length
+    assert run(server, config) == 1
+    said = capsys.readouterr().err
+    assert "sends a Content-Length that is no number" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("year", "words"), [(2100, "set it with timedatectl"), (2001, "have it renewed, or set the")])
+def test_a_certificate_of_another_time_speaks_of_the_clock(
+    config: Path, tmp_path: Path, year: int, words: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As where the clock of the station stands in 1970."""
+
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return datetime(year, 1, 1, tzinfo=UTC)
+
+    monkeypatch.setattr(certificate, "datetime", Then)
+    server = Server(tmp_path)
+    try:
+        assert run(server, config) == 1
+    finally:
+        server.close()
+    said = capsys.readouterr().err
+    assert words in said
+    assert "--authorities" not in said
