@@ -46,7 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     act("attend", "carry out what the page wishes, then end", _attend)
     one = act("allow-rollback", "let an older version of a product judge again", _allow)
     one.add_argument("--product", required=True, metavar="NAME")
-    one.add_argument("--to", type=int, required=True, metavar="N", help="the oldest version that may judge")
+    one.add_argument(
+        "--to",
+        type=int,
+        required=True,
+        metavar="N",
+        help="the oldest version that may judge; 0: also a bundle that names none",
+    )
     one.add_argument("--reason", required=True, metavar="WORDS", help="for the audit")
 
 

@@ -35,7 +35,7 @@ def activate(
     link = store.link(recipe)
     versions = store.versions()
     bundle = store.install(source)
-    say(said(bundle, store.admissible(bundle)))
+    say(said(bundle, store.admissible(bundle, versions, recipe)))
     _refuse_other_product(versions, bundle, recipe, new_product)
     pending = versions.activation
     if pending is not None and (pending.recipe, pending.new.digest) != (recipe, bundle.digest):
@@ -127,9 +127,11 @@ def roll_back(store: Store, recipe: str, automatic: bool, reason: str | None = N
     if recipe not in versions.previous:
         raise CommandError(f"recipe {recipe!r}: no bundle judged before; see `python -m edge bundle list`")
     before, why = versions.previous[recipe], None
-    if reason is not None and before.release is not None and versions.rollback_fault(before.release) is not None:
-        versions, why = _lowered(versions, before.release.product, before.release.counter, reason)
-    bundle = still_there(store, before, versions)
+    if reason is not None and versions.rollback_fault(before.release, recipe) is not None:
+        release = before.release
+        product, to = (versions.product(recipe) or "", 0) if release is None else (release.product, release.counter)
+        versions, why = _lowered(versions, product, to, reason)
+    bundle = still_there(store, before, versions, recipe)
     proven(store.config, bundle)
     if why is not None:
         versions = store.note(versions, "allow-rollback", why)
@@ -142,7 +144,7 @@ def _return(store: Store, versions: Versions, activation: Activation, automatic:
     recipe, new, old = activation.recipe, activation.new, activation.old
     if old is None:
         raise CommandError(f"no bundle judged before {new.title}; activate another one")
-    still_there(store, old, versions)
+    still_there(store, old, versions, recipe)
     _point(store, recipe, old.folder)
     confirmed = recipe in versions.active and versions.active[recipe].digest == old.digest
     highest = _raised(versions, old) if confirmed else versions.highest
@@ -161,10 +163,10 @@ def _raised(versions: Versions, judges: Activated) -> dict[str, int]:
 
 
 def allow_rollback(store: Store, product: str, to: int, reason: str) -> str:
-    """Let versions of a product from `to` on judge again: the engineer's word, kept in the audit."""
+    """Let versions of a product from `to` on judge again, with 0 also a bundle that names none; kept in the audit."""
     versions, why = _lowered(store.versions(), product, to, reason)
     store.note(versions, "allow-rollback", why)
-    return f"{product}: version {to} or newer may judge here"
+    return f"{product}: version {to} or newer may judge here" if to else f"{product}: every version may judge here"
 
 
 def _lowered(versions: Versions, product: str, to: int, reason: str) -> tuple[Versions, str]:
@@ -172,12 +174,15 @@ def _lowered(versions: Versions, product: str, to: int, reason: str) -> tuple[Ve
     highest = versions.highest.get(product)
     if highest is None:
         raise CommandError(f"no version of {product!r} judged here; see `python -m edge bundle list`")
-    if not 1 <= to < highest:
-        raise CommandError(f"--to {to}: version {highest} judged here; give an older one, from 1 to {highest - 1}")
+    if not 0 <= to < highest:
+        raise CommandError(
+            f"--to {to}: version {highest} judged here; give an older one, or 0 for a bundle that names no version"
+        )
     words = " ".join(reason.split())
     if len(words) < SHORTEST_REASON:
         raise CommandError(f"--reason: {words!r} tells nobody why; write at least {SHORTEST_REASON} characters")
-    update = {"highest": {**versions.highest, product: to}}
+    lowered = {**versions.highest, product: to}
+    update = {"highest": {name: counter for name, counter in lowered.items() if counter}}
     return versions.model_copy(update=update), f"{product} from version {highest} to {to}: {words}"
 
 

@@ -83,13 +83,13 @@ class Store:
             )
         return source
 
-    def admissible(self, bundle: Bundle, versions: Versions | None = None) -> str | None:
+    def admissible(self, bundle: Bundle, versions: Versions | None = None, recipe: str | None = None) -> str | None:
         """Return the key that vouches for a bundle, None where nobody does and nobody has to; raises BundleError.
 
-        versions: None: as the station notes them.
+        versions: None: as the station notes them. recipe: the one that is to judge with it, if any.
         """
         key = self.trust().signer(bundle, self.required)
-        fault = (versions or self.versions()).rollback_fault(bundle.manifest.release)
+        fault = (versions or self.versions()).rollback_fault(bundle.manifest.release, recipe)
         if fault is not None:
             raise BundleError(f"{bundle.path}: {fault}")
         return key
@@ -190,11 +190,11 @@ def activated(bundle: Bundle) -> Activated:
     return Activated(folder=bundle.path.name, digest=bundle.digest, title=bundle.title, release=manifest.release)
 
 
-def still_there(store: Store, one: Activated, versions: Versions) -> Bundle:
+def still_there(store: Store, one: Activated, versions: Versions, recipe: str) -> Bundle:
     """Return the verified bundle of a note, if it still lies in the store and may judge; raises EdgeError."""
     folder = store.folder / one.folder
     if read_digest(folder) != one.digest:
         raise CommandError(f"{folder}: holds another bundle than {one.title}; install that one again")
     bundle = open_bundle(folder)
-    store.admissible(bundle, versions)
+    store.admissible(bundle, versions, recipe)
     return bundle

@@ -57,13 +57,22 @@ class Versions(Facts):
         known = self._known(recipe)
         if activated and bundle.digest not in {one.digest for one in known}:
             return f"was not activated for recipe {recipe!r}; run `python -m edge bundle activate`"
-        return self.rollback_fault(bundle.manifest.release)
+        return self.rollback_fault(bundle.manifest.release, recipe)
 
-    def rollback_fault(self, release: Release | None) -> str | None:
-        """Return why a version is too old for this station."""
-        highest = 0 if release is None else self.highest.get(release.product, 0)
-        if release is None or release.counter >= highest:
+    def rollback_fault(self, release: Release | None, recipe: str | None = None) -> str | None:
+        """Return why a version is too old for this station; recipe: the one that is to judge with it, if any.
+
+        A bundle that names no version may be older than any. So it never follows one with a version by itself.
+        """
+        product, counter = (self.product(recipe or ""), 0) if release is None else (release.product, release.counter)
+        highest = 0 if product is None else self.highest.get(product, 0)
+        if counter >= highest:
             return None
+        if release is None:
+            return (
+                f"names no version, and version {highest} of {product} judged here already; pack it anew, or let the "
+                f"engineer run `python -m edge bundle allow-rollback --product {product} --to 0`"
+            )
         return (
             f"is version {release.counter} of {release.product}, and version {highest} judged here already; "
             "install a newer one, or let the engineer run `python -m edge bundle allow-rollback`"
@@ -103,9 +112,18 @@ def read_versions(folder: Path) -> Versions:
                 found.append(_parsed(read_guarded(path)))
             except ValueError as error:
                 faults.append(f"{path}: {error}")
-    if not found and faults:
-        raise BundleError(f"{faults[0]}; put {folder} back from a backup, or activate the bundle anew without the note")
+    if not found and (faults or _told_of_notes(folder)):
+        fault = faults[0] if faults else f"{folder / NOTES[0]}: is gone, and {AUDIT} tells of versions that judged here"
+        way = f"put {folder} back from a backup, or move {AUDIT} and the notes away and activate the newest bundle"
+        raise BundleError(f"{fault}; {way}")
     return max(found, key=lambda note: note.serial, default=Versions())
+
+
+def _told_of_notes(folder: Path) -> bool:
+    """Say whether the audit holds an act that needs a note; before the first one it can only announce activations."""
+    if not os.path.lexists(folder / AUDIT):
+        return False
+    return any(json.loads(line).get("act") != "activate" for line in _lines(folder / AUDIT, GENESIS))
 
 
 def _parsed(raw: bytes) -> Versions:

@@ -39,16 +39,12 @@ def _folders(config: StationConfig) -> list[Path]:
 
 def _recipe(config: StationConfig, name: str, versions: Versions) -> dict[str, Any]:
     before = versions.previous.get(name)
-    older = before is not None and before.release is not None
     return {
         "name": name,
         "folder": Path(os.path.realpath(config.bundles[name])).name,
         "before": None if before is None else {"folder": before.folder, "title": before.title},
-        "needs_reason": bool(
-            older and before and before.release and before.release.counter
-            < versions.highest.get(before.release.product, 0)
-        ),
-    }  # fmt: skip
+        "needs_reason": before is not None and versions.rollback_fault(before.release, name) is not None,
+    }
 
 
 def _facts(config: StationConfig, folder: Path, versions: Versions) -> dict[str, Any]:

@@ -198,6 +198,18 @@ def test_an_older_version_needs_the_engineers_word_which_is_kept(
     assert "version 2 rejects good parts" in capfd.readouterr().out
 
 
+def test_a_bundle_that_names_no_version_needs_the_engineers_word(
+    station: Store, packed: Callable[..., Path], tiny_bundle: Bundle, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = station.folder.parent / "station.toml"
+    file.write_text(f'bundle_signatures = "optional"\n{file.read_text()}')
+    taken(station, packed(2))
+    assert "names no version, and version 2 of flange" in refused(capfd, station, "activate", tiny_bundle.path)
+    assert edge(station, "allow-rollback", "--product", "flange", "--to", 0, "--reason", "back to the demo") == 0
+    assert taken(station, tiny_bundle.path).manifest.release is None
+    assert edge(station, "rollback") == 0, "a version may follow none"
+
+
 def test_while_an_activation_is_not_confirmed_the_station_goes_back_by_itself(
     station: Store, packed: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:

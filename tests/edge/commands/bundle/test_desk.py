@@ -14,14 +14,16 @@ import pytest
 
 from edge.commands.bundle import desk
 from edge.commands.bundle.store import Store
+from edge.config.load import load_config
 from edge.core.types import EdgeError, Verdict
 from edge.exchange.bundle_desk import UPLOAD, Report, Stage, Wish, leave_wish, read_outcome, wish_waits, write_outcome
 from edge.exchange.commands import Command, Verb
 from edge.exchange.health import read_health
 from edge.exchange.requests import RequestServer
-from edge.inference.bundle import open_bundle
+from edge.inference.bundle import Bundle, open_bundle
 from edge.inference.release.trust import REVOKED
 from edge.inference.release.versions import read_audit
+from edge.web.setup.promise import bundles_facts
 from tests.edge.commands.bundle.test_bundle import engine_judges, judging, packed, signer, station, store_parts, taken
 from tests.edge.engine.parts import Answering, prediction
 from tests.edge.inference.release.signing import needs_root
@@ -181,6 +183,22 @@ def test_the_way_back_to_an_older_version_needs_a_reason_which_is_kept(
     assert report.stage is Stage.DONE, report.fault
     assert judging(station) == 1
     assert any("night shift" in act["why"] for act in read_audit(station.trust_folder))
+
+
+def test_the_way_back_to_a_bundle_that_names_no_version_needs_a_reason(
+    station: Store, packed: Callable[..., Path], tiny_bundle: Bundle
+) -> None:
+    file = station.folder.parent / "station.toml"
+    file.write_text(f'bundle_signatures = "optional"\n{file.read_text()}')
+    station = Store(load_config(file))
+    taken(station, tiny_bundle.path)
+    taken(station, packed(2))
+    (recipe,) = bundles_facts(station.config)["recipes"]
+    assert recipe["needs_reason"]
+    with engine(station):
+        assert "tells nobody why" in (wished(station, "roll_back").fault or "")
+        assert wished(station, "roll_back", reason="2 rejects good parts of the night shift").stage is Stage.DONE
+    assert open_bundle(Path(os.path.realpath(station.config.bundle))).digest == tiny_bundle.digest
 
 
 def test_a_wish_for_a_bundle_that_is_not_there_changes_nothing(station: Store, packed: Callable[..., Path]) -> None:

@@ -69,6 +69,17 @@ def test_an_older_version_is_refused_even_when_it_was_activated_once(
         admitted(bundle, "default", trust, required)
 
 
+def test_a_bundle_that_names_no_version_does_not_follow_one_that_does(
+    tmp_path: Path, tiny_bundle: Bundle, bundle: Bundle
+) -> None:
+    trust = tmp_path / "trust"
+    assert admitted(tiny_bundle, "default", trust, required=False) is None
+    store_versions(trust, Versions(active={"default": noted(bundle)}, highest={"flange": 7}), "confirm")
+    with pytest.raises(BundleError, match="names no version, and version 7 of flange judged here already; pack it"):
+        admitted(tiny_bundle, "default", trust, required=False)
+    assert admitted(tiny_bundle, "other", trust, required=False) is None
+
+
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\0" * 400])
 def test_one_damaged_note_changes_nothing_and_two_stop_everything(
     tmp_path: Path, signer: Signer, damage: bytes
@@ -105,6 +116,24 @@ def test_any_bytes_are_a_note_or_one_line(tmp_path_factory: pytest.TempPathFacto
     with pytest.raises(BundleError) as caught:
         read_versions(trust)
     assert "\n" not in str(caught.value)
+
+
+def test_a_note_that_is_gone_does_not_reset_the_versions(tmp_path: Path, signer: Signer) -> None:
+    trust = tmp_path / "trust"
+    store_versions(trust, Versions(highest={"flange": 5}), "confirm")
+    for name in NOTES:
+        (trust / name).unlink()
+    with pytest.raises(BundleError, match=r"versions.json: is gone, and audit.jsonl tells of versions .*; put .* back"):
+        read_versions(trust)
+
+
+def test_a_kill_before_the_first_note_resets_nothing(tmp_path: Path, signer: Signer) -> None:
+    """The first act of a station is an activation, and it is announced before it is noted."""
+    trust = tmp_path / "trust"
+    store_versions(trust, Versions(), "activate")
+    for name in NOTES:
+        (trust / name).unlink()
+    assert read_versions(trust) == Versions()
 
 
 def test_the_note_is_not_believed_when_others_could_write_it(tmp_path: Path, signer: Signer) -> None:
