@@ -9,7 +9,7 @@ from pathlib import Path
 from edge.commands import CommandError
 from edge.commands.bundle.activation import activate, allow_rollback, confirm, roll_back
 from edge.commands.bundle.desk import attend
-from edge.commands.bundle.fetch import fetched
+from edge.commands.bundle.fetch import fetched, part_name
 from edge.commands.bundle.store import Store, said
 from edge.config.load import load_config
 from edge.config.station import DEFAULT_RECIPE
@@ -91,7 +91,7 @@ def _install(store: Store, arguments: argparse.Namespace) -> int:
 def _fetch(store: Store, arguments: argparse.Namespace) -> int:
     """Install what a server sends; it must be signed, also where station.toml takes unsigned bundles."""
     store.required = True
-    with store.alone(), fetched(arguments.url, store.folder, arguments.authorities) as archive:
+    with store.alone(part_name(arguments.url)), fetched(arguments.url, store.folder, arguments.authorities) as archive:
         bundle = store.install(archive)
     print(f"{bundle.path.name}: installed; it judges after `python -m edge bundle activate {bundle.path.name}`")
     return 0

@@ -18,7 +18,7 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Re
 
 from edge.commands import CommandError
 from edge.core.files import write_atomically
-from edge.inference.release.archive import MAX_BYTES, SUFFIX
+from edge.inference.release.archive import MAX_BYTES, PART, SUFFIX
 
 ATTEMPTS = 5  # a transfer that breaks goes on where it broke
 AGAIN_S = 1.0
@@ -47,6 +47,11 @@ def refuse_plain(url: str) -> None:
         raise CommandError(f"{url[:200]}: is no https address; give one that begins with https://")
 
 
+def part_name(url: str) -> str:
+    """Return how the names of what was fetched in part from this address begin."""
+    return f"{PART}{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+
+
 @contextmanager
 def fetched(url: str, folder: Path, authorities: Path | None) -> Iterator[Path]:
     """Give the archive of an address as a file in a folder until the block ends; what broke off stays for the next try.
@@ -58,7 +63,7 @@ def fetched(url: str, folder: Path, authorities: Path | None) -> Iterator[Path]:
         opener = build_opener(HTTPSHandler(context=ssl.create_default_context(cafile=authorities)), _OnlyHttps())
     except (OSError, ssl.SSLError) as error:
         raise CommandError(f"{authorities}: cannot be used ({error}); give a file of certificates in PEM") from None
-    part = folder / f".fetch-{hashlib.sha256(url.encode()).hexdigest()[:16]}{SUFFIX}"
+    part = folder / f"{part_name(url)}{SUFFIX}"
     note = part.with_suffix(".validator")
     try:
         _complete(opener, url, part, note)

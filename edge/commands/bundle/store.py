@@ -12,7 +12,14 @@ from edge.commands import CommandError
 from edge.config.station import StationConfig
 from edge.core.files import make_folder, sync_folder
 from edge.inference.bundle import Bundle, BundleError, bundle_folders, open_bundle, read_digest
-from edge.inference.release.archive import SUFFIX, archive_path, extract_bundle, unpacked, write_archive
+from edge.inference.release.archive import (
+    SUFFIX,
+    archive_path,
+    extract_bundle,
+    remove_leftovers,
+    unpacked,
+    write_archive,
+)
 from edge.inference.release.trust import Trust, read_trust
 from edge.inference.release.versions import Activated, Versions, admitted, read_audit, read_versions, store_versions
 
@@ -31,8 +38,11 @@ class Store:
         self.required = config.bundle_signatures == "required"
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep every other act out while the block runs; raises CommandError."""
+    def alone(self, keep: str | None = None) -> Iterator[None]:
+        """Keep every other act out while the block runs, and begin without leftovers; raises CommandError.
+
+        keep: beginning of the names of leftovers that this act goes on with.
+        """
         try:
             make_folder(self.folder)
             make_folder(self.trust_folder, 0o755)
@@ -41,11 +51,18 @@ class Store:
             raise CommandError(f"{error.filename}: {error.strerror}; run this as root, e.g. with sudo") from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._clear(keep)
             yield
         except BlockingIOError:
             raise CommandError(f"{self.trust_folder}: another `edge bundle` is at work; wait for it") from None
         finally:
             os.close(handle)
+
+    def _clear(self, keep: str | None) -> None:
+        try:
+            remove_leftovers(self.folder, keep)
+        except OSError as error:
+            raise CommandError(f"{error.filename}: {error.strerror}; remove it, e.g. with sudo") from None
 
     def trust(self) -> Trust:
         return read_trust(self.trust_folder)

@@ -8,6 +8,7 @@ a size that does not fit.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -25,6 +26,9 @@ SUFFIX = ".lwb"
 MAX_FILES = 256
 MAX_BYTES = 2 * 1024**3  # of an archive
 BLOCK = 512  # bytes
+DRAFT = ".lwb-"  # begins the name of a folder into which an archive is unpacked
+PART = ".fetch-"  # begins the name of what was fetched in part
+_LEFTOVER = re.compile(r"\.?\.(lwb-.+|fetch-.+|[0-9a-f]{12}\.lwb(\.[0-9]+\.tmp)?)")  # nothing of anybody else's
 _NAME_BYTES = 100
 END = b"\0" * (2 * BLOCK)
 _FIRST = {MANIFEST: 0, DIGEST: 1, SIGNATURE: 2}
@@ -103,15 +107,46 @@ def unpacked(archive: Path, beside: Path) -> Iterator[Bundle]:
         with archive.open("rb") as stream:
             entries = _entries(archive, stream)
             _refuse_full(archive, beside, sum(entry.size for entry in entries))
-            draft = Path(tempfile.mkdtemp(prefix=".lwb-", dir=beside))
+            draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=beside))
+            handle = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
             try:
+                fcntl.flock(
+                    handle, fcntl.LOCK_EX
+                )  # `remove_leftovers` tells this one from one whose process was killed
                 for entry in entries:
                     _copy(archive, stream, entry, draft / entry.name)
                 yield open_bundle(draft)
             finally:
+                os.close(handle)
                 shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise BundleError(f"{error.filename or archive}: {error.strerror}; check the path and the free space") from None
+
+
+def remove_leftovers(folder: Path, keep: str | None = None) -> None:
+    """Remove what killed processes left in a folder of bundles: parts, drafts, unpacked archives. Raises OSError.
+
+    keep: beginning of the names that stay, because the work on them goes on.
+    """
+    for path in folder.iterdir():
+        if not _LEFTOVER.fullmatch(path.name) or (keep is not None and path.name.startswith(keep)):
+            continue
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+        elif not _in_use(path):
+            shutil.rmtree(path)
+
+
+def _in_use(draft: Path) -> bool:
+    """Say whether a process that lives unpacks into this folder."""
+    handle = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _header(name: str, size: int) -> bytes:

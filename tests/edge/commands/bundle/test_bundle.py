@@ -364,6 +364,25 @@ def test_a_kill_at_any_step_of_an_installation_leaves_the_old_bundle_judging(
     assert step > 10
     assert edge(station, "activate", packed(2)) == 0
     assert judging(station) == 2
+    assert not [path for path in station.folder.iterdir() if path.name.startswith(".")], "and nothing is left over"
+
+
+def test_the_next_act_removes_what_killed_ones_left_and_nothing_else(
+    station: Store, packed: Callable[..., Path]
+) -> None:
+    station.folder.mkdir()
+    leftovers = (".lwb-x1y2", ".fetch-0123456789abcdef.lwb", ".0123456789ab.lwb", "..0123456789ab.lwb.7.tmp")
+    others = (".bashrc", ".cache.tmp", ".0123456789ab", "flange.lwb")
+    for name in (*leftovers[1:], *others):
+        (station.folder / name).write_bytes(b"x")
+    (station.folder / leftovers[0] / "references").mkdir(parents=True)
+    (station.folder / ".lwb-link").symlink_to(station.trust_folder)
+    with station.opened(packed(1)) as bundle:  # as `verify` has it open, which takes no turn
+        with station.alone():
+            pass
+        assert open_bundle(bundle.path).digest == bundle.digest
+    assert sorted(path.name for path in station.folder.iterdir()) == sorted(others)
+    assert station.trust().keys
 
 
 def test_a_kill_at_any_step_of_the_switch_leaves_one_of_the_two_judging(

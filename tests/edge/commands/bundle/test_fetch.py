@@ -132,6 +132,23 @@ def test_what_was_fetched_in_part_is_dropped_when_the_server_has_another_file_by
     assert [name.startswith("flange-2-") for name in installed(config)] == [True]
 
 
+def test_what_was_fetched_in_part_goes_on_and_does_not_outlive_another_address(
+    server: Server, config: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
+    signer = Signer()
+    signer.trusted_in(tmp_path / "trust")
+    server.content, server.break_at = carried(signer.sign(released(tiny_bundle, tmp_path, 1))), 5000
+    assert run(server, config) == 1
+    server.break_at = 9000
+    server.asked.clear()
+    assert run(server, config) == 1
+    assert server.asked == ["bytes=5000-"]
+    assert len(installed(config)) == 2, "the part, and what the server calls it"
+    assert run(server, config, server.url.replace("flange", "absent")) == 1
+    assert installed(config) == []
+
+
 def test_an_unsigned_bundle_is_never_fetched(
     server: Server, config: Path, tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
