@@ -140,22 +140,44 @@ def test_the_status_is_retained_and_says_safe_inspecting_and_stopped(
     late.close()
 
 
-def test_the_last_will_of_an_engine_that_is_killed_says_lost(
-    broker: Broker, listener: Listener, tmp_path: Path
-) -> None:
-    broker.start()
-    wait_for(listener.subscribed.is_set)
+def killable(broker: Broker, folder: Path, station: str) -> subprocess.Popen[bytes]:
+    """Start an engine's output in a process of its own; it tells of part 1."""
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom edge.config.outputs import MqttOutputConfig\n"
-        "from edge.line.outputs.mqtt import MqttCarrier\nfrom tests.edge.line.reporting import Reporter\n"
-        f"config = MqttOutputConfig(type='mqtt', host='127.0.0.1', port={broker.port}, topic='cell')\n"
-        "Reporter(MqttCarrier(config, 'Cell 4'), Path(sys.argv[1])).ready(True)\ntime.sleep(600)\n"
+        "from edge.line.outputs.mqtt import MqttCarrier\nfrom tests.edge.engine.parts import inspection\n"
+        "from tests.edge.line.reporting import Reporter\n"
+        f"config = MqttOutputConfig(type='mqtt', host='127.0.0.1', port={broker.port})\n"
+        f"output = Reporter(MqttCarrier(config, {station!r}), Path(sys.argv[1]))\n"
+        "output.ready(True)\noutput.show(inspection(1))\ntime.sleep(600)\n"
     )
-    engine = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")])
-    wait_for(lambda: "inspecting" in listener.statuses)
+    return subprocess.Popen([sys.executable, "-c", code, str(folder)])
+
+
+def test_the_last_will_of_an_engine_that_is_killed_says_lost_and_nothing_of_another_station(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """Two stations share a broker, each under its name."""
+    broker.start()
+    first, second = (Listener(broker.port, f"linewatch/{name}", name) for name in ("Cell_1", "Cell_2"))
+    wait_for(lambda: first.subscribed.is_set() and second.subscribed.is_set())
+    config = MqttOutputConfig(type="mqtt", host="127.0.0.1", port=broker.port)
+    mqtt = Reporter(MqttCarrier(config, "Cell 2"), tmp_path / "lives")
+    mqtt.ready(True)
+    mqtt.show(inspection(7))
+    engine = killable(broker, tmp_path / "killed", "Cell 1")
+    wait_for(lambda: first.parts and second.parts and "inspecting" in first.statuses)
     engine.kill()
     engine.wait(HANG_S)
-    wait_for(lambda: listener.statuses[-1] == "lost")
+    wait_for(lambda: first.statuses[-1] == "lost")
+    mqtt.show(inspection(8))
+    wait_for(lambda: len(second.parts) == 2)
+    assert [part["sequence"] for part in first.parts] == [1]
+    assert [part["sequence"] for part in second.parts] == [7, 8]
+    late = [Listener(broker.port, f"linewatch/{name}", f"late {name}") for name in ("Cell_1", "Cell_2")]
+    wait_for(lambda: [one.statuses for one in late] == [["lost"], ["inspecting"]])
+    for listener in (first, second, *late):
+        listener.close()
+    mqtt.close()
 
 
 def test_showing_never_waits_for_a_broker_that_accepts_and_says_nothing(tmp_path: Path) -> None:
