@@ -19,7 +19,7 @@ from edge.inference.bundle import Bundle
 from edge.inference.release.versions import Activated, Activation, Versions
 
 NICEST = 19
-SHORTEST_REASON = 10  # characters
+SHORTEST_REASON, LONGEST_REASON = 10, 300  # characters
 LOOK_S = 0.2
 JUDGES = (State.RUNNING, State.CAMERA_FAULT)
 
@@ -179,8 +179,11 @@ def _lowered(versions: Versions, product: str, to: int, reason: str) -> tuple[Ve
             f"--to {to}: version {highest} judged here; give an older one, or 0 for a bundle that names no version"
         )
     words = " ".join(reason.split())
-    if len(words) < SHORTEST_REASON:
-        raise CommandError(f"--reason: {words!r} tells nobody why; write at least {SHORTEST_REASON} characters")
+    if not SHORTEST_REASON <= len(words) <= LONGEST_REASON:
+        fault = (
+            f"{words!r} tells nobody why" if len(words) < SHORTEST_REASON else f"{len(words)} characters are too many"
+        )
+        raise CommandError(f"--reason: {fault}; write {SHORTEST_REASON} to {LONGEST_REASON} characters")
     lowered = {**versions.highest, product: to}
     update = {"highest": {name: counter for name, counter in lowered.items() if counter}}
     return versions.model_copy(update=update), f"{product} from version {highest} to {to}: {words}"

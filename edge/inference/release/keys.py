@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from edge.inference.bundle import SIGNATURE, Bundle, BundleError, Count, Facts, ProductName
 
-MAX_FILE_BYTES = 1024 * 1024  # of a file in the trust folder
+MAX_FILE_BYTES = 16 * 1024 * 1024  # of a file in the trust folder: some 50,000 acts in its audit
 MAX_SIGNATURES = 8  # of one bundle, so that a new key can sign beside the old one
 _LINE = re.compile(rb"ed25519 ([0-9a-f]{16}) ([0-9a-f]{128})\n")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge.inference.bundle import DIGEST, MANIFEST, SIGNATURE, Bundle, BundleError, open_bundle, sha256_bytes
-from edge.inference.release.keys import MAX_SIGNATURES
+from edge.inference.release.keys import MAX_FILE_BYTES, MAX_SIGNATURES
 from edge.inference.release.trust import MAX_KEYS, RETIRED, REVOKED, read_trust
 from tests.edge.inference.release.signing import Signer, needs_root, released
 
@@ -190,7 +190,7 @@ def test_a_key_that_is_a_link_is_not_used(trust: Path, signer: Signer) -> None:
     [
         ("bad.pub", b"-----BEGIN PUBLIC KEY-----"),
         ("bad.pub", b'{"algorithm": "ed25519", "id": "0123456789abcdef", "public": "' + b"0" * 64 + b'"}'),
-        ("bad.pub", b"x" * (1024 * 1024 + 1)),
+        ("bad.pub", b"x" * (MAX_FILE_BYTES + 1)),
         (RETIRED, b'{"0123456789abcdef": {"flange": "7"}}'),
         (RETIRED, b"[]"),
         (REVOKED, b'["abc"]'),

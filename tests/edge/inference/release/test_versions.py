@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.inference.bundle import Bundle, BundleError, Release
+from edge.inference.bundle import Bundle, BundleError, Release, sha256_bytes
 from edge.inference.release.versions import (
     AUDIT,
+    GENESIS,
     NOTES,
     Activated,
     Activation,
@@ -167,6 +168,18 @@ def test_a_power_cut_after_the_audit_and_before_the_note_leaves_both_usable(tmp_
         (trust / name).write_bytes(raw)
     store_versions(trust, read_versions(trust), "third")
     assert [act["act"] for act in read_audit(trust)] == ["first", "announced", "third"]
+
+
+def test_an_audit_of_years_takes_a_further_act(tmp_path: Path, signer: Signer) -> None:
+    trust = tmp_path / "trust"
+    lines, previous = [], GENESIS
+    while len(lines) < 5000:
+        act = {"at": "2026-01-01T00:00:00+00:00", "who": "maria", "act": "activate", "why": "x" * 300}
+        lines.append(json.dumps(act | {"previous": previous}))
+        previous = sha256_bytes(lines[-1].encode())
+    (trust / AUDIT).write_text("".join(f"{line}\n" for line in lines))
+    store_versions(trust, Versions(), "confirm")
+    assert len(read_audit(trust)) == 5001
 
 
 def test_every_act_names_who_did_it(tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
