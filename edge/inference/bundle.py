@@ -49,6 +49,7 @@ MAX_TOLERANCE = 0.1  # share of a reference's score, or of the threshold where t
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Score = Annotated[float, Field(ge=0.0, le=MAX_SCORE)]
 PositiveScore = Annotated[float, Field(ge=1e-9, le=MAX_SCORE)]
+MOST_BUNDLES = 50  # in the folder of a station
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 FileName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

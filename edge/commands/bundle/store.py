@@ -11,7 +11,7 @@ from pathlib import Path
 from edge.commands import CommandError
 from edge.config.station import StationConfig
 from edge.core.files import make_folder, sync_folder
-from edge.inference.bundle import Bundle, BundleError, bundle_folders, open_bundle, read_digest
+from edge.inference.bundle import MOST_BUNDLES, Bundle, BundleError, bundle_folders, open_bundle, read_digest
 from edge.inference.release.archive import (
     SUFFIX,
     archive_path,
@@ -122,7 +122,9 @@ class Store:
 
         def name(bundle: Bundle) -> str:
             self.admissible(bundle)
-            return f"{bundle.manifest.name}-{bundle.manifest.version}-{bundle.digest[:12]}"
+            target = f"{bundle.manifest.name}-{bundle.manifest.version}-{bundle.digest[:12]}"
+            self._refuse_too_many(target)
+            return target
 
         path = self._found(source)
         if not path.is_dir():
@@ -139,6 +141,15 @@ class Store:
             raise CommandError(f"{error.filename or self.folder}: {error.strerror}; make room, or use sudo") from None
         finally:
             carried.unlink(missing_ok=True)
+
+    def _refuse_too_many(self, name: str) -> None:
+        """Raise CommandError where there is no place for one more: only a person removes a bundle that judged."""
+        there = bundle_folders(self.folder, self.config.bundles.values())
+        if len(there) >= MOST_BUNDLES and not (self.folder / name).exists():
+            raise CommandError(
+                f"{self.folder}: holds {len(there)} bundles, and at most {MOST_BUNDLES} are kept; remove the folders "
+                "of those that `python -m edge bundle list` shows without a role"
+            )
 
     def judging(self, recipe: str) -> Activated | None:
         """Return the bundle that the recipe's path leads to, None where it leads to none that can be read."""

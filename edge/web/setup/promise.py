@@ -9,11 +9,10 @@ from typing import Any
 
 from edge.config.station import StationConfig
 from edge.core.types import one_line
-from edge.inference.bundle import Bundle, BundleError, Threshold, bundle_folders, read_promise
+from edge.inference.bundle import MOST_BUNDLES, Bundle, BundleError, Threshold, bundle_folders, read_promise
 from edge.inference.release.trust import read_trust
 from edge.inference.release.versions import Versions, read_audit, read_versions
 
-MOST_SHOWN = 50  # bundles
 LAST_ACTS = 10
 
 
@@ -34,7 +33,7 @@ def bundles_facts(config: StationConfig) -> dict[str, Any]:
 def _folders(config: StationConfig) -> list[Path]:
     """Return the folders of the bundles, the newest first."""
     folders = bundle_folders(config.bundle.parent, config.bundles.values())
-    return sorted(folders, key=lambda one: one.stat().st_mtime, reverse=True)[:MOST_SHOWN]
+    return sorted(folders, key=lambda one: one.stat().st_mtime, reverse=True)[:MOST_BUNDLES]
 
 
 def _recipe(config: StationConfig, name: str, versions: Versions) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from edge.engine.pins import Pins
 from edge.exchange.health import Health, State, write_health
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
-from edge.inference.bundle import DIGEST, MANIFEST, Bundle, open_bundle, sha256_bytes
+from edge.inference.bundle import DIGEST, MANIFEST, MOST_BUNDLES, Bundle, open_bundle, sha256_bytes
 from edge.inference.release.archive import write_archive
 from edge.inference.release.trust import REVOKED
 from edge.inference.release.versions import read_audit, read_versions
@@ -186,6 +186,7 @@ def test_an_older_version_needs_the_engineers_word_which_is_kept(
     assert "version 2 judged here already" in refused(capfd, station, "rollback")
     allow = ("allow-rollback", "--product", "flange", "--to", 1, "--reason")
     assert "tells nobody why" in refused(capfd, station, *allow, "  because  ")
+    assert "301 characters are too many" in refused(capfd, station, *allow, "x" * 301)
     assert "give an older one" in refused(capfd, station, *allow[:4], 2, "--reason", "version 2 rejects good parts")
     assert edge(station, *allow, "version 2 rejects good parts") == 0
     assert edge(station, "rollback") == 0
@@ -436,6 +437,19 @@ def test_the_list_names_damaged_bundles_and_no_other_folder(station: Store, capf
     said = capfd.readouterr().out
     assert "broken: WRONG" in said
     assert "samples" not in said
+
+
+def test_a_folder_of_many_bundles_takes_no_further_one(
+    station: Store, packed: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    taken(station, packed(1))
+    for number in range(MOST_BUNDLES - 1):
+        (station.folder / f"old-{number}").mkdir()
+        (station.folder / f"old-{number}" / MANIFEST).touch()
+    assert "at most 50 are kept; remove the folders" in refused(capfd, station, "install", packed(2))
+    assert edge(station, "install", packed(1)) == 0, "it is there already"
+    shutil.rmtree(station.folder / "old-0")
+    assert edge(station, "install", packed(2)) == 0
 
 
 def test_an_empty_note_is_as_before_the_first_activation(station: Store) -> None:
