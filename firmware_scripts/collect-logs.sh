@@ -15,20 +15,17 @@ Usage: collect-logs.sh [--out DIR] [--root DIR] [--days N] [--dry-run]
   --days N    how far the logs go back; default: 3
   --dry-run   say what would be done, change nothing
 
-Passwords, tokens, keys and names in addresses are blanked. Read the file before you give it away.
+Passwords, tokens, keys and names are blanked, of an address all but its host. Only the owner can read the file. Read it
+before you give it away: what no word and no address announces cannot be known for a secret.
 END
 }
 
-# NAME = "value", NAME: value and the user of an address; the word may stand inside a longer name.
-blank() {
-    sed -E -e 's#(://)[^/@[:space:]"]+@#\1***@#g' \
-        -e 's/(([[:alnum:]_-]*)(passw|secret|token|credential|private_key|authorization|pin_|bearer)[[:alnum:]_-]*"?[[:space:]]*[=:][[:space:]]*)("[^"]*"|[^[:space:],}]+)([[:space:]]+[^[:space:]"=]+)?/\1***/Ig'
-}
-
+# What outlives a script that is killed must not hold the lock of its folder.
 keep() { # keep NAME COMMAND...: what it says, or why it says nothing
     local name=$1
     shift
-    { timeout 60 "$@" 2>&1 || echo "($* ended with status $?)"; } | blank >"$work/logs/$name"
+    { run timeout 60 "$@" 2>&1 || echo "($* ended with status $?)"; } 7<&- |
+        python3 "$here/firmware_scripts/blanked.py" 7<&- >"$work/logs/$name"
 }
 
 collect() {
@@ -42,7 +39,7 @@ collect() {
     keep health.json cat "$root/run/linewatch/health.json"
     keep metrics.prom cat "$root/run/linewatch/metrics.prom"
     keep files.txt find "$opt" "$state" "$settings" -maxdepth 2 -printf '%M %u:%g %s %TY-%Tm-%Td %p -> %l\n'
-    [[ ! -x $python ]] || keep doctor.json edge doctor --json --config "$config"
+    [[ ! -x $python ]] || keep doctor.json "$python" -P -m edge doctor --json --config "$config"
     [[ -z $root ]] || return 0
     keep engine.log journalctl --no-pager -u linewatch-engine --since "-${days}d"
     keep page.log journalctl --no-pager -u linewatch-page --since "-${days}d"
@@ -55,11 +52,12 @@ main() {
     takes_nothing_else
     [[ $days =~ ^[0-9]{1,4}$ ]] || fail 2 "--days $days is no number of days"
     find_station the logs
+    umask 077
     name_file logs tar.gz
     mkdir -- "$work/logs"
     collect
-    tar -czf "$file.new" -C "$work" logs
-    mv -- "$file.new" "$file"
+    run tar -czf "$file.new" -C "$work" logs
+    settle "$file.new" "$file"
     echo "$file"
 }
 

@@ -329,24 +329,56 @@ store_versions(trust, read_versions(trust).model_copy(update={'highest': {'flang
     [ -z "$(find "$state" -maxdepth 1 -name '*.db*' ! -name 'events.*')$(find "$state" -name '*.new')" ]
 }
 
-@test "what is collected holds no secret" {
+@test "what is collected holds no secret, and only its owner reads it" {
     same_station
     cat >>"$ROOT/etc/linewatch/station.toml" <<'END'
 # source = "rtsp://viewer:hunter2@camera/1"
-# password = "hunter2"
+# source = "rtsp://viewer:hun/ter2@camera/1"
+# source = "rtsp://viewer:hun@ter2@camera/1"
+# source = "rtsp://camera/s?user=a&pwd=hunter2"
+# password = 'one two three'
 # api_token: hunter2
 # {"client_secret": "hunter2", "port": 5}
+# password = """
+# one two
+# three"""
 END
     mkdir -p "$ROOT/run/linewatch"
-    echo '{"detail": "http://ada:hunter2@10.0.0.1/ does not answer"}' >"$ROOT/run/linewatch/health.json"
+    echo '{"detail": "http://ada:hunter2@10.0.0.1/ does not answer", "api_key": "hunter2", "who": "Ada"}' \
+        >"$ROOT/run/linewatch/health.json"
     run "$SCRIPTS/collect-logs.sh" --root "$ROOT" --out "$BATS_TEST_TMPDIR"
     [ "$status" -eq 0 ]
+    [ "$(stat -c %a "$output")" = 600 ]
     mkdir "$BATS_TEST_TMPDIR/seen"
     tar -xzf "$output" -C "$BATS_TEST_TMPDIR/seen"
-    no grep -r hunter2 "$BATS_TEST_TMPDIR/seen"
-    no grep -r Ada "$BATS_TEST_TMPDIR/seen"
-    grep -q '10.0.0.1/ does not answer' "$BATS_TEST_TMPDIR/seen/logs/health.json"
+    no grep -rE 'hun|ter2|three|Ada' "$BATS_TEST_TMPDIR/seen"
+    grep -q '10.0.0.1 does not answer' "$BATS_TEST_TMPDIR/seen/logs/health.json"
     grep -q 'name = "bats"' "$BATS_TEST_TMPDIR/seen/logs/station.toml"
+    grep -q '"findings"' "$BATS_TEST_TMPDIR/seen/logs/doctor.json"
+}
+
+@test "a collection that is killed at a step changes nothing of the station, and the next one is whole and clears up" {
+    local made="$BATS_TEST_TMPDIR/made"
+    mkdir "$BATS_TEST_TMPDIR/tmp"
+    same_station
+    rm "$ROOT/opt/linewatch/current/bin/python" # the doctor takes seconds and writes nothing
+    listing "$ROOT" >"$BATS_TEST_TMPDIR/before"
+    nothing_made() { rm -rf "$made"; }
+    unchanged_and_whole() {
+        local file
+        listing "$ROOT" | diff "$BATS_TEST_TMPDIR/before" -
+        for file in "$made"/*.tar.gz; do
+            [ ! -e "$file" ] || tar -tzf "$file" | grep -q logs/station.toml
+        done
+    }
+    one_and_no_more() {
+        unchanged_and_whole
+        [ "$(find "$made" "$BATS_TEST_TMPDIR/tmp" -mindepth 1 ! -name '*.tar.gz')" = "" ]
+        [ -n "$(ls "$made"/*.tar.gz)" ]
+    }
+    export TMPDIR="$BATS_TEST_TMPDIR/tmp"
+    wherever_killed nothing_made unchanged_and_whole one_and_no_more \
+        "$SCRIPTS/collect-logs.sh" --root "$ROOT" --out "$made"
 }
 
 fake_camera() { # a v4l2-ctl whose camera has an exposure and a gain of at most 100
