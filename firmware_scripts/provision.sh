@@ -27,14 +27,21 @@ check_arguments() {
         [[ $part =~ ^[1-9][0-9]{0,4}$ && $part -lt 65536 ]] || fail 2 "--ports: $part is no port"
     done
     for part in ${allow//,/ }; do
-        [[ $part =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?$ || $part =~ ^[0-9a-fA-F:]*:[0-9a-fA-F:]*(/[0-9]{1,3})?$ ]] ||
-            fail 2 "--allow: $part is no network; write e.g. 192.168.10.0/24"
+        is_network "$part" || fail 2 "--allow: $part is no network; write e.g. 192.168.10.0/24"
     done
     [[ -z $ntp || $ntp =~ ^[A-Za-z0-9.:,-]+$ ]] || fail 2 "--ntp: $ntp names no servers; write e.g. 192.168.10.1"
     find_station the settings
+    [[ -n $root ]] || $dry_run || command -v nft >/dev/null ||
+        fail 1 "nft is missing, so nothing keeps others from the ports; run: apt install nftables"
 }
 
-put() { # put FILE: whole, or as it was; what it holds comes from standard input
+is_network() { # is_network WORD: an address, or one with the length of its prefix
+    [[ $1 =~ ^[0-9.]+(/[0-9]+)?$ || $1 =~ ^[0-9a-fA-F:]*:[0-9a-fA-F:]*(/[0-9]+)?$ ]] || return 1
+    command -v python3 >/dev/null || fail 1 "python3 is missing, and Linewatch needs it; run: apt install python3-venv"
+    python3 -c 'import ipaddress, sys; ipaddress.ip_network(sys.argv[1], strict=False)' "$1" 2>/dev/null
+}
+
+put() { # put FILE [CHECK]: whole and passed by CHECK, or as it was; what it holds comes from standard input
     local content
     content=$(cat)
     if $dry_run; then
@@ -43,7 +50,17 @@ put() { # put FILE: whole, or as it was; what it holds comes from standard input
     fi
     run mkdir -p -- "$(dirname -- "$1")"
     printf '%s\n' "$content" >"$1.new"
+    "${2:-true}" "$1.new"
     settle "$1.new" "$1"
+}
+
+# Rules that nft refuses would be no rules after the next start. A folder may be filled by somebody who may not ask it.
+taken_by_nft() { # taken_by_nft FILE
+    local said
+    command -v nft >/dev/null && ! said=$(nft --check --file "$1" 2>&1) || return 0
+    [[ -z $root || $said != *"not permitted"* ]] || return 0
+    rm -f -- "$1"
+    fail 1 "nft refuses the rules, so those from before stay: ${said%%$'\n'*}"
 }
 
 # Its own table beside all others: packets to the ports of a station from anybody else are dropped.
@@ -52,7 +69,7 @@ firewall() {
     for part in ${allow//,/ }; do
         if [[ $part == *:* ]]; then six+="${six:+, }$part"; else four+="${four:+, }$part"; fi
     done
-    put "$settings/firewall.nft" <<END
+    put "$settings/firewall.nft" taken_by_nft <<END
 # Made by provision.sh; a change here is lost when it runs again.
 table inet linewatch
 delete table inet linewatch
@@ -105,7 +122,6 @@ start() {
     try systemd-tmpfiles --create /etc/tmpfiles.d/linewatch-cpu.conf
     try udevadm control --reload
     try timedatectl set-ntp true
-    command -v nft >/dev/null || fail 1 "nft is missing, so nothing keeps others from the ports; run: apt install nftables"
     run systemctl enable linewatch-firewall.service
     run systemctl reload-or-restart linewatch-firewall.service
 }

@@ -126,9 +126,12 @@ print(*(one.name for one in People(state / 'page').accounts()))"
 }
 
 @test "a computer is prepared, twice is as once, and a kill at every step leaves what the next run completes" {
-    local once="$BATS_TEST_TMPDIR/once" step killed=0
+    local once="$BATS_TEST_TMPDIR/once" step killed=0 network
     one_line_refusal 2 "is no network" "$SCRIPTS/provision.sh" --root "$once" --allow 'all; flush ruleset'
     one_line_refusal 2 "70000 is no port" "$SCRIPTS/provision.sh" --root "$once" --ports 8080,70000
+    for network in 192.168.10.0/99 300.1.1.1 10.0.0 1.2.3.4/ fd00::/129 fd00::1::2 fd00:12345::; do
+        one_line_refusal 2 "$network is no network" "$SCRIPTS/provision.sh" --root "$once" --allow "10.0.0.1,$network"
+    done
     [ ! -e "$once" ]
     provision() { "$SCRIPTS/provision.sh" --root "$1" --allow 10.0.0.0/8,fd00::/8 --ntp 10.0.0.1; }
     provision "$once"
@@ -147,6 +150,19 @@ print(*(one.name for one in People(state / 'page').accounts()))"
     done
     [ "$killed" -ge 12 ]
     listing "$ROOT" | diff "$BATS_TEST_TMPDIR/expected" -
+}
+
+@test "rules that nft refuses do not take the place of those that are there" {
+    command -v nft && unshare --net nft list ruleset || skip "no nft, or no right to ask it"
+    sed 's/tcp dport { $listed } drop/& nonsense/' "$SCRIPTS/provision.sh" >"$BATS_TEST_TMPDIR/broken"
+    mkdir "$BATS_TEST_TMPDIR/copy"
+    cp -R "$SCRIPTS" "$REPO/systemd" "$BATS_TEST_TMPDIR/copy"
+    "$SCRIPTS/provision.sh" --root "$ROOT" --allow 10.0.0.1
+    listing "$ROOT" >"$BATS_TEST_TMPDIR/before"
+    cp "$BATS_TEST_TMPDIR/broken" "$BATS_TEST_TMPDIR/copy/firmware_scripts/provision.sh"
+    one_line_refusal 1 "nft refuses the rules" \
+        unshare --net "$BATS_TEST_TMPDIR/copy/firmware_scripts/provision.sh" --root "$ROOT" --allow 10.0.0.2
+    listing "$ROOT" | diff "$BATS_TEST_TMPDIR/before" -
 }
 
 @test "a backup is its owner's alone, and holds no picture" {
