@@ -44,5 +44,5 @@ def _of_station(file: Path | None) -> list[Finding]:
     return [
         Finding("station", f"{config.name} ({file})"),
         *station_findings(config, file),
-        *running_findings(config),
+        *running_findings(config, file),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,10 @@ from edge.config.outputs import ModbusOutputConfig
 from edge.config.station import StationConfig
 from edge.core.types import EdgeError, one_line
 from edge.exchange.health import Health, State, read_health
+from edge.web.access.gate import on_loopback
 
+FIREWALL = "firewall.nft"  # of provision.sh, beside station.toml
+PROTECTED = re.compile(r"tcp dport \{([\d, ]+)\} drop")
 LISTENS = "0A"  # the state of a socket in /proc/net/tcp
 NAMED = ("/dev/linewatch-", "/dev/v4l/by-id/", "/dev/v4l/by-path/")
 FRESH_S = 5.0  # a camera that gives no frame for 2 s is in fault; an older frame is of an engine that is silent
@@ -22,8 +26,11 @@ _RESTART = "systemctl restart linewatch-engine"
 _NO_BASELINE = "light, sharpness and place are not compared with a good view: run edge commission"
 
 
-def running_findings(config: StationConfig) -> Iterator[Finding]:
-    """Yield what the engine said last, and what listens. A station whose engine does not judge does not work."""
+def running_findings(config: StationConfig, file: Path) -> Iterator[Finding]:
+    """Yield what the engine said last, what listens, and who is kept from it; file: station.toml.
+
+    A station whose engine does not judge does not work.
+    """
     health: Health | None = None
     try:
         health = read_health(config.run_dir)
@@ -41,6 +48,7 @@ def running_findings(config: StationConfig) -> Iterator[Finding]:
         words = f"{'passed' if passed else 'failed'} at {health.self_test.at:%Y-%m-%d %H:%M:%S} UTC"
         yield Finding("self-test", f"{words}{': ' * bool(detail)}{detail}", Level.FACT if passed else Level.WRONG)
     yield from _ports(config)
+    yield from _firewall(config, file.parent / FIREWALL)
 
 
 def _engine(health: Health) -> Finding:
@@ -111,14 +119,35 @@ def _told(health: Health) -> Iterator[Finding]:
         yield Finding("pictures", f"are not kept: {health.storage_fault}; free space on the disk", Level.LOOK)
 
 
+def _wanted(config: StationConfig) -> Iterator[tuple[str, str, int]]:
+    """Yield who listens by station.toml: a name, a host, a port."""
+    yield "page", config.page.host, config.page.port
+    yield from (("Modbus", one.host, one.port) for one in config.output if isinstance(one, ModbusOutputConfig))
+
+
 def _ports(config: StationConfig) -> Iterator[Finding]:
     used = listening(Path("/proc/net"))
-    wanted = [("page", config.page.port, "linewatch-page")]
-    wanted += [("Modbus", one.port, "linewatch-engine") for one in config.output if isinstance(one, ModbusOutputConfig)]
-    for name, port, unit in wanted:
+    for name, _, port in _wanted(config):
+        unit = "linewatch-page" if name == "page" else "linewatch-engine"
         yield look_if(
             "port", f"{port} of {name}", "" if port in used else f"nobody listens: see systemctl status {unit}"
         )
+
+
+def _firewall(config: StationConfig, file: Path) -> Iterator[Finding]:
+    """Name the ports that every network reaches, because file does not guard them; Modbus asks nobody who they are."""
+    wanted = [(name, port) for name, host, port in _wanted(config) if not on_loopback(host)]
+    if not wanted:
+        return
+    try:
+        found = PROTECTED.search(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        found = None
+    protected = {int(port) for port in found[1].split(",")} if found else set()
+    missing = ", ".join(f"{port} of {name}" for name, port in wanted if port not in protected)
+    ports = ",".join(str(port) for _, port in wanted)
+    doubt = f"every network reaches {missing}: run provision.sh --ports {ports}, with --allow as before"
+    yield look_if("firewall", f"guards {ports}" if not missing else str(file), doubt if missing else "")
 
 
 def listening(net: Path) -> set[int]:

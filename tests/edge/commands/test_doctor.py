@@ -166,6 +166,24 @@ def test_who_listens_is_read_from_the_kernel(tmp_path: Path) -> None:
     assert running.listening(tmp_path) == set()
 
 
+def test_a_port_that_the_firewall_does_not_guard_is_to_be_looked_at(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optional(config)
+    assert "firewall" not in lines(capsys, config)[1]
+    config.write_text(f'{config.read_text()}[[output]]\ntype = "modbus"\nhost = "0.0.0.0"\nport = 1502\n')
+    rules = config.with_name("firewall.nft")
+    rules.write_text("tcp dport { 8080, 502 } ip saddr { 10.0.0.1 } accept\ntcp dport { 8080, 502 } drop\n")
+    status, said = lines(capsys, config)
+    assert status == 0
+    assert "LOOK" in said["firewall"]
+    assert "1502 of Modbus: run provision.sh --ports 1502" in said["firewall"]
+    rules.write_text("tcp dport { 8080, 1502 } drop\n")
+    assert lines(capsys, config)[1]["firewall"].endswith("guards 1502")
+    rules.unlink()
+    assert "every network reaches 1502" in lines(capsys, config)[1]["firewall"]
+
+
 def test_a_camera_that_is_not_there_is_wrong(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     optional(config)
     written = config.read_text().replace('type = "folder"\npath = "camera"', 'type = "video"\nsource = "/dev/videoX"')
