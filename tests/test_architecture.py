@@ -104,7 +104,7 @@ def third_parties() -> set[str]:
 def test_the_device_imports_only_what_it_installs() -> None:
     lock = (REPO / "requirements" / "base.lock").read_text()
     installed = {line.partition("==")[0] for line in lock.splitlines() if "==" in line}
-    assert third_parties() - installed == {"gpiod"}, "the extra `gpio`, which a station with GPIO lines adds"
+    assert third_parties() - installed == set()
 
 
 def test_the_device_installs_nothing_that_it_does_not_import() -> None:

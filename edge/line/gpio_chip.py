@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from edge.config.station import ConfigError
 from edge.line import LineError
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class Chip(Protocol):
 
 
 def open_chip(name: str) -> Chip:
-    """Open `fake`, or a character device such as /dev/gpiochip0; raises ConfigError when gpiod is not installed."""
+    """Open `fake`, or a character device such as /dev/gpiochip0."""
     return FakeChip() if name == FAKE_CHIP else GpiodChip(name)
 
 
@@ -120,13 +119,9 @@ class GpiodChip:
     """A character device of the kernel, through libgpiod 2."""
 
     def __init__(self, path: str) -> None:
+        import gpiod
+
         self.name = path
-        try:
-            import gpiod
-        except ModuleNotFoundError:
-            raise ConfigError(
-                f"{path}: gpiod is not installed, and GPIO needs it; run: pip install 'linewatch[gpio]'"
-            ) from None
         self._gpiod = gpiod
 
     def drive(self, lines: Sequence[int], active_low: bool) -> GpiodDriven:

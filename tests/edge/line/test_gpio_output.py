@@ -1,5 +1,4 @@
 import itertools
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.config.outputs import GpioOutputConfig
-from edge.config.station import ConfigError
 from edge.core.types import Verdict
 from edge.core.worker import WorkerError
 from edge.line import LineError
@@ -238,14 +236,7 @@ def test_a_pulse_that_cannot_be_ended_stops_the_engine(chip: FakeChip) -> None:
     output.close()
 
 
-def test_gpio_without_its_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gpiod", None)
-    with pytest.raises(ConfigError, match=r"gpiod is not installed.*linewatch\[gpio\]"):
-        open_chip("/dev/gpiochip0")
-
-
 def test_a_chip_that_is_not_there_is_one_clear_line() -> None:
-    pytest.importorskip("gpiod", reason="gpiod is not installed; it is the extra `gpio`")
     with pytest.raises(LineError, match="line 1, 2 cannot be had"):
         open_chip("/dev/gpiochip-none").drive([1, 2], active_low=False)
     with pytest.raises(LineError, match="line 3 cannot be had"):
