@@ -15,9 +15,19 @@ Usage: factory-reset.sh --yes [--root DIR] [--dry-run]
   --dry-run   say what would be done, change nothing
 
 Removes the history, pictures, people, their acts, baselines, certificates, secrets and station.toml, which becomes the
-example again. The release, the bundles, the keys and versions in etc/linewatch/trust, the firewall and the count of ids stay: no
+example again; whether unsigned bundles judge stays as it was. The release, the bundles, the keys and versions in etc/linewatch/trust, the firewall and the count of ids stay: no
 older bundle judges afterwards, and no id comes twice. Make a backup first.
 END
+}
+
+# A station that takes signed bundles only goes on so: the example is for a demo, and its two lines are left out.
+install_example() {
+    local example=$here/firmware_scripts/station.toml lax='^bundle_signatures *= *"optional"'
+    if grep -Eqs -- "$lax" "$config"; then
+        install_file "$example" "$config" 0640
+    else
+        install_file <(grep -Ev -- "$lax|^# The bundle that comes with Linewatch is not signed" "$example") "$config" 0640
+    fi
 }
 
 main() {
@@ -31,7 +41,7 @@ main() {
     run "$python" -P "$here/firmware_scripts/state.py" ids "$state/events.ids" 0 "$state/events.db"
     run find "$state" -mindepth 1 -maxdepth 1 ! -name models ! -name events.ids -exec rm -rf -- {} +
     run find "$settings" -mindepth 1 -maxdepth 1 ! -name trust ! -name station.toml ! -name firewall.nft -exec rm -rf -- {} +
-    install_file "$here/firmware_scripts/station.toml" "$config" 0640
+    install_example
     run sync -- "$state" "$settings"
     own_station
     services start --no-block

@@ -93,7 +93,7 @@ w /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor - - - - performance
 END
 }
 
-# The engine's loop beats systemd, systemd beats the hardware: a computer that hangs starts again.
+# systemd beats the hardware, so a computer that hangs starts again; the engine's loop beats systemd.
 watchdog() {
     put "$root/etc/systemd/system.conf.d/linewatch.conf" <<'END'
 [Manager]

@@ -294,7 +294,8 @@ store_versions(trust, read_versions(trust).model_copy(update={'highest': {'flang
     is_forgotten() {
         no grep -rq 'hunter2\|Ada' "$ROOT/etc" "$ROOT/var"
         [ "$(ls -A "$ROOT/var/lib/linewatch")" = "$(printf 'events.ids\nmodels\npage')" ]
-        cmp "$SCRIPTS/station.toml" "$ROOT/etc/linewatch/station.toml"
+        grep -v 'bundle_signatures\|not signed' "$SCRIPTS/station.toml" | cmp - "$ROOT/etc/linewatch/station.toml"
+        [ "$(stat -c %a "$ROOT/etc/linewatch/station.toml")" = 640 ]
         cmp "$STATION/etc/linewatch/trust/versions.json" "$ROOT/etc/linewatch/trust/versions.json"
         local mark # how far the ids went; the name of the history before them may be gone
         mark=$(cut -d' ' -f2,3 "$ROOT/var/lib/linewatch/events.ids")
@@ -303,6 +304,25 @@ store_versions(trust, read_versions(trust).model_copy(update={'highest': {'flang
     wherever_killed with_a_secret : is_forgotten "$SCRIPTS/factory-reset.sh" --yes --root "$ROOT"
     [ "$(highest "$ROOT")" = "{'flange': 7}" ]
     [ "$(next_id "$ROOT")" -gt 40 ]
+}
+
+@test "a reset leaves a station as strict about signatures as it was" {
+    [ "$EUID" -eq 0 ] || skip "only root can make a trust folder"
+    takes_unsigned() {
+        (cd "$REPO" && "$PYTHON" -c "import sys
+from pathlib import Path
+from edge.config.load import load_config
+print(load_config(Path(sys.argv[1])).bundle_signatures)" "$ROOT/etc/linewatch/station.toml")
+    }
+    same_station
+    "$SCRIPTS/factory-reset.sh" --yes --root "$ROOT"
+    [ "$(takes_unsigned)" = required ]
+    "$SCRIPTS/factory-reset.sh" --yes --root "$ROOT"
+    [ "$(takes_unsigned)" = required ]
+    same_station
+    sed -i '1i bundle_signatures = "optional"' "$ROOT/etc/linewatch/station.toml"
+    "$SCRIPTS/factory-reset.sh" --yes --root "$ROOT"
+    [ "$(takes_unsigned)" = optional ]
 }
 
 @test "a purge leaves nothing of Linewatch, wherever it is killed, and says what it keeps" {
