@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,8 +20,10 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 log = logging.getLogger(__name__)
 
 
-def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
+def write_atomically(path: Path, data: bytes, durable: bool = True, mode: int | None = None) -> None:
     """Replace a file's content in one step: write a temporary file, sync it, rename it, sync its folder.
+
+    mode: of the new file; None: what the process makes files with.
 
     A power cut after the return leaves the new content, one before it leaves the old or the new one.
     durable=False skips the syncs, for run_dir, which is a tmpfs.
@@ -32,6 +35,8 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
     try:
         draft.unlink(missing_ok=True)
         with draft.open("xb") as stream:
+            if mode is not None:
+                os.fchmod(stream.fileno(), mode)
             stream.write(data)
             if durable:
                 stream.flush()
@@ -43,6 +48,21 @@ def write_atomically(path: Path, data: bytes, durable: bool = True) -> None:
         draft.unlink(missing_ok=True)
         error.filename = error.filename or str(path)  # a full disk does not say for which file
         raise
+
+
+def read_plain(path: Path, limit: int) -> bytes:
+    """Return the content of a plain file of at most limit bytes, in a folder that may be another user's.
+
+    No link is followed and no pipe is waited for. Raises OSError, also for what is no plain file or is longer.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data
 
 
 def remedy(error: OSError) -> str:

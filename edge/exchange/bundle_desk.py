@@ -7,7 +7,6 @@ there takes it. Nothing in a wish is a path: a bundle is named as a folder besid
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge.core.files import write_atomically
+from edge.core.files import read_plain, write_atomically
 from edge.core.types import Verdict
 from edge.exchange import ExchangeError
 
@@ -25,6 +24,7 @@ REPORT = "bundle-report.json"  # in run_dir
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}$"
 MOST_PARTS = 500
 MAX_WISH_BYTES = 16 * 1024
+MAX_REPORT_BYTES = 1024 * 1024
 
 
 class Act(StrEnum):
@@ -118,9 +118,7 @@ def take_wish(page_dir: Path) -> Wish | None:
     except FileNotFoundError:
         return None
     try:
-        handle = os.open(taken, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as stream:
-            raw = stream.read(MAX_WISH_BYTES + 1) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+        raw = read_plain(taken, MAX_WISH_BYTES)
     except OSError:
         raw = b""
     with suppress(OSError):
@@ -133,15 +131,14 @@ def take_wish(page_dir: Path) -> Wish | None:
 
 def write_outcome(run_dir: Path, report: Report) -> None:
     """Replace the report in one step; raises OSError."""
-    write_atomically(run_dir / REPORT, report.model_dump_json().encode(), durable=False)
-    (run_dir / REPORT).chmod(0o644)
+    write_atomically(run_dir / REPORT, report.model_dump_json().encode(), durable=False, mode=0o644)
 
 
 def read_outcome(run_dir: Path) -> Report | None:
     """Return the last report, None where there is none; raises ExchangeError."""
     path = run_dir / REPORT
     try:
-        return Report.model_validate_json(path.read_bytes())
+        return Report.model_validate_json(read_plain(path, MAX_REPORT_BYTES))
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:

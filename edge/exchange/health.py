@@ -8,11 +8,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edge.core.files import write_atomically
+from edge.core.files import read_plain, write_atomically
 from edge.core.types import Reason, Verdict
 from edge.exchange import ExchangeError
 
 HEALTH = "health.json"
+MAX_HEALTH_BYTES = 1024 * 1024
 METRICS = "metrics.prom"
 LATEST = "latest.jpg"  # the newest frame with heatmap and outline
 LATEST_RAW = "latest_raw.jpg"  # the same frame, untouched
@@ -196,7 +197,7 @@ def read_health(run_dir: Path) -> Health:
     """Return the last snapshot; raises ExchangeError when there is none."""
     path = run_dir / HEALTH
     try:
-        return Health.model_validate_json(path.read_bytes())
+        return Health.model_validate_json(read_plain(path, MAX_HEALTH_BYTES))
     except FileNotFoundError:
         raise ExchangeError("the engine has not started yet; start it with `python -m edge run`") from None
     except (OSError, ValidationError) as error:

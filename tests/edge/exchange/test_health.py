@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,5 +49,22 @@ def test_health_that_is_not_there_or_damaged_is_said_in_one_error(tmp_path: Path
     with pytest.raises(ExchangeError, match="not started"):
         read_health(tmp_path)
     (tmp_path / HEALTH).write_text("{}")
+    with pytest.raises(ExchangeError, match="cannot be read"):
+        read_health(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "long"])
+def test_what_lies_where_health_belongs_is_neither_followed_nor_waited_for(tmp_path: Path, kind: str) -> None:
+    place, other = tmp_path / HEALTH, tmp_path / "run"
+    other.mkdir()
+    write_health(other, health())
+    if kind == "link":
+        place.symlink_to(other / HEALTH)
+    elif kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.write_bytes((other / HEALTH).read_bytes() + b" " * 2**21)
     with pytest.raises(ExchangeError, match="cannot be read"):
         read_health(tmp_path)

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
+import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
 from edge.exchange import ExchangeError
-from edge.exchange.bundle_desk import UPLOAD, WISH, Act, Wish, leave_wish, take_wish, wish_waits
+from edge.exchange.bundle_desk import (
+    REPORT,
+    UPLOAD,
+    WISH,
+    Act,
+    Report,
+    Wish,
+    leave_wish,
+    read_outcome,
+    take_wish,
+    wish_waits,
+    write_outcome,
+)
 from edge.inference.bundle import DIGEST, MANIFEST, SIGNATURE, Bundle
 from edge.web.server import create_app
 from edge.web.setup import upload
@@ -195,3 +209,55 @@ def test_what_is_no_wish_is_removed_and_never_followed(tmp_path: Path, kind: str
         take_wish(tmp_path)
     assert secret.exists()
     assert not wish_waits(tmp_path)
+
+
+def outcome(**facts: object) -> Report:
+    now = datetime.now(UTC)
+    given = {"id": KEY, "act": "confirm", "who": "Anna", "bundle": None, "stage": "done", "since": now}
+    return Report.model_validate({**given, "written_at": now, **facts})
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "long"])
+def test_a_report_is_neither_followed_nor_waited_for(tmp_path: Path, kind: str) -> None:
+    place, other = tmp_path / REPORT, tmp_path / "run"
+    other.mkdir()
+    write_outcome(other, outcome())
+    if kind == "link":
+        place.symlink_to(other / REPORT)
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.write_bytes((other / REPORT).read_bytes() + b" " * 2**21)
+    with pytest.raises(ExchangeError, match="cannot be read"):
+        read_outcome(tmp_path)
+
+
+def test_a_report_gives_its_rights_to_no_other_file(tmp_path: Path) -> None:
+    """Root writes where another user can exchange the file by a link at any moment."""
+    secret, place, link = tmp_path / "secret", tmp_path / REPORT, tmp_path / "link"
+    secret.touch(0o600)
+    written = threading.Event()
+
+    def exchange() -> None:
+        while not written.is_set():
+            link.symlink_to(secret)
+            link.replace(place)
+
+    attacker = threading.Thread(target=exchange)
+    attacker.start()
+    try:
+        for _ in range(2000):
+            write_outcome(tmp_path, outcome())
+    finally:
+        written.set()
+        attacker.join()
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_everybody_reads_a_report(tmp_path: Path) -> None:
+    mask = os.umask(0o077)
+    try:
+        write_outcome(tmp_path, outcome())
+    finally:
+        os.umask(mask)
+    assert (tmp_path / REPORT).stat().st_mode & 0o777 == 0o644
