@@ -26,7 +26,9 @@ _OPTION = re.compile(rf"(?<!\S)--?[\w-]*{_WORD}[\w-]*\s+", re.IGNORECASE)
 _SCHEME_WORD = re.compile(r"\b(?:Bearer|Basic|Digest)\s+(?=\S{6})")  # of an Authorization header, without its name
 _PERSON = re.compile(r"""(?<![\w.-])(?:user|who)["']?\s*[=:]\s*|is not the bundle's: """)
 _BY = re.compile(r"\bby .+? at (?=\d{4}-)")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/){2}")
+_KNOWN = r"(?:rtsps?|rtmps?|srt|https?|ftps?|mqtts?|wss?|tcp|udp)"
+# A scheme that nobody knows may be the end of a password, e.g. in u:hunter2://@host.
+_URL = re.compile(rf"{_KNOWN}:(?:\\?/)+|(?<![:/@?&#%A-Za-z])[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/){{2}}", re.IGNORECASE)
 _HOST = re.compile(r"([^/?#\\@\s]*@)?([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?([/?#\\].*)?", re.DOTALL)
 _QUOTED = re.compile(r"""(["'])(?:(?!\1).)*@(?:(?!\1).)*\1""")
 _PEM = "-----BEGIN "
@@ -107,7 +109,7 @@ def _pass(lines: Iterator[str], last: Callable[[str], bool]) -> None:
 def _without_addresses(text: str) -> str:
     """Return a text whose URLs show no more than scheme and host, and that has no word with an @ elsewhere."""
     shown, at = [], 0
-    begins = [one for one in _URL.finditer(text) if one.start() == 0 or text[one.start() - 1] in " \t\"'<([{=,"]
+    begins = list(_URL.finditer(text))
     for one, end in zip(begins, [*(other.start() for other in begins[1:]), len(text)], strict=False):
         shown.append(_without_names(text[at : one.start()]))
         length = _length(text[one.start() - 1 : one.start()], text[one.end() : end])
