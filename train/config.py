@@ -21,7 +21,7 @@ class TrainConfigError(TrainError):
 
 
 # Of profile nano, where nobody says otherwise.
-NANO = {"bank": 2000, "scales": 1, "place": "off", "limit": "split", "artificial": False}
+NANO = {"bank": 2000, "scales": 1, "place": "off", "limit": "split"}
 EPOCHS, EPOCHS_WITH_LABELS = 14, 28
 
 
@@ -131,7 +131,6 @@ class TrainConfig(BaseModel):
         asked = {
             "boxes": self.boxes,
             "labelled": self.labelled > 0,
-            "artificial": self.artificial,
             "place = on": self.place == "on",
             "scales = 2": self.scales == 2,
         }

@@ -126,7 +126,7 @@ BY_HALF, STUDENT = "Artificial defects on good photos taught it by half", "A sma
         ({"place": "on", "scales": 1}, 0, None, {BY_HALF, PLACES, NO_HEAD, "epochs of the training were not given"}),
         ({"scales": 2}, 5, LESSON, {BOTH_SCALES, "Two heads learned", "at both scales", "the weights of epoch 2"}),
         ({"artificial": False, "scales": 1}, 0, None, {NO_HEAD, "nothing learned by epochs"}),
-        ({"profile": "nano"}, 0, None, {STUDENT, NO_HEAD, "nothing learned by epochs"}),
+        ({"profile": "nano"}, 0, LESSON, {BY_HALF, STUDENT, NO_HEAD, "took 2 epochs; half of what epoch 2"}),
     ],
     ids=["lesson", "places", "labels", "bank alone", "nano"],
 )
