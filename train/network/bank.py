@@ -48,7 +48,8 @@ def memory_banks(
 ) -> tuple[list[dict[str, Tensor]], list[Sample]]:
     """Choose the normal patches that are kept, one bank for each scale; return also the goods that gave none.
 
-    Those lie far beyond the rest, and are at most recipe.outliers parts.
+    Those lie far beyond the rest, and are at most recipe.outliers parts. A scale with fewer patches than its share of
+    the bank keeps all of them: the second of two has a quarter of the first one's.
 
     Each is a dictionary: `patches` (N, C), `chosen` (N,) their numbers among the candidates, `part` (N,) the number
     of the part that each is from (`part_numbers`), `mean` and `std` (C,) of all candidates, and the stand-ins
@@ -77,7 +78,7 @@ def _bank(drawn: Candidates, part: Tensor, fine_channels: int, recipe: TrainConf
     """Choose the bank of one scale; part: (N,) of each candidate."""
     mean, std = statistics(drawn.rows, fine_channels, recipe)
     rows = (drawn.rows - mean) / std
-    chosen = k_centre_greedy(rows, recipe.bank // _scales(recipe), recipe.seed)
+    chosen = k_centre_greedy(rows, min(recipe.bank // _scales(recipe), len(rows)), recipe.seed)
     spare, place = find_stand_ins(rows, part, chosen, recipe.seed)
     bank = {"patches": drawn.rows[chosen], "chosen": chosen, "part": part[chosen], "mean": mean, "std": std}
     return {**bank, "spare": drawn.rows[spare], "spare_chosen": spare, "spare_part": place}
@@ -175,8 +176,7 @@ def collect_patches(
 ) -> list[Candidates]:
     """Draw the candidates of each scale evenly from each image's (C, h, w) features, recipe.candidates in all.
 
-    The same files and recipe draw the same places, whatever network extracts them. Raises NetworkError when they are
-    too few to fill a bank.
+    The same files and recipe draw the same places, whatever network extracts them.
     """
     generators = [torch.Generator().manual_seed(recipe.seed + scale) for scale in range(_scales(recipe))]
     per_image = max(1, recipe.candidates // _scales(recipe) // len(files))
@@ -185,14 +185,23 @@ def collect_patches(
         for one, generator, kept in zip(extract(path), generators, drawn, strict=True):
             rows = one.flatten(1).T
             kept.append(rows[torch.randperm(len(rows), generator=generator)[:per_image]].clone())
-    found = [_candidates(kept) for kept in drawn]
-    fewest = min(len(one.rows) for one in found)
-    if fewest <= recipe.bank // _scales(recipe):
+    return [_candidates(kept) for kept in drawn]
+
+
+def patches_of(photos: int, spec: InputSpec, recipe: TrainConfig) -> int:
+    """Return how many patches of so many photographs the first scale's bank is chosen from."""
+    cells = spec.width * spec.height // recipe.patch_stride**2
+    return photos * min(cells, max(1, recipe.candidates // _scales(recipe) // photos))
+
+
+def refuse_few(photos: int, spec: InputSpec, recipe: TrainConfig) -> None:
+    """Raise NetworkError where the first scale of so many photographs cannot fill its share of the bank."""
+    share, patches = recipe.bank // _scales(recipe), patches_of(photos, spec, recipe)
+    if patches < share:
         raise NetworkError(
-            f"{len(files)} good images give {fewest} patches, a bank of {recipe.bank // _scales(recipe)} needs more; "
+            f"{photos} good images give {patches} patches, a bank of {share} needs more; "
             f"add good images or ask for a smaller --bank"
         )
-    return found
 
 
 def _scales(recipe: TrainConfig) -> int:

@@ -27,6 +27,7 @@ from train.data.split import Split, split
 from train.int8.build import write_untrained
 from train.int8.latency import Target, measure_latency, read_target
 from train.network.backbones import Backbone
+from train.network.bank import patches_of
 from train.network.fusion import Fusion
 from train.network.heads import DefectHeads
 from train.network.model import InspectionNet, Normality, NormalityHead, PatchFeatures, SecondScale
@@ -134,7 +135,8 @@ def _sizes(config: TrainConfig, roles: Split) -> list[Size]:
     named = config.native or config.side is not None
     sides = [config.side] if named else list(range(SMALLEST, largest + 1, STEP))
     sizes = [Size(side, spec_of(own, config.model_copy(update={"side": side}))) for side in sides]
-    filled = [size for size in sizes if len(roles.fit) * size.pixels // config.patch_stride**2 > config.bank]
+    share = config.bank // max(1, config.scales)
+    filled = [size for size in sizes if patches_of(len(roles.bank), size.spec, config) >= share]
     if not filled:
         raise StageError(
             f"{len(roles.fit)} good images do not fill a bank of {config.bank}; add good images or ask for a smaller "

@@ -25,7 +25,15 @@ from train.data.region.picture import report_region
 from train.data.split import Split, split
 from train.int8.latency import affordable_side, predicted_ms, prepare_ms, slowed
 from train.network.backbones import STRIDES, Backbone, turned
-from train.network.bank import as_floats, memory_banks, normality_head, scores_of_goods, second_share, spread_goods
+from train.network.bank import (
+    as_floats,
+    memory_banks,
+    normality_head,
+    refuse_few,
+    scores_of_goods,
+    second_share,
+    spread_goods,
+)
 from train.network.boxes.fit import fit_boxes
 from train.network.checkpoint import History, weights_of
 from train.network.fusion import Fusion, fit_fusion
@@ -80,6 +88,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
     recipe, moving_words = with_places(recipe, roles, dataset, wanted)
     recipe, region_words = _in_time(recipe, roles), moving_words or region_words
     spec = input_spec(list(roles.fit), recipe)
+    refuse_few(len(roles.bank), spec, recipe)
     backbone = Backbone.pretrained(recipe.backbone, recipe.weights)
     key = _key(dataset, recipe)
     learned = _learn(backbone, roles, spec, recipe, work, key)

@@ -20,6 +20,7 @@ from train.network.bank import (
     memory_banks,
     normality_head,
     part_numbers,
+    refuse_few,
     scores_of_goods,
     second_share,
     without_part,
@@ -49,9 +50,27 @@ def test_the_candidates_of_both_scales_together_are_as_many_as_asked_for() -> No
     assert len(fine.rows) == len(coarse.rows) == 40 * (1000 // 2 // 40)
 
 
-def test_a_bank_that_one_scale_cannot_fill_is_refused() -> None:
-    with pytest.raises(NetworkError, match="1 good images give 16 patches, a bank of 16 needs more"):
-        drawn(1, CONFIG)
+def test_a_bank_that_the_first_scale_cannot_fill_is_refused() -> None:
+    refuse_few(20, InputSpec(width=320, height=320), TrainConfig(scales=2))
+    with pytest.raises(NetworkError, match="4 good images give 1600 patches, a bank of 2000 needs more"):
+        refuse_few(4, InputSpec(width=320, height=320), TrainConfig(scales=2))
+
+
+class Noise:
+    """Features of two scales, the second with a quarter of the cells, that differ in each cell."""
+
+    fine_channels = 1
+
+    def scales(self, image: torch.Tensor, _count: int) -> list[torch.Tensor]:
+        grey = torch.nn.functional.avg_pool2d(image[:, :2], 16)
+        return [grey, torch.nn.functional.avg_pool2d(grey, 2)]
+
+
+def test_a_second_scale_with_too_few_patches_keeps_all_of_them(tmp_path: Path) -> None:
+    """Twenty goods, the least that are asked for, fill the first scale of the default bank and not the second."""
+    config = TrainConfig(bank=1000, scales=2)
+    banks, _ = memory_banks(cast("PatchFeatures", Noise()), grey_goods(tmp_path, 120), SPEC, config)
+    assert [len(bank["patches"]) for bank in banks] == [500, 12 * 16]
 
 
 class Brightness:

@@ -84,8 +84,10 @@ def test_no_photo_is_enlarged_beyond_the_default(data: Path) -> None:
 def test_a_size_at_which_the_goods_do_not_fill_the_bank_is_left_out(data: Path) -> None:
     roles = split(read_dataset(data), TINY)
     patches = len(roles.fit) * 5 * 4  # an image at side 64
-    assert _sizes(TINY.model_copy(update={"bank": patches - 1}), roles)[0].side == 64
-    assert _sizes(TINY.model_copy(update={"bank": patches}), roles)[0].side == 96
+    many = TINY.model_copy(update={"candidates": 100_000})
+    assert _sizes(many.model_copy(update={"bank": patches}), roles)[0].side == 64
+    assert _sizes(many.model_copy(update={"bank": patches + 1}), roles)[0].side == 96
+    assert _sizes(many.model_copy(update={"bank": 2 * patches, "scales": 2}), roles)[0].side == 64
     with pytest.raises(StageError, match=r"good images do not fill a bank of 20000; add good images or ask"):
         _sizes(TINY.model_copy(update={"bank": 20_000}), roles)
 
