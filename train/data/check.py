@@ -32,8 +32,9 @@ from train.data.dataset import (
     missing_goods,
     scan_dataset,
 )
-from train.data.input_spec import agreed_bits, too_many_blank
+from train.data.input_spec import agreed_bits, all_alike, too_many_blank
 from train.data.layout import is_hidden
+from train.data.parts import group_problems
 
 
 @dataclass
@@ -149,6 +150,10 @@ def _check_images(dataset: Dataset, report: CheckReport) -> None:
     else:
         report.warnings += [f"{line}; left out of training, the station would refuse it" for line in blank]
     report.rows = list(rows.values())
+    goods = [[seen.path.parent == dataset.root / "train" / GOOD for seen in group] for group in by_pixels.values()]
+    counts = [sum(group) for group in goods if any(group)]
+    if len(counts) == 1 and counts[0] > 1:
+        report.problems.append(all_alike(dataset.root, counts[0]))
     _check_duplicates(by_pixels.values(), dataset.root, report)
     _check_unmasked(dataset, report)
 
@@ -257,6 +262,7 @@ def _check_groups(dataset: Dataset, report: CheckReport) -> None:
             f"{dataset.root / GROUPS_FILE}: does not name {len(alone)} of {len(dataset.samples)} images "
             f"(first: {alone[0].path.relative_to(dataset.root)}); each counts as a part of its own"
         )
+    report.problems += group_problems(dataset)
 
 
 def _check_strays(root: Path, report: CheckReport) -> None:

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edge.core.types import FULL, Bits
+from edge.core.types import FULL, Bits, Image
 from edge.inference.preprocess import MOST_ENLARGED, InputSpec, load_image, used_bits
 from edge.inference.usable import unusable
 from train.config import TrainConfig
-from train.data.dataset import MIN_SIDE, DataError, Dataset, Sample
+from train.data.dataset import GOOD, MIN_SIDE, DataError, Dataset, Sample
 from train.run import progress
 
 BLANK_SHARE = 0.1  # of the good images may show nothing and are left out
@@ -61,18 +61,31 @@ def too_many_blank(number: int, of: int) -> bool:
 def without_blank(dataset: Dataset, recipe: TrainConfig) -> Dataset:
     """Return the data set without the good training images that the station would refuse; each is named.
 
-    Raises DataError when they are too many to be slips.
+    Raises DataError when they are too many to be slips, and when all others are copies of one picture.
     """
     kept: list[Sample] = []
     blank: list[Sample] = []
+    first: Image | None = None
+    copies = 0
     for sample in progress(dataset.train_good, "good images"):
-        refused = unusable(load_image(sample.path, FULL if recipe.bits is None else recipe.bits))
+        image = load_image(sample.path, FULL if recipe.bits is None else recipe.bits)
+        refused = unusable(image)
         (kept if refused is None else blank).append(sample)
+        if refused is None and copies == len(kept) - 1:  # as long as all are alike
+            first = image if first is None else first
+            copies += np.array_equal(image, first)
         if refused is not None:
             print(f"{sample.path}: {refused}; left out, the station would refuse it")
     if too_many_blank(len(blank), len(dataset.train_good)):
         raise DataError(f"{len(blank)} of {len(dataset.train_good)} good images show nothing; run `train check`")
+    if len(kept) > 1 and copies == len(kept):
+        raise DataError(all_alike(dataset.root, copies))
     return replace(dataset, train_good=tuple(kept))
+
+
+def all_alike(root: Path, count: int) -> str:
+    """Return the fact and the remedy of good images that tell nothing of how good parts differ."""
+    return f"{root / 'train' / GOOD}: all {count} good images are copies of one picture; photograph different parts"
 
 
 def with_bits(samples: Sequence[Sample], recipe: TrainConfig) -> TrainConfig:

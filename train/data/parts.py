@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.dataset import GROUPS_FILE, DataError, Sample
+from train.data.dataset import GROUPS_FILE, DataError, Dataset, Sample
 
 SPREADS, TIMES = 6.0, 1.5  # beyond both a good part is worth a look
 
@@ -35,6 +35,28 @@ def part_names(samples: Sequence[Sample], group_regex: str | None = None, group_
     if any(sample.part is not None for sample in samples):
         raise PartError(f"{GROUPS_FILE} and group_regex both tell the parts; keep one of them")
     return part_keys([sample.path for sample in samples], group_regex, group_gap)
+
+
+def group_problems(dataset: Dataset) -> list[str]:
+    """Return one line for each thing that groups.csv says of parts and that training or measuring cannot bear.
+
+    A part among the goods of train/ that stands in test/ as well would be measured against its own photographs. Other
+    photographs of parts whose labelled defects are learned from are no problem: they are not measured on.
+    """
+    table, problems = dataset.root / GROUPS_FILE, []
+    shown = {sample.part: sample for sample in reversed(dataset.train_good)}
+    if len(shown) == 1 and None not in shown and len(dataset.train_good) > 1:
+        problems.append(
+            f"{table}: says that all {len(dataset.train_good)} good images show one part; photograph different parts"
+        )
+    both = [sample for sample in dataset.test if sample.part is not None and sample.part in shown]
+    if both:
+        first, other = (sample.path.relative_to(dataset.root) for sample in (shown[both[0].part], both[0]))
+        problems.append(
+            f"{table}: {len(both)} images of test/ show parts that are in train/good, too (first: {other} and {first}, "
+            f"part {both[0].part}); keep all images of a part on one side"
+        )
+    return problems
 
 
 def part_keys(files: Sequence[Path], group_regex: str, group_gap: int = 0) -> list[str]:

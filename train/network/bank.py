@@ -79,6 +79,11 @@ def _bank(drawn: Candidates, part: Tensor, fine_channels: int, recipe: TrainConf
     mean, std = statistics(drawn.rows, fine_channels, recipe)
     rows = (drawn.rows - mean) / std
     chosen = k_centre_greedy(rows, min(recipe.bank // _scales(recipe), len(rows)), recipe.seed)
+    if len(part.unique()) > 1 and len(part[chosen].unique()) == 1:
+        raise NetworkError(
+            "the memory bank is filled by one part alone: to the network all good images look alike; "
+            "photograph different parts, or ask for a larger --bank"
+        )
     spare, place = find_stand_ins(rows, part, chosen, recipe.seed)
     bank = {"patches": drawn.rows[chosen], "chosen": chosen, "part": part[chosen], "mean": mean, "std": std}
     return {**bank, "spare": drawn.rows[spare], "spare_chosen": spare, "spare_part": place}

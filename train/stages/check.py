@@ -14,6 +14,7 @@ from train.data.check import check_dataset, report_json, report_table
 from train.data.dataset import MIN_GOOD, DataError, read_dataset
 from train.data.input_spec import without_blank
 from train.data.region import propose
+from train.data.region.fits import refuse_unfit
 from train.data.region.picture import region_picture, write_picture
 
 
@@ -48,6 +49,7 @@ def main(argv: list[str]) -> None:
     goods = without_blank(read_dataset(options.data), TrainConfig(bits=report.bits))
     proposal = propose(goods, TrainConfig(bits=report.bits))
     print(f"region: {proposal.words}")
+    refuse_unfit(goods, TrainConfig(bits=report.bits, crop=proposal.crop, follow=proposal.follow))
     if options.picture is not None:
         photo = proposal.photo or goods.train_good[0].path
         write_picture(region_picture(photo, proposal.crop, report.bits), options.picture)

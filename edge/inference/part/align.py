@@ -21,6 +21,7 @@ from edge.core.types import Image
 from edge.inference.part import Floats, PartNotFoundError, joined
 
 LONGEST = 140  # reduced pixels that the region's longer side has, about; the search takes time by their number
+FEWEST = 8  # reduced pixels that the shorter side keeps, where it has them
 STEPS, SETTLED = 12, 1e-4  # of the search, at most, and the gain of correlation that ends it
 BLUR = 5  # reduced pixels, odd: of the search's own filter
 UPRIGHT = 0.98  # cosine of the turn from which on a part is turned upright before the search
@@ -139,8 +140,8 @@ def grey_of(image: Image, box: tuple[int, int, int, int], factor: int) -> Grey:
 
 
 def factor_for(box: tuple[int, int, int, int]) -> int:
-    """Return by how much a box is reduced."""
-    return max(1, round(max(box[2:]) / LONGEST))
+    """Return by how much a box is reduced: its shorter side keeps some rows, however long the other one is."""
+    return max(1, min(round(max(box[2:]) / LONGEST), min(box[2:]) // FEWEST))
 
 
 def corners_of(box: tuple[int, int, int, int]) -> Floats:

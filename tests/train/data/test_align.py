@@ -69,3 +69,14 @@ def test_photos_of_several_sizes_are_not_laid_over_each_other(tmp_path: Path) ->
     dataset = boards(tmp_path)
     assert cv2.imwrite(str(dataset.train_good[3].path), np.zeros((HEIGHT, WIDTH + 2, 3), np.uint8))
     assert find_align(dataset.train_good, TrainConfig()) == (None, "the good photos have several sizes")
+
+
+def test_photos_that_are_very_long_and_thin_are_compared_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "train/good").mkdir(parents=True)
+    strip = cv2.resize(np.random.default_rng(0).integers(0, 255, (2, 200, 3), dtype=np.uint8), (4000, 16))
+    for number in range(3):
+        noisy = strip + np.random.default_rng(number).normal(0, 2, strip.shape)
+        assert cv2.imwrite(str(tmp_path / f"train/good/{number}.png"), np.clip(noisy, 0, 255).astype(np.uint8))
+    align, _ = find_align(read_dataset(tmp_path).train_good, TrainConfig())
+    assert align is not None
+    assert align.least > 0.7

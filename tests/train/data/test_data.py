@@ -183,6 +183,12 @@ def test_a_duplicate_inside_train_is_a_warning(root: Path) -> None:
     assert "twice in train" in only_warning(root)
 
 
+def test_goods_that_are_all_copies_of_one_picture_are_refused(root: Path) -> None:
+    for path in (root / "train/good").iterdir():
+        save(path, picture(0))
+    assert "all 20 good images are copies of one picture; photograph different parts" in only_problem(root)
+
+
 def test_a_missing_mask_is_a_warning(root: Path) -> None:
     (root / "ground_truth/crack/001_mask.png").unlink()
     assert "1 of 2 images have no mask (first: 001.png)" in only_warning(root)
@@ -286,6 +292,22 @@ def test_groups_csv_keeps_its_groups_together(root: Path) -> None:
     assert len({s.part for s in holdout}) == 1
     with pytest.raises(PartError, match="keep one of them"):
         split_goods(dataset.train_good, 0.25, 0, r"(\d)")
+
+
+def test_a_part_among_the_goods_that_is_measured_on_as_well_is_refused(root: Path) -> None:
+    """Its test photo would be judged by what its own photo taught; parts of labelled defects are left out anyway."""
+    save(root / "train/crack/007.png", picture(7000))
+    lines = ["train/good/003.png,a", "test/crack/001.png,a", "train/crack/007.png,b", "test/good/000.png,b"]
+    (root / "groups.csv").write_text("\n".join(["file,group", *lines]) + "\n")
+    line = only_problem(root)
+    assert "groups.csv: 1 images of test/ show parts that are in train/good, too" in line
+    assert "(first: test/crack/001.png and train/good/003.png, part a); keep all images of a part on one side" in line
+
+
+def test_goods_that_all_show_one_part_are_refused(root: Path) -> None:
+    lines = [f"train/good/{i:03d}.png,a" for i in range(20)]
+    (root / "groups.csv").write_text("\n".join(["file,group", *lines]) + "\n")
+    assert "says that all 20 good images show one part; photograph different parts" in only_problem(root)
 
 
 @pytest.mark.parametrize(

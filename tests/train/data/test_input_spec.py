@@ -97,6 +97,18 @@ def test_training_leaves_out_a_slip_of_the_shutter_and_names_it(
     assert "black.png: the frame is black" in capsys.readouterr().out
 
 
+def test_goods_that_are_copies_of_one_picture_are_refused_beside_a_slip_of_the_shutter(tmp_path: Path) -> None:
+    goods(tmp_path, None)
+    first, *others = sorted((tmp_path / "train/good").iterdir())
+    for path in others[1:]:
+        path.write_bytes(first.read_bytes())
+    blank(tmp_path / "train/good/black.png")
+    assert len(without_blank(read_dataset(tmp_path), TrainConfig()).train_good) == 20, "one is another"
+    others[0].write_bytes(first.read_bytes())
+    with pytest.raises(DataError, match=r"train/good: all 20 good images are copies of one picture; photograph diff"):
+        without_blank(read_dataset(tmp_path), TrainConfig())
+
+
 def test_a_camera_that_is_often_covered_is_refused(tmp_path: Path) -> None:
     goods(tmp_path, None)
     for number in range(3):

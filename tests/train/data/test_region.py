@@ -144,8 +144,48 @@ def test_off_inspects_the_whole_photo(tmp_path: Path) -> None:
 
 def test_a_stated_region_outside_of_a_photo_is_refused_in_one_line(tmp_path: Path) -> None:
     dataset = read_dataset(goods(tmp_path, middle, 2))
-    with pytest.raises(DataError, match=r"crop: 200,0,100,50 lies outside .*00.bmp, which has 240x160 pixels; state"):
+    with pytest.raises(DataError, match=r"crop: 200,0,100,50 lies outside .*00.bmp, which has 240x160 pixels; remove"):
         with_region(dataset, TrainConfig(crop=Crop(x=200, y=0, width=100, height=50)))
+
+
+@pytest.mark.parametrize("folder", ["test/smear", "test/good", "train/smear"])
+def test_a_photo_of_any_role_that_does_not_hold_the_region_is_named(tmp_path: Path, folder: str) -> None:
+    goods(tmp_path, middle, 2)
+    write(tmp_path / folder / "small.bmp", np.full((40, 60, 3), 90, np.uint8))
+    with pytest.raises(DataError, match=rf"crop: 0,0,100,50 lies outside .*{folder}/small.bmp, which has 60x40 pixels"):
+        with_region(read_dataset(tmp_path), TrainConfig(crop=Crop(x=0, y=0, width=100, height=50)))
+
+
+def test_a_photo_of_another_size_than_those_that_a_part_is_followed_in_is_named(tmp_path: Path) -> None:
+    goods(tmp_path, turned)
+    write(tmp_path / "test/good/large.bmp", np.full((HEIGHT, WIDTH + 2, 3), 90, np.uint8))
+    with pytest.raises(DataError, match=r"follow: .*large.bmp has 242x160 pixels, and the good photos have 240x160; "):
+        with_region(read_dataset(tmp_path), TrainConfig())
+
+
+@pytest.mark.parametrize(
+    ("polygon", "said"),
+    [
+        (((-5, -5), (400, -5), (400, 400), (-5, 400)), r"cover all that is inspected of .*00.bmp; draw smaller ones"),
+        (((240, 10), (300, 10), (300, 60)), r"polygon 2 lies outside of the good photos, which have 240x160 pixels; "),
+    ],
+    ids=["everything", "nothing"],
+)
+def test_polygons_that_cover_everything_or_nothing_are_refused(
+    tmp_path: Path, polygon: tuple[tuple[float, float], ...], said: str
+) -> None:
+    stamp = ((90.0, 60.0), (100.0, 60.0), (100.0, 70.0))
+    dataset = read_dataset(goods(tmp_path, middle, 2))
+    with_region(dataset, TrainConfig(crop=None, follow=None, ignore=(stamp,)))
+    with pytest.raises(DataError, match=f"ignore: (the polygons )?{said}"):
+        with_region(dataset, TrainConfig(crop=None, follow=None, ignore=(stamp, polygon)))
+
+
+def test_check_names_a_test_photo_that_does_not_hold_the_region_it_proposes(tmp_path: Path) -> None:
+    goods(tmp_path, middle, 20)
+    write(tmp_path / "test/good/small.bmp", scene(np.random.default_rng(0), 120, 80)[:90])
+    with pytest.raises(DataError, match=r"crop: .* lies outside .*test/good/small.bmp, which has 240x90 pixels"):
+        main(["--data", str(tmp_path)])
 
 
 def test_the_picture_shows_the_region_and_darkens_the_rest(tmp_path: Path) -> None:

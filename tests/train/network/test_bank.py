@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import cast
 
@@ -177,3 +178,12 @@ def test_what_only_one_part_far_beyond_the_rest_shows_is_not_normal(tmp_path: Pa
     assert (odd, none) == (goods[10:], [])
     with torch.inference_mode():
         assert float(normality_head(taken)(image)) < 1e-2 < 0.5 < float(normality_head(kept)(image))
+
+
+def test_goods_that_the_network_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
+    """The bank is then filled by one part, without which nothing is left to measure that part against."""
+    goods = grey_goods(tmp_path, 120)
+    for sample in goods[1:]:
+        shutil.copy(goods[0].path, sample.path)
+    with pytest.raises(NetworkError, match="filled by one part alone: to the network all good images look alike"):
+        memory_banks(cast("PatchFeatures", Greys()), goods, SPEC, GREY_CONFIG.model_copy(update={"seed": 1}))

@@ -17,6 +17,7 @@ from edge.inference.usable import UnusableError, load_photo
 from train.config import TrainConfig
 from train.data.dataset import DataError, Dataset, Sample, load_mask
 from train.data.input_spec import with_bits, without_blank
+from train.data.region.fits import refuse_unfit
 from train.data.region.moving import followed
 from train.run import progress
 
@@ -64,10 +65,14 @@ def inspected(dataset: Dataset, recipe: TrainConfig) -> tuple[Dataset, TrainConf
 def with_region(dataset: Dataset, recipe: TrainConfig) -> tuple[TrainConfig, str]:
     """Return the recipe with its region decided, and what is inspected in words; prints what was found.
 
-    Raises DataError where a stated region lies outside a good photo, or a part that is to be followed is not found.
+    Raises DataError where a photo does not hold the region, or a part that is to be followed is not found.
     """
-    if isinstance(recipe.crop, Crop):
-        _refuse_outside(dataset.train_good, recipe.crop)
+    decided, words = _decided(dataset, recipe)
+    refuse_unfit(dataset, decided)
+    return decided, words
+
+
+def _decided(dataset: Dataset, recipe: TrainConfig) -> tuple[TrainConfig, str]:
     if recipe.crop != "auto" and recipe.follow != "on":
         stays = recipe if recipe.followed else recipe.model_copy(update={"follow": None})
         return stays, "the whole photo is inspected" if recipe.region is None else f"{_place(recipe.region)}, as stated"
@@ -289,13 +294,3 @@ def _outside(defects: Sequence[Sample], crop: Crop, bits: Bits | None, follow: F
         if (at < (crop.x, crop.y)).any() or (at >= (crop.x + crop.width, crop.y + crop.height)).any():
             return sample.mask.name
     return None
-
-
-def _refuse_outside(goods: Sequence[Sample], crop: Crop) -> None:
-    for sample in goods:
-        height, width = load_image(sample.path).shape[:2]
-        if crop.x + crop.width > width or crop.y + crop.height > height:
-            raise DataError(
-                f"crop: {_place(crop)} lies outside {sample.path}, which has "
-                f"{width}x{height} pixels; state a region inside every photo, or --crop off"
-            )

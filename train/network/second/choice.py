@@ -5,9 +5,10 @@ from __future__ import annotations
 from edge.inference.preprocess import InputSpec
 from edge.inference.usable import UnusableError, load_photo
 from train.config import TrainConfig
-from train.data.dataset import GOOD, Dataset
+from train.data.dataset import GOOD, DataError, Dataset
 from train.data.input_spec import own_size, spec_of, with_scales
 from train.data.region.align import with_align
+from train.data.region.fits import of_other_size
 from train.data.split import Split
 from train.network.backbones import Backbone
 from train.network.model import PatchFeatures
@@ -21,22 +22,24 @@ def with_places(recipe: TrainConfig, roles: Split, dataset: Dataset, wanted: Tra
     """Return the recipe with its places decided, and the words for a region that follows the part because of them.
 
     Places are judged instead of a second scale, where all good photographs and labelled defects can be laid over each
-    other and a trial says that they help. Two scales that are asked for go without them. wanted: the recipe before its
-    region was decided.
+    other and a trial says that they help. Two scales that are asked for go without them. A recipe that says how
+    photographs are laid over the reference is taken at its word. wanted: the recipe before its
+    region was decided. Raises DataError where places are asked for and a photo has another size than the good ones.
     """
     off = recipe.model_copy(update={"place": "off", "align": None})
     if recipe.place == "off" or (recipe.place == "auto" and recipe.scales == 2):
         return off, ""
+    if recipe.place == "on" and recipe.align is not None:
+        return recipe.model_copy(update={"scales": 1}), ""
     laid, words = with_align(dataset, recipe, wanted)
     on = laid.model_copy(update={"place": "on", "scales": 1})
     if recipe.place == "on":
-        if on.align is None:
-            print("fit: places are judged where the photographs show them: they cannot be laid over each other")
+        _tell_asked(dataset, on)
         return on, words
     if on.align is None:
         return off, ""
     own = own_size(roles.fit, on)
-    if far := _not_laid(roles, spec_of(own, on)):
+    if far := _of_other_size(dataset, on) or _not_laid(roles, spec_of(own, on)):
         print(f"fit: no places; {far}")
         return off, ""
     before = with_scales(on.model_copy(update={"scales": recipe.scales}), own, roles.has_heads)
@@ -57,6 +60,21 @@ def with_places(recipe: TrainConfig, roles: Split, dataset: Dataset, wanted: Tra
     if words:
         print(f"region: {words}")
     return on.model_copy(update={"place_weight": gain.weight}), words
+
+
+def _tell_asked(dataset: Dataset, recipe: TrainConfig) -> None:
+    """Say where places that are asked for are judged on photographs as they are; raises DataError as with_places."""
+    if recipe.align is None:
+        print("fit: places are judged where the photographs show them: they cannot be laid over each other")
+    elif other := _of_other_size(dataset, recipe):
+        raise DataError(f"place: {other}; remove it, or train with --place off")
+
+
+def _of_other_size(dataset: Dataset, recipe: TrainConfig) -> str | None:
+    """Return which photo cannot be laid over the reference, because it has another size; None where all have one."""
+    if recipe.align is None:
+        return None
+    return of_other_size((*dataset.train_defects, *dataset.test), (recipe.align.width, recipe.align.height))
 
 
 def _not_laid(roles: Split, spec: InputSpec) -> str:
