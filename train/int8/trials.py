@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from edge.core.types import Image
 from edge.inference.detector import Detector
 from edge.inference.preprocess import Box, InputSpec, prepare, view_of
 from edge.inference.usable import load_photo
-from train.data.dataset import GOOD
+from train.data.dataset import GOOD, read_dataset
+from train.data.parts import part_names
 from train.int8.ranges import Observer
 from train.int8.switched import Switched, parts_in_bank
 from train.measure.threshold import MIN_HOLDOUT, set_threshold
@@ -82,6 +83,9 @@ class HeldOut:
     source: str
     alpha: float = 0.01  # of the recipe: verdicts are those of the threshold that will ship
     parts: tuple[int | None, ...] = ()  # the part of each that is in the bank, without which it is scored
+    groups: tuple[str, ...] = ()  # the part that each good one shows; none: each is a part of its own
+    cross: bool = False
+    outliers: int = 0
 
     def scores(self, model: Path, spec: InputSpec, switched: Path) -> NDArray[np.float64]:
         """(N,) scores of a model file through the device's code; switched: the file with the switches, if needed."""
@@ -124,7 +128,12 @@ def held_out(report: FitReport) -> HeldOut:
         bad += [True] * (len(tensors) - len(bad))
         parts += [part for part in parts for _ in MARKS]
         source = f"{len(files)} held-out goods, and each with {len(MARKS)} synthetic marks"
-    return HeldOut(tuple(tensors), np.array(bad), source, report.recipe.alpha, tuple(parts) if report.cross else ())
+    recipe, dataset = report.recipe, read_dataset(report.data)
+    shown = part_names(dataset.train_good, recipe.group_regex, recipe.group_gap)
+    part_of = dict(zip(dataset.names(dataset.train_good), shown, strict=True))
+    groups = tuple(part_of[name] for name in (*goods, *known) if PurePosixPath(name).parent.name == GOOD)
+    in_bank = tuple(parts) if report.cross else ()
+    return HeldOut(tuple(tensors), np.array(bad), source, recipe.alpha, in_bank, groups, report.cross, recipe.outliers)
 
 
 def marked(image: Image, box: Box, share: float, rng: np.random.Generator) -> Image:
@@ -153,7 +162,7 @@ def _rejected(images: HeldOut, scores: NDArray[np.float64]) -> NDArray[np.bool_]
     goods = scores[~images.defective]
     if len(goods) < MIN_HOLDOUT:
         return np.zeros(len(scores), np.bool_)
-    return scores >= set_threshold(goods.tolist(), images.alpha).value
+    return scores >= set_threshold(goods.tolist(), images.alpha, images.groups, images.cross, images.outliers).value
 
 
 def ways(images: int) -> tuple[Settings, ...]:

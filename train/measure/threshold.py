@@ -129,7 +129,8 @@ def promise(threshold: Threshold) -> str:
             f"one needs {goods_needed(threshold.alpha)} held-out good parts"
         )
     upper = "" if threshold.upper_95 is None else f", {threshold.upper_95:.1%} with 95 % confidence"
-    about = f"about {threshold.alpha:.1%}, and " if threshold.method == "cross" else ""
+    # What happens is near half of what is guaranteed: the rank of the score that bounds the threshold over n + 1.
+    about = f"about {threshold.bound / 2:.1%} or less, and " if threshold.method == "cross" else ""
     return f"{about}at most {threshold.bound:.1%} of good parts rejected in expectation{upper}"
 
 

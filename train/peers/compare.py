@@ -122,14 +122,17 @@ def _of_bundle(bundle: Bundle, path: Path) -> Contestant:
 
 
 def _of_peer(name: str, dataset: Dataset, bundle: Bundle, recipe: TrainConfig, folder: Path) -> Contestant:
-    """Train a peer on all good images, at what the bundle inspects of them."""
-    ours = bundle.manifest.input
-    side = recipe.side or 256
-    spec = InputSpec(crop=ours.crop, width=side, height=side, interpolation="area", bits=ours.bits)
-    goods = without_blank(dataset, recipe).train_good
+    """Train a peer on all good images, as the bundle prepares them."""
+    spec = peer_spec(bundle.manifest.input, recipe.side or 256)
+    goods = without_blank(dataset, recipe.model_copy(update={"bits": spec.bits})).train_good
     model = folder / f"{name}.onnx"
     train_peer(name, [sample.path for sample in goods], spec, recipe, model)
     return Contestant(f"anomalib {name}", _what("FP32", spec), Detector(model, spec))
+
+
+def peer_spec(ours: InputSpec, side: int) -> InputSpec:
+    """Return a peer's square input: the region moves with the part and polygons are ignored as in the bundle's own."""
+    return ours.model_copy(update={"width": side, "height": side, "interpolation": "area"})
 
 
 def _what(precision: str, spec: InputSpec) -> str:

@@ -59,6 +59,28 @@ def test_a_way_over_the_limits_is_said_with_the_limits_and_what_to_do() -> None:
     assert "report" in over_limits(3)
 
 
+def test_one_fibre_among_the_goods_hides_no_changed_verdict() -> None:
+    """Verdicts are those of the threshold that ships, which leaves one part far beyond the rest out."""
+    rng = np.random.default_rng(0)
+    fp32 = np.exp(scores(rng.normal(0, 0.1, 30), rng.normal(0.35, 0.15, 90)))
+    int8 = fp32 * np.exp(rng.normal(0, 0.08, 120))
+    images = HeldOut((), np.arange(120) >= 30, "made up", groups=tuple(map(str, range(30))), cross=True, outliers=1)
+    fibre = HeldOut((), np.arange(121) >= 31, "made up", groups=tuple(map(str, range(31))), cross=True, outliers=1)
+    changed = compare(Settings(""), images, int8, fp32).flips * 120
+    assert changed > 0
+    found = compare(Settings(""), fibre, scores(np.array([4.0]), int8), scores(np.array([4.0]), fp32)).flips * 121
+    assert found == pytest.approx(changed)
+
+
+def test_the_photos_of_a_part_weigh_together_as_in_the_threshold_that_ships(tiny_run: Run) -> None:
+    report = tiny_run.fit_report()
+    lines = [f"train/good/{number:02d}.png,{number // 2}" for number in range(30)]
+    (report.data / "groups.csv").write_text("\n".join(["file,group", *lines]) + "\n")
+    found = held_out(report)
+    assert found.groups == tuple(f"part {number // 2}" for number in range(20, 30))
+    assert (found.cross, found.outliers) == (report.cross, report.recipe.outliers)
+
+
 def test_without_defects_there_is_no_drop_to_speak_of() -> None:
     goods = HeldOut((), np.zeros(20, np.bool_), "goods")
     assert compare(Settings(""), goods, GOODS, GOODS).auroc_drop is None

@@ -4,13 +4,16 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge.inference.bundle import Bundle
+from edge.inference.preprocess import InputSpec, prepare
+from tests.edge.inference.test_part import CROP, follow, photo
 from tests.train.conftest import KINDS, VALIDATED
 from train.config import TrainConfig
 from train.peers import PeersError
-from train.peers.compare import compare_methods, main
+from train.peers.compare import compare_methods, main, peer_spec
 from train.peers.methods import METHODS
 from train.run import Run
 from train.stages.evaluate import evaluate_bundle
@@ -73,6 +76,17 @@ def test_test_images_of_one_kind_are_one_line(tiny_run: Run, tiny_bundle: Bundle
         path.unlink()
     with pytest.raises(PeersError, match="good and defective images that no bundle was trained on are needed"):
         compare_methods(data, [tiny_bundle.path], [], TrainConfig(side=64), tmp_path / "out")
+
+
+def test_a_peer_sees_of_a_photo_what_the_bundle_sees() -> None:
+    """The region moves with the part, and what is ignored is grey, or moving parts would be compared unfairly."""
+    stamp = ((60.0, 50.0), (90.0, 50.0), (90.0, 80.0))
+    ours = InputSpec(crop=CROP, follow=follow("board", "picture"), ignore=(stamp,), width=96, height=96)
+    frame = photo("board", dx=9.0)
+    assert np.array_equal(prepare(frame, peer_spec(ours, 96)), prepare(frame, ours))
+    assert not np.array_equal(
+        prepare(frame, peer_spec(ours.model_copy(update={"follow": None}), 96)), prepare(frame, ours)
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
