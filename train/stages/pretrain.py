@@ -7,6 +7,7 @@ asked for.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from edge.core.cli import OneLineParser
 from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos
 from train.data.dataset import dataset_sha256, read_dataset
-from train.data.input_spec import input_spec, with_bits
+from train.data.input_spec import input_spec
+from train.data.region import inspected
 from train.data.split import split
 from train.network.backbones import Backbone
 from train.network.trunk.pretraining import SimSiam, Views, learn_views
@@ -36,15 +38,17 @@ def main(argv: list[str]) -> None:
 
 
 def pretrain(data: Path, recipe: TrainConfig, work: Run) -> Path:
-    """Write backbone.pt, a state dict of the whole network, and pretrain.json; reads only what `fit` fits to.
+    """Write backbone.pt, a state dict of the whole network, and pretrain.json; it learns from what `fit` fits to.
 
-    Of the recipe: backbone, weights, size, flips, epochs, steps, batch, rates, seed, parts. Raises StageError.
+    Of the recipe: backbone, weights, size, region, flips, epochs, steps, batch, rates, seed, parts. Raises StageError.
     """
     if recipe.backbone_rate == 0 or recipe.unfreeze == "none":
         raise StageError("the backbone would learn nothing; give --unfreeze upper and a --backbone-rate such as 0.1")
+    if "LOCAL_RANK" in os.environ:
+        raise StageError("pretraining runs in one process; start it without torchrun")
     start = time.monotonic()
-    dataset = read_dataset(data)
-    recipe = with_bits(dataset.train_good, recipe).with_epochs(labels=False)
+    dataset, recipe, _ = inspected(read_dataset(data), recipe)
+    recipe = recipe.with_epochs(labels=False)
     goods = split(dataset, recipe).fit
     spec = input_spec(list(goods), recipe)
     torch.manual_seed(recipe.seed)

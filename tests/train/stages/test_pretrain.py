@@ -1,10 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 
-from tests.train.data.pictures import write_product
+from tests.train.data.pictures import HEIGHT, WIDTH, write, write_product
 from train.config import TrainConfig
 from train.data.dataset import read_dataset
 from train.data.split import split
@@ -21,13 +23,12 @@ SMALL = TrainConfig(side=64, epochs=2, steps=2, batch=4)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """backbone.pt of a data set whose held-out, test and defective images cannot be decoded."""
+    """backbone.pt of a data set whose defective images cannot be decoded, and one of whose goods is black."""
     folder = tmp_path_factory.mktemp("pretrain")
     data = read_dataset(write_product(folder / "data"))
-    used = set(split(data, SMALL).fit)
-    for sample in data.samples:
-        if sample not in used:
-            sample.path.write_bytes(b"not for the eyes of pretraining")
+    for sample in data.train_defects:
+        sample.path.write_bytes(b"not for the eyes of pretraining")
+    write(folder / "data/train/good/black.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     return pretrain(folder / "data", SMALL, Run(folder / "run"))
 
 
@@ -42,10 +43,12 @@ def test_the_file_is_of_the_whole_network(made: Path) -> None:
     timm.create_model(LITE0).load_state_dict(torch.load(made, weights_only=True))
 
 
-def test_the_report_names_what_was_seen(made: Path) -> None:
+def test_the_report_names_what_was_seen_which_is_what_fit_fits_to(made: Path) -> None:
+    """No held-out good, and no photo that the station would refuse."""
     facts = Run(made.parent).read_report("pretrain.json", "pretrain")
-    assert facts["images"]
-    assert all(name.startswith("train/good/") for name in facts["images"])
+    data = read_dataset(made.parents[1] / "data")
+    goods = tuple(sample for sample in data.train_good if sample.path.stem != "black")
+    assert facts["images"] == list(data.names(split(replace(data, train_good=goods), SMALL).fit))
     assert len(facts["epochs"]) == 2
     assert all(epoch["spread"] >= COLLAPSED for epoch in facts["epochs"])
 
@@ -70,6 +73,12 @@ def test_a_collapse_is_one_line_and_leaves_no_weights(tmp_path: Path, monkeypatc
     with pytest.raises(NetworkError, match=r"have collapsed .* lower `rate` \(now 0\.002\) or raise --batch \(now 4\)"):
         pretrain(data, SMALL, Run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_would_write_one_file_and_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(StageError, match="pretraining runs in one process; start it without torchrun"):
+        pretrain(tmp_path, SMALL, Run(tmp_path / "run"))
 
 
 def test_a_backbone_that_may_not_learn_is_refused(tmp_path: Path) -> None:
