@@ -40,7 +40,13 @@ class Photos:
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
-        self.load = lru_cache(max(16, CACHE_BYTES // (spec.width * spec.height * 7)))(self._load)
+        self._room = max(16, CACHE_BYTES // (spec.width * spec.height * 7))
+        self.load = lru_cache(self._room)(self._load)
+
+    def fill(self, samples: Sequence[Sample]) -> None:
+        """Decode as many samples as memory allows, so that processes that are forked afterwards share them."""
+        for sample in samples[: self._room]:
+            self.load(sample)
 
     def _load(self, sample: Sample) -> tuple[Image, Mask]:
         """(H, W, 3) uint8 RGB as the device prepares it, and the (H, W) share of each pixel that is marked."""

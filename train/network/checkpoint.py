@@ -57,7 +57,7 @@ def weights_of(net: nn.Module) -> dict[str, Tensor]:
 
 
 def save(path: Path, key: str, history: History, kept: dict[str, Tensor], net: nn.Module, *steppers: Any) -> None:
-    """Under a temporary name first: an interruption leaves the checkpoint before. steppers: optimiser, schedule."""
+    """Under a temporary name first: an interruption leaves the checkpoint before. steppers: optimiser, schedule ..."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {"key": key, "epochs": history.epochs, "kept": kept, "net": weights_of(net)}
     draft = path.with_suffix(".draft")
@@ -65,11 +65,19 @@ def save(path: Path, key: str, history: History, kept: dict[str, Tensor], net: n
     draft.replace(path)
 
 
+def key_of(path: Path) -> str | None:
+    """Return the key of the run that left a checkpoint; None where there is none, or a damaged one."""
+    try:
+        return str(torch.load(path, map_location="cpu", weights_only=True)["key"])
+    except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, ValueError):
+        return None
+
+
 def resume(path: Path, key: str, net: nn.Module, *steppers: Any) -> tuple[History, dict[str, Tensor]] | None:
     """Take up a checkpoint of the same key; one of another run, or a damaged one, is begun again."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        owner, kept = state["key"], state["kept"]
+        owner, kept, saved = state["key"], state["kept"], state["steppers"]
     except FileNotFoundError:
         return None
     except (RuntimeError, UnpicklingError, EOFError, KeyError, ValueError):
@@ -78,8 +86,11 @@ def resume(path: Path, key: str, net: nn.Module, *steppers: Any) -> tuple[Histor
     if owner != key:
         print(f"fit: {path.name} is of other data or another recipe; the heads are trained from the start")
         return None
+    if len(saved) != len(steppers):
+        print(f"fit: {path.name} is of another version of Linewatch; the heads are trained from the start")
+        return None
     net.load_state_dict(state["net"])
-    for stepper, saved in zip(steppers, state["steppers"], strict=True):
-        stepper.load_state_dict(saved)
+    for stepper, facts in zip(steppers, saved, strict=True):
+        stepper.load_state_dict(facts)
     print(f"fit: goes on after epoch {len(state['epochs'])} of an interrupted run")
     return History(state["epochs"]), kept

@@ -79,7 +79,7 @@ def train_heads(
     Raises NetworkError when the loss is not finite or memory does not suffice.
     """
     torch.manual_seed(recipe.seed)
-    device = _place()
+    device = joined_device()
     photos = Photos(spec)
     net = DefectNet(backbone, len(types)).to(device).to(memory_format=torch.channels_last)
     # channels_last: in the usual layout the backward pass of depthwise convolutions is 20 times slower on a CPU.
@@ -88,10 +88,13 @@ def train_heads(
     rates = [group["lr"] for group in groups]
     schedule = _cycle(optimiser, rates, recipe.epochs * recipe.steps)
     mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True)
-    state = resume(checkpoint, key, net, optimiser, schedule, mean)
+    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+    state = resume(checkpoint, key, net, optimiser, schedule, mean, scaler)
     history, kept = state or (History(), weights_of(net))
     draws = Draws(photos, split.fit, split.defects, types, recipe)
     draws.rank = rank()
+    if device.type == "cuda":
+        photos.fill((*split.fit, *split.defects))  # before workers are forked, each epoch anew
     checks = validation_examples(photos, split.validation, types, recipe)
     parallel = DistributedDataParallel(net) if distributed.is_initialized() else net
     left = range(len(history.epochs), recipe.epochs)
@@ -100,7 +103,10 @@ def train_heads(
             if history.since_kept >= recipe.patience or epoch * recipe.steps >= schedule.total_steps:
                 break
             draws.epoch, start = epoch, time.monotonic()
-            facts = {"epoch": epoch + 1, "loss": _epoch(parallel, draws, (optimiser, schedule, mean), recipe, device)}
+            facts = {
+                "epoch": epoch + 1,
+                "loss": _epoch(parallel, draws, (optimiser, schedule, mean, scaler), recipe, device),
+            }
             facts |= _shared(_validate(mean.module, checks, recipe, device, epoch), device) if checks else {}
             history.epochs.append(facts)
             if epoch == 0:
@@ -110,7 +116,7 @@ def train_heads(
             if history.kept == epoch + 1:
                 kept = weights_of(mean.module)
             if rank() == 0:
-                save(checkpoint, key, history, kept, net, optimiser, schedule, mean)
+                save(checkpoint, key, history, kept, net, optimiser, schedule, mean, scaler)
     if distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
@@ -138,7 +144,7 @@ def _fitting(seconds: float, recipe: TrainConfig) -> int:
     return min(fitting, recipe.epochs)
 
 
-def _place() -> torch.device:
+def joined_device() -> torch.device:
     """Return the device of this process, after joining the process group that torchrun describes."""
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
@@ -177,16 +183,19 @@ def learning(backbone: Backbone, new: nn.Module, recipe: TrainConfig) -> list[di
 
 
 def _epoch(
-    net: nn.Module, draws: Draws, steppers: tuple[Any, Any, AveragedModel], recipe: TrainConfig, device: torch.device
+    net: nn.Module,
+    draws: Draws,
+    steppers: tuple[Any, Any, AveragedModel, Any],
+    recipe: TrainConfig,
+    device: torch.device,
 ) -> float:
     """One pass over the draws; the mean loss. Raises NetworkError when it is not finite."""
-    optimiser, schedule, mean = steppers
+    optimiser, schedule, mean, scaler = steppers
     net.train()
     torch.manual_seed(recipe.seed * 1000 + draws.epoch)  # dropout of this epoch, whether or not it was resumed
     workers = (os.cpu_count() or 1) if device.type == "cuda" else 0
     total = 0.0
     rng_of = torch.Generator().manual_seed(recipe.seed * 1000 + draws.epoch)
-    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
     for batch in DataLoader(draws, recipe.batch, num_workers=workers):
         loss = _loss(net, [one.to(device) for one in batch], recipe, rng_of)
         optimiser.zero_grad()

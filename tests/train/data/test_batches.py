@@ -103,3 +103,11 @@ def test_few_defects_are_validated_together_with_artificial_ones(tmp_path: Path)
     samples = (*data.train_good[:5], *data.train_defects[:2])
     found = validation_examples(Photos(SPEC), samples, ("dent", "scratch"), RECIPE)
     assert [float(one[2]) for one in found] == [0.0] * 5 + [1.0] * 2 + [1.0] * 5
+
+
+def test_photos_that_are_decoded_before_a_fork_need_no_file_after_it(tmp_path: Path) -> None:
+    goods, photos = read_dataset(write_product(tmp_path, goods=3, defects=0)).train_good, Photos(SPEC)
+    photos.fill(goods)
+    for sample in goods:
+        sample.path.unlink()
+    assert [photos.load(sample)[0].shape for sample in goods] == [(64, 96, 3)] * 3

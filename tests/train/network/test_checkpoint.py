@@ -52,6 +52,19 @@ def test_a_checkpoint_of_an_older_version_is_begun_again(written: Path, capsys: 
     assert "of another version" in capsys.readouterr().out
 
 
+def test_a_checkpoint_of_before_the_scaler_was_kept_is_begun_again(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = nn.Linear(3, 2)
+    before = net.weight.clone()
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    assert resume(written, "key", net, scaler) is None
+    assert torch.equal(net.weight, before)
+    assert "is of another version of Linewatch; the heads are trained from" in capsys.readouterr().out
+    save(written, "key", History([{"epoch": 1}]), {}, net, scaler)
+    assert resume(written, "key", net, scaler) is not None
+
+
 def test_a_checkpoint_of_another_recipe_is_begun_again(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = nn.Linear(3, 2)
     before = net.weight.clone()
