@@ -7,6 +7,7 @@ process of its own (`python -m train.int8.latency`, models on stdin), since oneD
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from edge.inference.bundle import INT8_IR, Bundle, open_bundle
 from edge.inference.cpu import ISA_CAP, TIER_CAPS, TIERS, cpu_tier, read_cpu
 from edge.inference.detector import Detector
 from edge.inference.preprocess import InputSpec, prepare
+from edge.inference.runtimes import Settings
 from edge.inference.usable import load_photo
 from train.config import TrainConfig
 from train.int8 import Int8Error
@@ -54,14 +56,17 @@ class Target:
 def read_target(text: str | None) -> Target:
     """Return the target of a tier's name or of a file that `edge bench --json` wrote; None means this CPU.
 
-    Raises Int8Error.
+    A tier may be written small. Raises Int8Error.
     """
     cpu = read_cpu()
-    if text is None or text == cpu.native_tier:
+    tier = None if text is None else text.upper()
+    if text is None or tier == cpu.native_tier:
         return Target(cpu.native_tier)
-    if text in TIERS and text not in cpu.tiers:
+    if tier not in TIERS:
+        return _device(text)
+    if tier not in cpu.tiers:
         raise Int8Error(f"--target {text}: this CPU is only {cpu.native_tier}; {REMEDY} and give --target FILE")
-    return Target(text, TIER_CAPS[text]) if text in TIERS else _device(text)
+    return Target(tier, TIER_CAPS[tier])
 
 
 def _device(text: str) -> Target:
@@ -74,22 +79,24 @@ def _device(text: str) -> Target:
         raise Int8Error(f"--target {text}: no tier ({', '.join(TIERS)}), and no file ({error.strerror})") from None
     except (ValueError, KeyError, StopIteration, TypeError):
         raise Int8Error(f"--target {text}: is no report of the benchmark; {REMEDY}") from None
+    if not 0 < infer_ms < math.inf:
+        raise Int8Error(f"--target {text}: says that a part takes {infer_ms:g} ms; {REMEDY}")
     reference = open_bundle(REFERENCE)
     if digest != reference.digest:
         raise Int8Error(f"--target {text}: measured another bundle than this models/default; {REMEDY}")
     return Target(name, None, reference, infer_ms)
 
 
-def measure_latency(model: Path, spec: InputSpec, image: Path, target: Target) -> tuple[str, float]:
+def measure_latency(model: Path, spec: InputSpec, image: Path, target: Target, threads: int = 0) -> tuple[str, float]:
     """Return the tier that was measured on, and the p50 in ms of preparing and judging the photograph on the target.
 
-    For a device the time here is multiplied by what the reference bundle takes there over what it takes here.
-    Raises Int8Error.
+    threads: of the runtime; 0: as many as it takes by itself. For a device the time here is multiplied by what the
+    reference bundle takes there over what it takes here. Raises Int8Error.
     """
     rows = [[str(model.resolve()), spec.model_dump(), str(image.resolve())]]
     if target.reference is not None:
         rows.append(_shipped(target.reference))
-    answer = _measured(rows, target.cap)
+    answer = _measured(rows, target.cap, threads)
     total_ms: float = answer["total_ms"][0]
     return answer["tier"], total_ms if target.reference is None else total_ms * target.infer_ms / answer["infer_ms"][1]
 
@@ -100,12 +107,12 @@ def _shipped(bundle: Bundle) -> list[Any]:
     return [str(bundle.file(INT8_IR)), bundle.manifest.input.model_dump(), str(shown)]
 
 
-def _measured(rows: list[list[Any]], cap: str | None) -> dict[str, Any]:
+def _measured(rows: list[list[Any]], cap: str | None, threads: int = 0) -> dict[str, Any]:
     """Measure model files in a process of its own: (model, input, photograph) each."""
     environment = {name: value for name, value in os.environ.items() if name != ISA_CAP}
     if cap is not None:
         environment[ISA_CAP] = cap
-    command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "train.int8.latency"]
+    command = [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "train.int8.latency", str(threads)]
     done = subprocess.run(command, env=environment, input=json.dumps(rows), stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise Int8Error(f"measuring the latency failed (exit status {done.returncode}); see above")
@@ -172,11 +179,11 @@ def multiply_accumulates(
     return counter.get_total_flops() // 2 + cells * recipe.bank // scales
 
 
-def _answer(rows: list[list[Any]]) -> dict[str, Any]:
+def _answer(rows: list[list[Any]], threads: int) -> dict[str, Any]:
     """Measure the models in turns; return the tier and the p50 of each model, with and without preparation."""
     specs = [InputSpec(**spec) for _, spec, _ in rows]
     ready = [
-        (Detector(Path(model), spec), load_photo(Path(image), spec))
+        (Detector(Path(model), spec, settings=Settings(threads)), load_photo(Path(image), spec))
         for spec, (model, _, image) in zip(specs, rows, strict=True)
     ]
     counted = in_turns(ready)
@@ -200,6 +207,6 @@ def in_turns(ready: Sequence[tuple[Detector, Image]]) -> NDArray[np.float64]:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(_answer(json.load(sys.stdin))))
+        print(json.dumps(_answer(json.load(sys.stdin), int(sys.argv[1]))))
     except EdgeError as error:
         sys.exit(f"linewatch: {error}")

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 from edge.core.cli import OneLineParser
-from edge.inference.bundle import NAME
+from edge.inference.bundle import INT8_IR, NAME
 from train.config import add_options, config_from
+from train.int8.in_time import is_open, slower_than_predicted
 from train.run import Run
 from train.stages import check, synth
 from train.stages.budget import add_budget_options, budget
@@ -42,9 +43,10 @@ def main(argv: list[str]) -> None:
     data = args.data or SYNTHETIC
     work = Run(Path("runs") / args.name)
     check.main(["--data", str(data), "--no-region", *([] if config.bits is None else ["--bits", str(config.bits)])])
+    region = ""
     if args.latency_budget_ms is not None:
-        config = budget(data, config, args.latency_budget_ms, args.target, work)
-    fitted = fit(data, config, work)
+        config, region = budget(data, config, args.latency_budget_ms, args.target, work)
+    fitted = fit(data, config, work, region)
     if fitted is None:
         return  # another process of a torchrun goes on
     if args.promise is not None:
@@ -52,6 +54,10 @@ def main(argv: list[str]) -> None:
     export(work)
     quantize(work)
     calibrate(work)
+    if args.latency_budget_ms is None and is_open(config) and not config.boxes:
+        slow = slower_than_predicted(work.file(INT8_IR), fitted.input, fitted.data / fitted.fit_images[0])
+        if slow is not None:
+            print(f"all: warning: {slow}")
     if can_be_measured(work):
         evaluate_work(work)
         report(work)

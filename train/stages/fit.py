@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from edge.core.cli import OneLineParser
 from edge.core.types import AnomalyMap, Image
@@ -19,11 +20,11 @@ from edge.inference.preprocess import InputSpec
 from train.config import TrainConfig, add_options, config_from
 from train.data.batches import Photos, validation_examples
 from train.data.dataset import Dataset, Sample, dataset_sha256, read_dataset
-from train.data.input_spec import input_spec, own_size, spec_of, with_scales
+from train.data.input_spec import input_spec
 from train.data.region import inspected
 from train.data.region.picture import report_region
 from train.data.split import Split, split
-from train.int8.latency import affordable_side, predicted_ms, prepare_ms, slowed
+from train.int8.in_time import chosen_before, in_time
 from train.network.backbones import STRIDES, Backbone, turned
 from train.network.bank import (
     as_floats,
@@ -35,7 +36,7 @@ from train.network.bank import (
     spread_goods,
 )
 from train.network.boxes.fit import fit_boxes
-from train.network.checkpoint import History, weights_of
+from train.network.checkpoint import History, key_of, weights_of
 from train.network.fusion import Fusion, fit_fusion
 from train.network.geometry import measure_geometry, prepared_photos, rough_geometry
 from train.network.heads import DefectHeads
@@ -43,15 +44,12 @@ from train.network.model import Normality, PatchFeatures, Place, of_both, top_me
 from train.network.saved import save_network, second_opinion
 from train.network.second.choice import place_words, with_places
 from train.network.second.place import collect_places, place_stages
-from train.network.train_heads import train_heads
+from train.network.train_heads import joined_device, train_heads
 from train.network.trunk.distil import distil
 from train.network.trunk.halfway import halfway
 from train.run import HEADS, FitReport, Run, git_commit, progress, rank, versions
 from train.stages import StageError
 
-DEFAULT_BUDGET_MS = 40.0  # p50 of preparing and judging a photograph at two scales
-LEAST_SIDE = 256  # pixels a side that an input with places keeps, if it has them, however slow the CPU is
-SMALLEST_OF_TWO = 300  # pixels a side of the larger input; below it the smaller one sees too few cells
 CHECKPOINT = "heads_checkpoint.pt"
 STUDENT = "student.json"
 
@@ -65,12 +63,13 @@ def main(argv: list[str]) -> None:
     fit(args.data, config_from(args), Run(args.work))
 
 
-def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
+def fit(data: Path, recipe: TrainConfig, work: Run, region: str = "") -> FitReport | None:
     """Train what there is data for and write model.pt, fit.json and, with heads, heads.json into the run's folder.
 
     The heads come first, since they change the backbone; the memory bank is then built of what it sees. Heads that only
     artificial defects have taught are left behind: the bank gains by the backbone, and nothing by them
     (docs/decisions/0017). None in the other processes of a torchrun, which only train.
+    region: what is inspected, in words, where that was decided before.
     """
     if recipe.boxes:
         return fit_boxes(data, recipe, work)
@@ -86,7 +85,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
             f"move them to test/, or use profile = full"
         )
     recipe, moving_words = with_places(recipe, roles, dataset, wanted)
-    recipe, region_words = _in_time(recipe, roles), moving_words or region_words
+    recipe = _in_time(recipe, roles, dataset, work)
     spec = input_spec(list(roles.fit), recipe)
     refuse_few(len(roles.bank), spec, recipe)
     backbone = Backbone.pretrained(recipe.backbone, recipe.weights)
@@ -105,7 +104,7 @@ def fit(data: Path, recipe: TrainConfig, work: Run) -> FitReport | None:
         state |= opinion
     _tell_heads(work, learned, fusion)
     save_network(work, state)
-    report_region(work, dataset, recipe, f"{region_words}{place_words(recipe)}")
+    report_region(work, dataset, recipe, f"{region or moving_words or region_words}{place_words(recipe)}")
     work.file(CHECKPOINT).unlink(missing_ok=True)
     rows = len(state["patches"]) + len(state.get("second", {}).get("patches", ()))
     report = FitReport(
@@ -198,32 +197,22 @@ def _tell_heads(work: Run, learned: _Learned | None, fusion: dict[str, Any] | No
     work.write_report(HEADS, facts if fusion is None else facts | {"fusion": fusion})
 
 
-def _in_time(recipe: TrainConfig, roles: Split) -> TrainConfig:
-    """Return the recipe with its scales decided, and with a smaller side where two would take too long on this CPU."""
-    own = own_size(roles.fit, recipe)
-    recipe = with_scales(recipe, own, roles.has_heads)
-    if not (recipe.scales == 2 or recipe.places) or recipe.side is not None or recipe.native:
-        return recipe
-    spec = spec_of(own, recipe)
-    features = PatchFeatures(Backbone(recipe.backbone), recipe.patch_stride).eval()
-    heads = DefectHeads(features.backbone.channels, len(roles.defect_types)).eval() if roles.has_heads else None
-    before_ms, infer_ms = prepare_ms(roles.fit[0].path, spec), predicted_ms(features, spec, recipe, heads)
-    whole_ms = before_ms + infer_ms
-    side = affordable_side(spec.width * spec.height, before_ms, infer_ms, DEFAULT_BUDGET_MS)
-    if side < SMALLEST_OF_TWO and not recipe.places:
-        print(f"fit: one scale; two would take {whole_ms:.0f} ms of {DEFAULT_BUDGET_MS:g} ms on this CPU{slowed()}")
-        return recipe.model_copy(update={"scales": 1})
-    least = min(LEAST_SIDE, int((spec.width * spec.height) ** 0.5))
-    recipe = recipe.model_copy(update={"side": max(least, side)})
-    chosen = spec_of(own, recipe)
-    ms = before_ms + infer_ms * chosen.width * chosen.height / (spec.width * spec.height)
-    more = "" if chosen == spec else f"; {spec.width}x{spec.height} would take {whole_ms:.0f} ms"
-    print(
-        f"fit: {'one scale and places' if recipe.places else 'two scales'}, {chosen.width}x{chosen.height}"
-        f"{'' if recipe.places else ' and half of it'}, about {ms:.0f} ms of "
-        f"{DEFAULT_BUDGET_MS:g} ms on this CPU{more}{slowed()}"
-    )
-    return recipe
+def _in_time(recipe: TrainConfig, roles: Split, dataset: Dataset, work: Run) -> TrainConfig:
+    """Return the recipe with its input decided: as before an interruption, and alike in all processes of a torchrun."""
+    if "LOCAL_RANK" not in os.environ:
+        return _first_choice(recipe, dataset, work) or in_time(recipe, roles)
+    device = joined_device()
+    said = [""]
+    if rank() == 0:
+        said = [(_first_choice(recipe, dataset, work) or in_time(recipe, roles)).model_dump_json()]
+    distributed.broadcast_object_list(said, 0, device=device)
+    return TrainConfig.model_validate_json(said[0])
+
+
+def _first_choice(recipe: TrainConfig, dataset: Dataset, work: Run) -> TrainConfig | None:
+    """Return the recipe of the interrupted run that this one goes on with; None where there is none."""
+    sha256, _, text = (key_of(work.file(CHECKPOINT)) or "").partition(" ")
+    return chosen_before(recipe, text) if sha256 == dataset_sha256(dataset) else None
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def test_a_tier_is_measured_under_its_cap(tiny_bundle: Bundle, tmp_path: Path) -
 def test_a_tier_above_this_cpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cpuinfo").write_text(AVX2)
     monkeypatch.setattr(latency, "read_cpu", lambda: read_cpu(tmp_path / "cpuinfo"))
-    assert read_target("AVX2") == Target("AVX2")
+    assert read_target("AVX2") == read_target("avx2") == Target("AVX2")
     with pytest.raises(Int8Error, match="--target AMX: this CPU is only AVX2; run `python -m edge bench"):
         read_target("AMX")
 
@@ -49,6 +49,10 @@ def test_a_tier_above_this_cpu_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         (None, r"no tier \(AMX, AVX512_VNNI, AVX2_VNNI, AVX2\), and no file"),
         ("not JSON", "is no report of the benchmark; run `python -m edge bench --bundle models/default"),
         ('{"results": []}', "is no report of the benchmark"),
+        (report("0" * 64, 0.0), "says that a part takes 0 ms; run `python -m edge bench"),
+        (report("0" * 64, -5.0), "says that a part takes -5 ms"),
+        (report("0" * 64, float("nan")), "says that a part takes nan ms"),
+        (report("0" * 64, float("inf")), "says that a part takes inf ms"),
         (report("0" * 64, 9.0), "measured another bundle than this models/default; run `python -m edge bench"),
     ],
 )

@@ -1,5 +1,6 @@
 """Whether places are judged: not where a labelled defect cannot be laid over the good parts."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def test_a_labelled_photo_that_shows_another_part_leaves_places_out_and_is_named
 def test_labelled_defects_of_the_part_itself_leave_it_to_the_trial(
     labelled: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The trial is run, and what it says decides: surely better of one kind, and not worse of the other."""
     data = read_dataset(labelled)
-    with_places(RECIPE, split(data, RECIPE), data, RECIPE)
-    assert "% sure" in capsys.readouterr().out
+    found, _ = with_places(RECIPE, split(data, RECIPE), data, RECIPE)
+    said = capsys.readouterr().out
+    sure = re.search(r"fit: (.*); that bank and places .* is (\d+)% sure, other artificial defects (\d+)%;", said)
+    assert sure is not None, said
+    shares = sorted(map(int, sure.groups()[1:]))
+    wanted = shares[1] >= 95 and shares[0] >= 20
+    assert sure[1] == ("places are judged" if wanted else "no places")
+    assert found.place == ("on" if wanted else "off")
+    assert (found.align is not None) == wanted

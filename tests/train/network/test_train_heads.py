@@ -173,3 +173,10 @@ def test_defects_under_train_are_learned_from_without_being_asked_for(data: Path
     assert report is not None
     labelled = [*report.defect_images, *(name for name in report.validation_images if "/good/" not in name)]
     assert sorted(labelled) == sorted(f"train/{name}/{i:03d}.png" for name in ("dent", "scratch") for i in range(6))
+
+
+def test_a_region_that_was_decided_before_is_told_in_the_words_of_then(data: Path, tmp_path: Path) -> None:
+    """A latency budget decides the region first; fit then sees it as stated."""
+    recipe = TrainConfig.model_validate(SMALL | {"crop": {"x": 0, "y": 0, "width": 90, "height": 60}})
+    fit(data, recipe, Run(tmp_path), "0,0,90,60 holds all good parts")
+    assert Run(tmp_path).read_report("region.json", "fit")["words"] == "0,0,90,60 holds all good parts"

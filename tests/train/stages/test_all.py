@@ -256,7 +256,7 @@ def test_a_config_is_taken_only_when_it_is_named(tmp_path: Path, monkeypatch: py
 
     fitted: list[TrainConfig] = []
     monkeypatch.setattr(stage.check, "main", lambda argv: None)
-    monkeypatch.setattr(stage, "fit", lambda data, config, run: fitted.append(config))  # as a torchrun's second process
+    monkeypatch.setattr(stage, "fit", lambda data, config, *_: fitted.append(config))  # as a torchrun's second process
     options = ["--data", str(tmp_path), "--name", "synthetic"]
     stage.main(options)
     stage.main([*options, "--config", str(ROOT / "train/configs/synthetic.toml")])
