@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from train.config import TrainConfig
-from train.data.dataset import read_dataset
+from train.data.dataset import DataError, read_dataset
 from train.data.split import split
 from train.network.second.choice import with_places
 from train.stages import synth
@@ -35,6 +35,32 @@ def test_a_labelled_photo_that_shows_another_part_leaves_places_out_and_is_named
     found, words = with_places(RECIPE, split(data, RECIPE), data, RECIPE)
     assert (found.place, found.align, words) == ("off", None, "")
     assert f"fit: no places; {labelled / 'train/dent/other.png'}: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("role", ["test/good", "train/dent"])
+def test_a_photo_of_another_size_leaves_places_out_and_is_refused_where_they_are_asked_for(
+    labelled: Path, role: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing lays it over the reference, neither in the lesson nor when it is measured on."""
+    large = labelled / role / "large.png"
+    cv2.imwrite(str(large), cv2.resize(cv2.imread(str(next((labelled / "train/good").iterdir()))), (140, 128)))
+    data = read_dataset(labelled)
+    found, _ = with_places(RECIPE, split(data, RECIPE), data, RECIPE)
+    assert found.place == "off"
+    assert f"fit: no places; {large} has 140x128 pixels, and the good photos have 128x128" in capsys.readouterr().out
+    asked = RECIPE.model_copy(update={"place": "on"})
+    with pytest.raises(DataError, match=r"place: .*large.png has 140x128 pixels, .*; remove it, or train with --place"):
+        with_places(asked, split(data, asked), data, asked)
+
+
+def test_places_of_a_recipe_that_says_how_photos_are_laid_are_taken_at_its_word(labelled: Path) -> None:
+    """A latency budget decides them first; to decide them again would take as long and might end otherwise."""
+    data = read_dataset(labelled)
+    asked = RECIPE.model_copy(update={"place": "on"})
+    decided, _ = with_places(asked, split(data, asked), data, asked)
+    assert decided.align is not None
+    other = decided.model_copy(update={"align": decided.align.model_copy(update={"reach_px": 77.0})})
+    assert with_places(other, split(data, other), data, other) == (other, "")
 
 
 def test_labelled_defects_of_the_part_itself_leave_it_to_the_trial(
