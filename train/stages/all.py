@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from edge.core.cli import OneLineParser
 from edge.inference.bundle import INT8_IR, NAME
 from train.config import add_options, config_from
 from train.int8.in_time import is_open, slower_than_predicted
-from train.run import Run
+from train.run import FitReport, Run
 from train.stages import check, synth
 from train.stages.budget import add_budget_options, budget
 from train.stages.calibrate import calibrate, held_out_goods
@@ -34,8 +35,7 @@ def main(argv: list[str]) -> None:
     add_options(parser)
     add_budget_options(parser)
     args = parser.parse_args(argv)
-    if args.target is not None and args.latency_budget_ms is None:
-        parser.error("--target is the CPU of --latency-budget-ms; give both")
+    _refuse_alone(parser, args)
     config = config_from(args)
     start = time.monotonic()
     if args.data is None and not SYNTHETIC.exists():
@@ -55,9 +55,7 @@ def main(argv: list[str]) -> None:
     quantize(work)
     calibrate(work)
     if args.latency_budget_ms is None and is_open(config) and not config.boxes:
-        slow = slower_than_predicted(work.file(INT8_IR), fitted.input, fitted.data / fitted.fit_images[0])
-        if slow is not None:
-            print(f"all: warning: {slow}")
+        _tell_slow(work, fitted)
     if can_be_measured(work):
         evaluate_work(work)
         report(work)
@@ -69,6 +67,23 @@ def main(argv: list[str]) -> None:
     if not work.read_report("quantize.json", "quantize")["within_limits"]:
         print("all: warning: INT8 changes more than is allowed; see the trials in report.html or quantize.json")
     print(f"done in {time.monotonic() - start:.0f} s; try: python -m edge inspect --bundle {bundle.path} IMAGE")
+
+
+def _tell_slow(work: Run, report: FitReport) -> None:
+    """Time the INT8 file, whose input was chosen by a prediction, and say where that was wrong."""
+    slow = slower_than_predicted(work.file(INT8_IR), report.input, report.data / report.fit_images[0])
+    if slow is not None:
+        print(f"all: warning: {slow}")
+
+
+def _refuse_alone(parser: OneLineParser, args: argparse.Namespace) -> None:
+    """End where an option of the latency budget cannot be kept."""
+    if args.target is not None and args.latency_budget_ms is None:
+        parser.error("--target is the CPU of --latency-budget-ms; give both")
+    if args.latency_budget_ms is not None and "LOCAL_RANK" in os.environ:
+        parser.error(
+            "--latency-budget-ms measures in one process; run `train budget` first, then torchrun with its --side"
+        )
 
 
 def _name(text: str) -> str:

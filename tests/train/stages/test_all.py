@@ -263,6 +263,16 @@ def test_a_config_is_taken_only_when_it_is_named(tmp_path: Path, monkeypatch: py
     assert fitted == [TrainConfig(), TrainConfig(side=384)]
 
 
+def test_processes_of_a_torchrun_measure_no_budget_each_for_itself(
+    refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    status, said = refusal(tmp_path, "all", "--data", "photos", "--name", "part", "--latency-budget-ms", "40")
+    assert status == 2
+    assert "measures in one process; run `train budget` first, then torchrun with its --side" in said
+    assert said.count("\n") == 1
+
+
 def test_torchscript_on_request_scores_the_same(work: Run, tmp_path: Path) -> None:
     import torch
 
