@@ -9,7 +9,9 @@ import { figures, percentText, t, tn } from "./words.js";
 const SIZE = 250;
 const EDGE = 34;
 const NAMES = { good: t("was good"), bad: t("really bad"), unsure: t("not sure") };
+const ASK_AGAIN_MS = 2000;
 let found = null;
+let answered = null; // the choice that `found` speaks of, as the slider tells it
 let asked = 0;
 let of = "curve";
 
@@ -18,20 +20,37 @@ const percent = (share) => percentText((100 * share).toFixed(share < 0.1 ? 1 : 0
 
 async function ask() {
   const mine = ++asked;
-  const at = found ? score(Number(byId("at").value)) : null;
-  const query = at !== null && byId("at").value !== "1" ? `?at=${at}` : "";
-  const response = await fetch(`${root}/api/limit${query}`).catch(() => null);
+  const value = byId("at").value;
+  const known = found !== null; // without the limit of now nobody can say which score a distance is
+  offer();
+  const response = await fetch(`${root}/api/limit${known && value !== "1" ? `?at=${score(Number(value))}` : ""}`).catch(() => null);
   const answer = response ? await response.json().catch(() => null) : null;
   if (mine !== asked) return;
   const problem = answer ? told(answer.error ?? "") : t("No connection to the station. Try again.");
   setText(byId("problem"), problem);
   byId("problem").hidden = !problem;
-  if (problem) return;
+  if (!response) setTimeout(() => mine === asked && ask(), ASK_AGAIN_MS);
+  if (problem) {
+    for (const id of ["says-good", "says-bad"]) setText(byId(id), "–");
+    return;
+  }
   found = answer;
+  if (!known && value !== "1") {
+    ask();
+    return;
+  }
+  answered = value;
   show();
 }
 
+// The limit can be set while the page shows what this very one would do.
+function offer() {
+  byId("set").disabled = found === null || answered !== byId("at").value;
+  byId("own").disabled = found === null || found.threshold === found.bundle_threshold;
+}
+
 function show() {
+  offer();
   const { effect, guarantee: sure } = found;
   const own = found.own_limit ? t("set by {who}; the model’s own is {limit}", { who: found.own_limit, limit: number(found.bundle_threshold) }) : t("the model’s own");
   setText(byId("which"), `${found.bundle} · ${t("limit {limit}", { limit: number(found.threshold) })}, ${own}`);
@@ -50,7 +69,6 @@ function show() {
   byId("log-none").hidden = found.log.length > 0;
   byId("log-table").hidden = found.log.length === 0;
   byId("log").replaceChildren(...found.log.map(change));
-  byId("own").disabled = found.threshold === found.bundle_threshold;
   draw();
 }
 
@@ -98,11 +116,16 @@ async function apply(after) {
 
 function turn(step) {
   byId("at").value = String(Number(byId("at").value) + step);
-  setText(byId("at-text"), distanceText(Number(byId("at").value)));
+  chosen();
   ask();
 }
 
-byId("at").addEventListener("input", () => setText(byId("at-text"), distanceText(Number(byId("at").value))));
+function chosen() {
+  setText(byId("at-text"), distanceText(Number(byId("at").value)));
+  offer();
+}
+
+byId("at").addEventListener("input", chosen);
 byId("at").addEventListener("change", ask);
 byId("lower").addEventListener("click", () => turn(-0.05));
 byId("higher").addEventListener("click", () => turn(0.05));

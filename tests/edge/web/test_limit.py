@@ -28,6 +28,7 @@ from tests.edge.web.conftest import CHROMIUM
 from tests.edge.web.standin import StandIn
 from tests.edge.web.test_browser import LOW_CONTRAST, SMALL_TARGETS, Visitor, scrolls_sideways
 from tests.edge.web.test_reviews import fill, say
+from tests.edge.web.test_server import page_process
 from tests.system.station import Engine
 from tests.system.station import Station as Running
 from tests.tiny import THRESHOLD
@@ -183,6 +184,31 @@ def test_a_limit_is_set_from_the_page_and_one_that_passes_a_bad_reference_is_not
     expect(page.locator("#apply-answer")).to_contain_text("from now on, it was 52.5", timeout=60_000)
     expect(page.locator("#log tr")).to_have_count(2)
     visitor.context.close()
+
+
+@pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed")
+def test_the_limit_that_is_set_is_the_one_whose_effect_is_on_show(chromium: Browser, station: StandIn) -> None:
+    station.start()
+    with page_process(station.config):
+        visitor = Visitor(chromium, station)
+        page = visitor.open("/limit")
+        page.fill("#who", "Anna")
+        page.fill("#reason", "rust marks are fine")
+        expect(page.locator("#says-good")).to_contain_text("of the 0 good parts")
+        page.locator("#at").fill("1.2")
+        expect(page.locator("#set")).to_be_enabled()
+        page.route("**/api/limit?at=*", lambda route: route.abort())
+        page.locator("#at").fill("1.5")
+        expect(page.locator("#set")).to_be_disabled()
+        expect(page.locator("#problem")).to_contain_text("No connection")
+        expect(page.locator("#says-good")).to_have_text("–")
+        page.unroute("**/api/limit?at=*")
+        with page.expect_request(lambda request: request.method == "POST") as sent:
+            page.click("#set")
+        now = page.request.get(f"{visitor.url}/api/limit").json()
+        wanted = now["typical"] + 1.5 * (now["threshold"] - now["typical"])
+        assert sent.value.post_data_json["after"] == pytest.approx(wanted)
+        visitor.context.close()
 
 
 def test_of_two_who_change_the_limit_at_once_one_wins_and_the_other_is_told_the_new_one(running: Running) -> None:
