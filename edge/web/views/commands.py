@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request
 
+from edge.config.triggers import FreeRunTriggerConfig
 from edge.core.types import one_line
 from edge.exchange import ExchangeError
 from edge.exchange.health import Health
@@ -33,8 +34,7 @@ def trigger() -> Answer:
     station = current_station()
     before = ready(station)
     if not before.software_trigger:
-        remedy = "set trigger.page_button = true, or trigger.type to software"
-        return refused(409, f"this station takes no trigger from the page ({before.trigger}); {remedy}")
+        return refused(409, f"this station takes no trigger from the page ({before.trigger}); {_remedy(station)}")
     record("trigger")
     try:
         answer = ask_trigger(station.config.run_dir, VERDICT_WITHIN_S)
@@ -70,6 +70,14 @@ def selftest() -> Answer:
     before = ready(station)
     record("self-test")
     return carry_out(station, station.requests.self_test, lambda now: _tested(before, now))
+
+
+def _remedy(station: Station) -> str:
+    if isinstance(station.config.trigger, FreeRunTriggerConfig):
+        text = 'set trigger.type = "software" and take trigger.rate_hz out'
+    else:
+        text = "set trigger.page_button = true"
+    return text
 
 
 def _recipe_name() -> str:

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
+
 import pytest
 from flask.testing import FlaskClient
 
+from edge.config.station import StationConfig
 from edge.core.types import Verdict
 from edge.exchange.health import State
+from edge.web.server import create_app
 from tests.edge.web.standin import StandIn, all_commands, part_image
 
 POSTS = [("/api/trigger", {}), ("/api/recipe", {"recipe": "washer"}), ("/api/selftest", {})]
@@ -45,6 +51,26 @@ def test_a_station_without_software_trigger_refuses_and_names_its_own(station: S
     answer = client.post("/api/trigger")
     assert answer.status_code == 409
     assert "free run 2 Hz" in answer.get_json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("section", "remedies"),
+    [
+        ({"type": "free_run", "rate_hz": 2.0}, {"type": "software"}),
+        ({"type": "gpio", "line": 4}, {"type": "gpio", "line": 4, "page_button": True}),
+    ],
+)
+def test_the_remedy_of_a_refused_trigger_is_one_that_the_configuration_takes(
+    station: StandIn, section: dict[str, Any], remedies: dict[str, Any]
+) -> None:
+    values = station.config.model_dump()
+    station.config = StationConfig.model_validate(values | {"trigger": section})
+    station.start()
+    said = create_app(station.config).test_client().post("/api/trigger").get_json()["error"].partition("; ")[2]
+    (setting,) = re.findall(r"trigger\.(\w+) = (\S+)", said)
+    assert f"{setting[0]} = {setting[1]}" in {f"{key} = {json.dumps(value)}" for key, value in remedies.items()}
+    assert ("take trigger.rate_hz out" in said) is ("rate_hz" in section)
+    assert StationConfig.model_validate(values | {"trigger": remedies}).trigger.page_button
 
 
 @pytest.mark.parametrize("form", ["data", "json"])
