@@ -1,5 +1,6 @@
 // The foot of each page: the language that a person chooses on this tablet, and a line when its clock differs.
 import { byId, root, setText } from "./dom.js";
+import "./place.js";
 import { clock, minutesAhead, tabletClock } from "./times.js";
 import { t } from "./words.js";
 

@@ -1,7 +1,8 @@
 // The live picture. It comes with the status that it belongs to and is decoded before, so that both change in one step.
 import { byId, choice, decoded, element, exchange, setText } from "./dom.js";
 import { clock } from "./times.js";
-import { lookButton, openLook } from "./look.js";
+import { lookAmong, lookButton, openLook } from "./look.js";
+import { knownRows } from "./rows.js";
 import { told } from "./told.js";
 import { t } from "./words.js";
 
@@ -26,7 +27,9 @@ async function look() {
   URL.revokeObjectURL(copy);
   copy = URL.createObjectURL(blob);
   const title = latest ? `${t("Part {part}", { part: latest.id })} ${told(latest.words.headline)}` : t("What the camera sees");
-  openLook({ title, heat: raw ? pictures.heat ?? copy : copy, plain: raw ? copy : pictures.frame, part: pictures.thumb ? latest.id : null });
+  const rows = knownRows();
+  const before = rows.find((row) => row.id < latest?.id && row.pictures.frame);
+  openLook({ title, heat: raw ? pictures.heat ?? copy : copy, plain: raw ? copy : pictures.frame, part: pictures.thumb ? latest.id : null, older: before && (() => lookAmong(rows, before)) });
 }
 
 export const pictureQuery = () => `?inline=1&raw=${Number(raw)}`;

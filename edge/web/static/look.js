@@ -1,6 +1,7 @@
 // Full screen: two pictures under one crop. Fingers, mouse and keys do the same things.
 import { byId, element, root, setText } from "./dom.js";
 import { told } from "./told.js";
+import { t } from "./words.js";
 
 const HOLD_MS = 300; // a finger that rests so long wants the plain picture
 const STILL_PX = 12;
@@ -15,7 +16,7 @@ let crop = { scale: 1, x: 0, y: 0 }; // x and y: the middle of what is shown, as
 let holding = null;
 let held = false;
 
-// what: title, heat, plain, part, older and newer (addresses, or null). The pictures are addresses.
+// what: title, heat, plain, part, older and newer (functions, or null). The pictures are addresses.
 export function openLook(what) {
   shown = what;
   crop = { scale: 1, x: 0, y: 0 };
@@ -26,7 +27,7 @@ export function openLook(what) {
   for (const name of ["older", "newer"]) byId(`look-${name}`).hidden = !what[name];
   byId("look-beside").hidden = true;
   if (!dialog.open) dialog.showModal();
-  byId("look-close").focus();
+  if (!dialog.contains(document.activeElement) || document.activeElement.hidden) byId("look-close").focus();
   picture.alt = what.title;
   paint();
   move();
@@ -34,6 +35,15 @@ export function openLook(what) {
 }
 
 export const lookIsOpen = () => dialog.open;
+
+// Shows a row of a list, newest first, whose older and newer ones are those beside it that have a picture.
+export function lookAmong(rows, row) {
+  const shots = rows.filter(({ pictures }) => pictures.frame);
+  const at = shots.findIndex(({ id }) => id === row.id);
+  const to = (other) => other && (() => lookAmong(rows, other));
+  const { heat, frame, thumb } = row.pictures;
+  openLook({ title: `${t("Part {part}", { part: row.id })} ${told(row.words.headline)}`, heat: heat ?? frame, plain: frame, part: thumb ? row.id : null, older: to(shots[at + 1]), newer: to(shots[at - 1]) });
+}
 
 async function compare(what) {
   const response = await fetch(`${root}/api/inspections/${what.part}/reference`).catch(() => null);
@@ -138,6 +148,8 @@ function bind() {
     if (event.key === "+" || event.key === "=") zoom(STEP, picture.parentElement);
     else if (event.key === "-") zoom(1 / STEP, picture.parentElement);
     else if (event.key === "0") zoom(1 / CLOSEST, picture.parentElement);
+    else if (event.key === "ArrowLeft") shown.older?.();
+    else if (event.key === "ArrowRight") shown.newer?.();
   });
   dialog.addEventListener("close", () => {
     fingers.clear();

@@ -27,7 +27,7 @@ for (const name of ["prev", "next"]) {
   });
 }
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input, select, textarea")) return;
+  if (lookIsOpen() || event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input, select, textarea")) return;
   if (event.key === "ArrowLeft") goTo("prev")?.();
   else if (event.key === "ArrowRight") goTo("next")?.();
 });

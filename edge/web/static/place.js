@@ -2,9 +2,17 @@
 import { root } from "./dom.js";
 
 const key = `linewatch-place ${root}${location.pathname}`;
-const LIST = `linewatch-list ${root}`; // the address of the list from which the part on show was opened
-
+const LIST = `linewatch-list ${root}`; // the address of the page from which the part on show was opened
 const PART = "linewatch-part"; // the page before this one was that of a part
+const came = sessionStorage.getItem(PART); // no page here tells the next one where it was
+sessionStorage.removeItem(PART);
+
+// Whatever page leads to a part, the part's way back leads there. A part that leads to another one is none of them.
+if (!location.pathname.startsWith(`${root}/inspections/`)) {
+  document.addEventListener("click", ({ target }) => {
+    if (target.closest?.("a")?.pathname.startsWith(`${root}/inspections/`)) sessionStorage.setItem(LIST, location.href);
+  });
+}
 
 // state: what the list shows, as a function, so that it is asked for when a part is opened.
 export function keepPlace(rows, state) {
@@ -12,7 +20,6 @@ export function keepPlace(rows, state) {
     const link = event.target.closest("a.row");
     if (!link) return;
     sessionStorage.setItem(key, JSON.stringify({ ...state(), part: link.pathname, y: scrollY }));
-    sessionStorage.setItem(LIST, location.href);
   });
 }
 
@@ -20,8 +27,6 @@ export function keepPlace(rows, state) {
 export function takePlace() {
   const noted = sessionStorage.getItem(key);
   sessionStorage.removeItem(key);
-  const came = sessionStorage.getItem(PART); // no page here tells the next one where it was
-  sessionStorage.removeItem(PART);
   return noted && came ? JSON.parse(noted) : null;
 }
 

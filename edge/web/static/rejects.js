@@ -2,7 +2,7 @@
 // keeps who did, so that every tablet shows the same.
 import { badge, byId, element, root, setText } from "./dom.js";
 import { clock, hourText } from "./times.js";
-import { openLook } from "./look.js";
+import { lookAmong } from "./look.js";
 import { send } from "./person.js";
 import { told } from "./told.js";
 import { count, t } from "./words.js";
@@ -21,21 +21,17 @@ export function refreshRejects({ rejects, history }) {
   const waiting = { n: count(rejects.unseen) };
   setText(byId("waiting"), rejects.more ? t("{n} or more not seen", waiting) : t("{n} not seen", waiting));
   byId("waiting").setAttribute("aria-label", rejects.more ? t("{n} or more rejected parts that nobody has looked at", waiting) : t("{n} rejected parts that nobody has looked at", waiting));
-  byId("strip").replaceChildren(...rejects.last.map((row) => element("li", {}, tile(row))));
+  byId("strip").replaceChildren(...rejects.last.map((row) => element("li", {}, tile(row, rejects.last))));
   hold(rejects);
 }
 
-function look(row) {
-  openLook({ title: `${t("Part {part}", { part: row.id })} ${told(row.words.headline)}`, heat: row.pictures.heat ?? row.pictures.frame, plain: row.pictures.frame, part: row.pictures.thumb ? row.id : null });
-}
-
-function tile(row) {
+function tile(row, rows) {
   const names = { part: row.id, verdict: told(row.words.headline) };
   const label = row.seen ? t("Part {part} {verdict}, seen: show in full", names) : t("Part {part} {verdict}, not seen: show in full", names);
   const shot = row.pictures.thumb ? element("img", { src: row.pictures.thumb, alt: "", width: 124, height: 92 }) : element("span", { class: "none" }, t("no picture"));
   const node = element("button", { type: "button", class: "reject", "data-kind": row.words.kind, "data-seen": row.seen, "aria-label": label }, shot, element("span", {}, `${row.id} · ${hourText(row.at)}`));
   node.disabled = !row.pictures.frame;
-  node.addEventListener("click", () => look(row));
+  node.addEventListener("click", () => lookAmong(rows, row));
   return node;
 }
 
@@ -52,7 +48,7 @@ function hold(rejects) {
   const shot = shown ? element("img", { src: shown, alt: t("Picture of part {part}", { part: row.id }) }) : element("span", { class: "none" }, t("no picture"));
   const open = element("button", { type: "button", class: "held-shot", "aria-label": t("Show part {part} in full", { part: row.id }) }, shot);
   open.disabled = !shown;
-  open.addEventListener("click", () => look(row));
+  open.addEventListener("click", () => lookAmong(rejects.last, row));
   const link = element("a", { class: "onward", href: `${root}/inspections/${row.id}` }, `${t("Part {part}", { part: row.id })} · ${clock(row.at)}`);
   const buttons = element("div", { class: "choices" }, seenButton(t("Seen"), { part: row.id }));
   if (rejects.unseen > 1) buttons.append(seenButton(t("All {n} seen", { n: count(rejects.unseen) }), { up_to: rejects.last[0].id }, ""));

@@ -12,6 +12,9 @@ export const turn = () => Math.floor(performance.now() / FOLLOW_EVERY_MS);
 let known = { rows: [], more: false }; // newest first, and whether the station has older ones
 let asked = null; // the answer that is on its way
 
+// Those that the page has loaded already, newest first.
+export const knownRows = () => known.rows;
+
 // Returns the last KEPT rows and whether there are older ones; throws what the station says instead, or when there is
 // no connection. lastId: of the history; a lower one than is known is that of another history.
 export function lastRows(lastId) {

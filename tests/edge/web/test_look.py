@@ -172,6 +172,47 @@ def test_arrows_stay_inside_the_filter_and_back_leads_to_the_place_in_the_list(
 
 
 @needs_chromium
+def test_back_leads_to_the_page_from_which_the_part_was_opened(chromium: Browser, line: StandIn) -> None:
+    visitor = Visitor(chromium, line)
+    page = visitor.open("/history?verdict=OK")
+    page.locator("#rows .row").first.click()
+    page.wait_for_url("**/inspections/*")
+    page.goto(f"{visitor.url}/")
+    page.click("#held .onward")
+    page.wait_for_url("**/inspections/*")
+    page.click("#back")
+    page.wait_for_url(f"{visitor.url}/")
+    assert visitor.complaints == []
+    visitor.context.close()
+
+
+@needs_chromium
+def test_older_and_newer_lead_through_the_strip_of_rejects_and_back_from_the_live_picture(
+    chromium: Browser, line: StandIn
+) -> None:
+    visitor = Visitor(chromium, line)
+    page = visitor.settled()
+    title = page.locator("#look-title")
+    numbers = [text.split()[0] for text in page.locator("#strip .reject").all_inner_texts()]
+    page.locator("#strip .reject").first.click()
+    expect(page.locator("#look-newer")).to_be_hidden()
+    page.click("#look-older")
+    expect(title).to_have_text(f"Part {numbers[1]} NG")
+    page.keyboard.press("ArrowLeft")
+    expect(title).to_have_text(f"Part {numbers[2]} NG")
+    page.keyboard.press("ArrowRight")
+    expect(title).to_have_text(f"Part {numbers[1]} NG")
+    page.keyboard.press("Escape")
+    page.click("#live-picture .look-open")
+    expect(title).to_contain_text("Part ")
+    live = int(title.inner_text().split()[1])
+    page.keyboard.press("ArrowLeft")
+    expect(title).to_contain_text(f"Part {live - 1} ")
+    assert visitor.complaints == []
+    visitor.context.close()
+
+
+@needs_chromium
 def test_the_live_picture_that_was_tapped_stays_while_the_line_goes_on(chromium: Browser, line: StandIn) -> None:
     visitor = Visitor(chromium, line)
     page = visitor.settled()
