@@ -52,6 +52,9 @@ function showWork(report) {
   byId("work").hidden = !report && !waits;
   if (!report) {
     setText(byId("work-what"), t("A wish waits to be taken"));
+    byId("work-stage").dataset.kind = "wait";
+    setText(byId("work-stage"), t("waits"));
+    byId("stop").hidden = false;
     return;
   }
   const [kind, words] = waits && report.stage !== "working" ? ["wait", t("waits")] : STAGES[report.stage];

@@ -12,13 +12,24 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, expect
 
 from edge.core.types import Verdict
-from edge.exchange.bundle_desk import UPLOAD, Act, Difference, Report, Stage, take_wish, wish_waits, write_outcome
+from edge.exchange.bundle_desk import (
+    UPLOAD,
+    Act,
+    Difference,
+    Report,
+    Stage,
+    Wish,
+    leave_wish,
+    take_wish,
+    wish_waits,
+    write_outcome,
+)
 from edge.exchange.health import State
 from edge.inference.bundle import Bundle
 from tests.edge.engine.parts import wait_for
 from tests.edge.web.conftest import free_port
 from tests.edge.web.standin import StandIn
-from tests.edge.web.test_browser import HANG_MS, LOW_CONTRAST, SIZES, SMALL_TARGETS
+from tests.edge.web.test_browser import HANG_MS, LOW_CONTRAST, SIZES, SMALL_TARGETS, Visitor
 from tests.edge.web.test_browser_people import WIDER_THAN_THE_SCREEN
 from tests.edge.web.test_server import page_process
 from tests.edge.web.test_set_up import proven
@@ -104,6 +115,21 @@ def test_a_chosen_file_arrives_in_pieces_and_is_wished_to_be_checked(tablet: Pag
     assert wish is not None
     assert wish.act is Act.CHECK
     assert (served.config.state_dir / UPLOAD).read_bytes() == data
+
+
+def test_the_first_wish_can_be_stopped_while_nobody_has_taken_it(chromium: Browser, station: StandIn) -> None:
+    station.health()
+    with page_process(station.config):
+        visitor = Visitor(chromium, station)
+        station.config.page_dir.mkdir(parents=True, exist_ok=True)
+        leave_wish(station.config.page_dir, Wish(id="0" * 16, act=Act.CHECK, who="Anna"))
+        page = visitor.open("/bundles")
+        expect(page.locator("#work-what")).to_have_text("A wish waits to be taken")
+        expect(page.locator("#work-stage")).to_have_text("waits")
+        page.click("#stop")
+        expect(page.locator("#upload-answer")).to_have_text("The wish was taken back.")
+        assert not wish_waits(station.config.page_dir)
+        visitor.context.close()
 
 
 def test_a_region_is_dragged_on_the_picture(tablet: Page, served: StandIn) -> None:
