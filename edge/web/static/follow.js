@@ -1,12 +1,15 @@
 // Asks for the status and its picture again and again, and tells when nothing is known any more.
 import { root } from "./dom.js";
-import { askWho } from "./session.js";
+import { askOnce } from "./session.js";
 import { livePicture, pictureQuery } from "./live.js";
 import { t } from "./words.js";
+
+export const ENDED = t("Your session has ended. Sign in to see the station again.");
 
 const EVERY_MS = 400;
 const LOST_AFTER_MS = 1500; // with the engine's own time to be missed, a person is told within two seconds
 const LOOK_EVERY_MS = 100;
+const CLOSED = {}; // in place of a status: nobody is signed in
 let askedAt = performance.now(); // when the question was asked whose answer is on show
 let lastAnswer = Date.now(); // the same by the clock on the wall
 let asking = false;
@@ -14,9 +17,10 @@ let known = { query: null, tag: "", status: null }; // the last answer; the stat
 let instance = null;
 let watcher = null;
 
-// show(status, picture) is called for each answer, lost(lastAnswer) again and again while there is none.
-export function follow(show, lost) {
-  watcher = { show, lost };
+// show(status, picture) is called for each answer, lost(lastAnswer) again and again while there is none, and closed()
+// while the station answers that nobody is signed in.
+export function follow(show, lost, closed) {
+  watcher = { show, lost, closed };
   poll();
   setInterval(poll, EVERY_MS);
   setInterval(look, LOOK_EVERY_MS);
@@ -30,15 +34,21 @@ export async function poll() {
   try {
     const status = await ask();
     if (status === null) return;
-    const picture = await livePicture(status);
-    if (instance !== null && instance !== status.instance) location.reload(); // a new process knows no old token
-    instance = status.instance;
-    watcher.show(status, picture);
+    if (status === CLOSED) watcher.closed();
+    else await showStatus(status);
     askedAt = at;
     lastAnswer = Date.now();
+    if (status === CLOSED) askOnce(ENDED);
   } finally {
     asking = false;
   }
+}
+
+async function showStatus(status) {
+  const picture = await livePicture(status);
+  if (instance !== null && instance !== status.instance) location.reload(); // a new process knows no old token
+  instance = status.instance;
+  watcher.show(status, picture);
 }
 
 async function ask() {
@@ -47,7 +57,7 @@ async function ask() {
   try {
     const response = await fetch(`${root}/api/status${query}`, { headers, signal: AbortSignal.timeout(LOST_AFTER_MS) });
     if (response.status === 304) return known.status;
-    if (response.status === 401) askWho(t("Your session has ended. Sign in to see the station again."));
+    if (response.status === 401) return CLOSED;
     if (!response.ok) return null;
     known = { query, tag: response.headers.get("ETag"), status: await response.json() };
     return known.status;

@@ -20,6 +20,7 @@ async function poll() {
   try {
     const response = await fetch("/api/stations", { headers: known.headers, signal: AbortSignal.timeout(LOST_AFTER_MS) });
     if (response.status !== 304) {
+      if (response.status === 401) location.reload(); // it leads to the sign-in and back
       if (!response.ok) return;
       known = { headers: { "If-None-Match": response.headers.get("ETag") }, answer: await response.json() };
     }

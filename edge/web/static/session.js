@@ -11,14 +11,24 @@ const NEEDS = {
   engineer: t("This needs an engineer. Sign in, and it is done then."),
 };
 let asking = null;
+let refused = false; // somebody said “Not now” to a question that nothing of theirs had asked
 
 // Returns the answer of the station. Without the right to do this, somebody is asked to sign in first.
 export async function post(path, body, headers = {}) {
   const ask = () => fetch(`${root}${path}`, { method: "POST", body, headers: { ...headers, "X-CSRF-Token": token } });
-  const answer = await ask();
+  let answer = await ask();
+  if (answer.status === 403 && !answer.headers.has("X-Needs-Role") && (await freshToken())) answer = await ask();
   const needed = answer.headers.get("X-Needs-Role");
   if (needed === null) return answer;
   return (await askWho(NEEDS[needed])) ? ask() : answer;
+}
+
+// After a restart of the page no token from before it counts. Returns whether there is another one now.
+async function freshToken() {
+  const before = token;
+  const me = await fetch(`${root}/api/me`);
+  if (me.ok) setToken((await me.json()).csrf_token);
+  return token !== before;
 }
 
 export const postJson = (path, facts) => post(path, JSON.stringify(facts), { "Content-Type": "application/json" });
@@ -31,6 +41,11 @@ export function askWho(why) {
   return asking;
 }
 
+// The same for what the page asks for by itself: who said “Not now” is left alone until somebody signs in.
+export async function askOnce(why) {
+  if (!refused) refused = !(await askWho(why));
+}
+
 async function shown(why) {
   const dialog = element("dialog", { class: "sign-in", "aria-labelledby": "sign-in-why" });
   document.body.append(dialog);
@@ -40,6 +55,7 @@ async function shown(why) {
     dialog.addEventListener("cancel", () => resolve(false));
     signInForm((me) => {
       setToken(me.csrf_token);
+      refused = false;
       showPerson(me);
       resolve(true);
     }).then((form) => {

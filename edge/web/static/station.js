@@ -3,10 +3,11 @@ import { badge, byId, element, icon, number, setScore, setText } from "./dom.js"
 import { clock, sinceText } from "./times.js";
 import { refreshCharts } from "./charts.js";
 import { refreshCommands } from "./commands.js";
-import { follow, poll } from "./follow.js";
+import { ENDED, follow, poll } from "./follow.js";
 import { refreshHistory } from "./history.js";
 import { onPictureChoice, showLive } from "./live.js";
 import { refreshRejects } from "./rejects.js";
+import { askWho } from "./session.js";
 import "./upload.js";
 import { told } from "./told.js";
 import { count, percentText, t } from "./words.js";
@@ -17,6 +18,8 @@ const LOST = {
   what: t("The station’s page does not answer."),
   action: t("The verdict is unknown. Check the network and the station; trying again."),
 };
+
+const CLOSED = { kind: "wait", headline: t("Sign in").toUpperCase(), what: ENDED, action: "" };
 
 let announced = "";
 
@@ -74,6 +77,7 @@ function announce(words) {
 
 function showAlarm({ engine, display }) {
   byId("alarm").hidden = engine.alive;
+  byId("alarm-sign-in").hidden = true;
   if (engine.alive) return;
   byId("alarm").querySelector("use").setAttribute("href", "#i-none");
   setText(byId("alarm-title"), engine.last_seen ? t("Engine not running since {time}", { time: clock(engine.last_seen) }) : t("Engine not running"));
@@ -81,11 +85,16 @@ function showAlarm({ engine, display }) {
 }
 
 function showLost(lastAnswer) {
-  showVerdict(LOST, null, null);
+  showNothing(LOST, t("No connection to the station since {time}", { time: clock(lastAnswer) }));
+}
+
+function showNothing(display, title) {
+  showVerdict(display, null, null);
   byId("alarm").hidden = false;
-  byId("alarm").querySelector("use").setAttribute("href", "#i-lost");
-  setText(byId("alarm-title"), t("No connection to the station since {time}", { time: clock(lastAnswer) }));
-  setText(byId("alarm-text"), LOST.action);
+  byId("alarm").querySelector("use").setAttribute("href", `#i-${display.kind}`);
+  setText(byId("alarm-title"), title);
+  setText(byId("alarm-text"), display.action);
+  byId("alarm-sign-in").hidden = display !== CLOSED;
   showLive(null, null);
   document.body.classList.add("stale");
 }
@@ -133,4 +142,5 @@ function showCounters({ health, history }) {
 }
 
 onPictureChoice(poll);
-follow(show, showLost);
+byId("alarm-sign-in").addEventListener("click", () => askWho(ENDED));
+follow(show, showLost, () => showNothing(CLOSED, ENDED));

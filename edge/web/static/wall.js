@@ -1,12 +1,13 @@
 // The wall display: the verdict, its picture and the yield, to be read from five metres. A person may switch on its sound.
 import { byId, setText } from "./dom.js";
 import { clock, sinceText } from "./times.js";
-import { follow } from "./follow.js";
+import { ENDED, follow } from "./follow.js";
 import { showLive } from "./live.js";
 import { told } from "./told.js";
 import { count, percentText, t } from "./words.js";
 
 const LOST = { kind: "lost", headline: t("NO LINK"), what: t("The station’s page does not answer. The verdict is unknown.") };
+const CLOSED = { kind: "wait", headline: t("Sign in").toUpperCase(), what: ENDED };
 const BEEP_S = 0.18;
 const SOUNDS = { ng: [440, 440], error: [880, 660, 880], camera: [880, 660, 880], none: [880, 660, 880], lost: [880, 660, 880] };
 let heard = ""; // the verdict or fault whose sound was played
@@ -22,9 +23,9 @@ function show(status, picture) {
   document.body.classList.toggle("stale", !status.engine.alive);
 }
 
-function showLost(lastAnswer) {
-  showWords(LOST, null);
-  setText(byId("wall-which"), t("Last answer {time}", { time: clock(lastAnswer) }));
+function showNothing(display, which) {
+  showWords(display, null);
+  setText(byId("wall-which"), which);
   showLive(null, null);
   document.body.classList.add("stale");
 }
@@ -95,4 +96,4 @@ byId("sound").addEventListener("click", toggleSound);
 byId("full").addEventListener("click", toggleFull);
 document.addEventListener("visibilitychange", keepScreenOn);
 keepScreenOn();
-follow(show, showLost);
+follow(show, (lastAnswer) => showNothing(LOST, t("Last answer {time}", { time: clock(lastAnswer) })), () => showNothing(CLOSED, "\u00a0"));

@@ -62,7 +62,7 @@ def tap_pin(page: Page, pin: str) -> None:
 def sign_in(page: Page, name: str) -> None:
     page.get_by_role("button", name=name).click()
     tap_pin(page, PIN)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.click("#sign-in-submit")
 
 
 def test_a_person_signs_in_with_taps_alone_and_comes_where_they_wanted(tablet: Page, guarded: StandIn) -> None:
@@ -95,6 +95,28 @@ def test_a_session_that_ends_in_the_middle_of_a_choice_loses_nothing(tablet: Pag
     tablet.get_by_role("button", name="Switch").click()
     tablet.get_by_role("button", name="Yes, switch").click()
     expect(tablet.locator("#command-answer")).to_contain_text("“washer” is in use")
+
+
+def test_who_does_not_want_to_sign_in_now_is_left_alone_and_told_what_is_missing(
+    tablet: Page, guarded: StandIn
+) -> None:
+    sign_in(tablet, "Olaf")
+    expect(tablet.locator("#verdict-headline")).to_be_visible()
+    tablet.context.clear_cookies()
+    dialog = tablet.get_by_role("dialog", name="Your session has ended")
+    expect(dialog).to_be_visible()
+    expect(tablet.locator("#verdict-headline")).to_have_text("SIGN IN")
+    tablet.get_by_role("button", name="Not now").click()
+    for _ in range(3):
+        with tablet.expect_response("**/api/status*"):
+            pass
+    expect(dialog).to_have_count(0)
+    expect(tablet.locator("#verdict-headline")).to_have_text("SIGN IN")
+    checked(tablet)
+    tablet.locator("#alarm").get_by_role("button", name="Sign in").click()
+    sign_in(tablet, "Olaf")
+    expect(tablet.locator("#alarm")).to_be_hidden()
+    expect(tablet.locator("#verdict-headline")).not_to_have_text("SIGN IN")
 
 
 def test_an_operator_acts_on_a_viewers_tablet_and_leaves_it_the_viewers(tablet: Page) -> None:
