@@ -133,21 +133,37 @@ class ReviewStore:
 
         Raises ReviewConflictError when the part has another answer by now, HistoryError when it cannot be stored.
         """
-        at = datetime.now(UTC)
-        values = (
-            draft.part, draft.row_hash, draft.opinion, draft.origin, draft.label, draft.mask, draft.who, timestamp(at),
-        )  # fmt: skip
         with self._db.transaction():
             standing = self._last(draft.part)
             if after is not None and after != (standing.number if standing else 0):
                 raise ReviewConflictError(standing)
-            query = (
-                "INSERT INTO reviews (part, row_hash, opinion, origin, label, mask, who, at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-            )
-            self._db.execute(query, values)
-            self._see([draft.part], draft.who, timestamp(at))
-            row = self._db.execute(f"{_SELECT} WHERE part = ? ORDER BY number DESC LIMIT 1", (draft.part,)).fetchone()
+            return self._insert(draft, timestamp(datetime.now(UTC)))
+
+    def put_back(self, draft: Draft, taken: int) -> Review:
+        """Let the answer count again that the one numbered `taken` replaced, with its mask, its author and its time.
+
+        draft: what is stored where nothing was replaced, an opinion of none. Raises as add does.
+        """
+        with self._db.transaction():
+            standing = self._last(draft.part)
+            if standing is None or standing.number != taken:
+                raise ReviewConflictError(standing)
+            query = f"{_SELECT} WHERE part = ? AND number < ? ORDER BY number DESC LIMIT 1"
+            row = self._db.execute(query, (draft.part, taken)).fetchone()
+            if row is None or row["opinion"] == Opinion.NONE:
+                return self._insert(draft, timestamp(datetime.now(UTC)))
+            kept = ("row_hash", "opinion", "origin", "who", "label", "mask")
+            return self._insert(Draft(draft.part, **{name: row[name] for name in kept}), row["at"])
+
+    def _insert(self, draft: Draft, at: str) -> Review:
+        values = (draft.part, draft.row_hash, draft.opinion, draft.origin, draft.label, draft.mask, draft.who, at)
+        query = (
+            "INSERT INTO reviews (part, row_hash, opinion, origin, label, mask, who, at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        )
+        self._db.execute(query, values)
+        self._see([draft.part], draft.who, at)
+        row = self._db.execute(f"{_SELECT} WHERE part = ? ORDER BY number DESC LIMIT 1", (draft.part,)).fetchone()
         return _as_review(row)
 
     def last(self, part: int) -> Review | None:

@@ -6,20 +6,27 @@ const BRUSH = 300; // of the picture's width
 const APART = 60; // points that are nearer to the one before say nothing
 const MOST = 60;
 const canvas = byId("mask");
+const image = canvas.previousElementSibling;
 let strokes = [];
 let drawing = null;
 
 export const maskStrokes = () => strokes;
 
-export function startMask(image) {
+export function startMask() {
+  canvas.hidden = false;
+  byId("wipe").hidden = false;
+  byId("draw").setAttribute("aria-pressed", "true");
+  layOver();
+}
+
+// Over the picture as it is shown now: it has another size once the tablet was turned.
+function layOver() {
   const frame = image.parentElement.getBoundingClientRect();
+  if (canvas.hidden || !image.naturalWidth || !frame.width) return;
   const scale = Math.min(frame.width / image.naturalWidth, frame.height / image.naturalHeight);
   [canvas.width, canvas.height] = [image.naturalWidth * scale, image.naturalHeight * scale].map(Math.round);
   canvas.style.left = `${(frame.width - canvas.width) / 2}px`;
   canvas.style.top = `${(frame.height - canvas.height) / 2}px`;
-  canvas.hidden = false;
-  byId("wipe").hidden = false;
-  byId("draw").setAttribute("aria-pressed", "true");
   paint();
 }
 
@@ -69,4 +76,6 @@ canvas.addEventListener("pointermove", (event) => {
   drawing.push(x, y);
   paint();
 });
+image.addEventListener("load", layOver);
+new ResizeObserver(layOver).observe(image.parentElement);
 for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { drawing = null; });

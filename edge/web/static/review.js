@@ -10,21 +10,27 @@ import { count, t } from "./words.js";
 const WHY = { chosen: t("picked by hand"), limit: t("near the limit"), sample: t("random sample") };
 const WORDS = { good: t("was good"), bad: t("really bad"), unsure: t("not sure"), none: t("no answer") };
 const SHOWN = 12;
+const ASK_AGAIN_MS = 2000;
 const left = new Set(); // parts that somebody left out on this page
 let parts = [];
 let last = null; // the answer that Undo takes back
 let busy = false;
+let again = 0; // the timer of a question that found no answer
 let counts = { answered: 0, of: 0, sampled: 0, of_sample: 0 };
 
+// Returns whether the station answered.
 async function fill() {
   const response = await fetch(`${root}/api/reviews/queue?limit=${SHOWN + Math.min(38, left.size)}`).catch(() => null);
   const found = response ? await response.json().catch(() => null) : null;
   if (!found || found.error) {
     complain(found?.error ?? t("no connection to the station; try again"));
-    return;
+    return false;
   }
+  if (again) complain("");
+  again = 0;
   counts = found;
   parts = found.parts.filter((part) => !left.has(part.id));
+  return true;
 }
 
 // A part that somebody picked comes first, once.
@@ -48,7 +54,8 @@ function complain(words) {
 }
 
 async function next() {
-  if (parts.length === 0) await fill();
+  clearTimeout(again);
+  if (parts.length === 0 && !(await fill())) again = setTimeout(next, ASK_AGAIN_MS);
   const part = parts[0];
   byId("review").hidden = !part;
   byId("nothing").hidden = Boolean(part) || !byId("problem").hidden;
@@ -89,7 +96,7 @@ async function answer(opinion) {
     return;
   }
   complain("");
-  last = { part, before: part.review, number: stored.number };
+  last = { part, number: stored.number };
   if (!part.review) counts.answered += 1;
   if (part.origin === "sample") counts.sampled += 1;
   remember(stored.label);
@@ -102,8 +109,8 @@ async function answer(opinion) {
 async function undo() {
   if (busy || !last) return;
   busy = true;
-  const { part, before, number } = last;
-  const taken = await send("reviews", { part: part.id, opinion: before?.opinion ?? "none", origin: before?.origin ?? part.origin, label: before?.label ?? "", after: number });
+  const { part, number } = last;
+  const taken = await send("reviews", { part: part.id, opinion: "before", origin: part.origin, after: number });
   busy = false;
   if (taken.error) {
     complain(`${t("Part {part}", { part: part.id })}: ${told(taken.error)}`);
@@ -112,7 +119,8 @@ async function undo() {
   last = null;
   complain("");
   part.known = taken.number;
-  counts.answered -= before ? 0 : 1;
+  part.review = taken.opinion === "none" ? null : taken;
+  counts.answered -= part.review ? 0 : 1;
   if (part.origin === "sample") counts.sampled -= 1;
   setText(byId("undo-words"), t("Part {part}: the answer is taken back.", { part: part.id }));
   byId("undo").hidden = true;
@@ -132,7 +140,7 @@ byId("skip").addEventListener("click", () => {
 });
 byId("undo").addEventListener("click", undo);
 byId("draw").addEventListener("click", () => {
-  if (byId("mask").hidden) startMask(byId("review-image"));
+  if (byId("mask").hidden) startMask();
   else hideMask();
 });
 byId("wipe").addEventListener("click", clearMask);

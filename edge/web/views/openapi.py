@@ -25,7 +25,7 @@ from edge.web.setup.upload import MAX_BYTES
 from edge.web.views import people
 from edge.web.views.api import MAX_ID, MAX_LIMIT, never_stored
 from edge.web.views.limit import LONGEST_REASON
-from edge.web.views.reviews import LABEL
+from edge.web.views.reviews import BEFORE, LABEL
 
 blueprint = Blueprint("openapi", __name__, url_prefix="/api")
 blueprint.after_request(never_stored)
@@ -109,7 +109,7 @@ _ANSWER: Facts = {
     "required": ["part", "opinion"],
     "properties": {
         "part": _PART["properties"]["part"],
-        "opinion": {"enum": list(Opinion)},
+        "opinion": {"enum": [*Opinion, BEFORE]},
         "origin": {"enum": list(Origin)},
         "who": _NAME,
         "label": {"type": "string", "pattern": f"^({LABEL})?$"},

@@ -22,7 +22,7 @@ from edge.web.views.parameters import number, shown
 
 blueprint = Blueprint("reviews", __name__)
 MAX_BODY_BYTES = 16 * 1024
-MOST_SEEN = 200
+BEFORE = "before"  # in place of an opinion: the answer that the last one replaced
 LABEL = r"[a-z0-9][a-z0-9_]{0,39}"
 NO_LABELS = frozenset({"good", "goods", "ok", "okay", "normal", "pass", "passed", "io", "gut", "defect_free"})
 NO_LABELS |= frozenset({"no_defect", "mask", "masks", "gt", "ground_truth", "label", "labels"})
@@ -76,21 +76,29 @@ def listed() -> Response:
 
 @blueprint.post("/api/reviews")
 def answer() -> Answer:
-    """Store what a person says of a part; an opinion of `none` takes the answer back."""
+    """Store what a person says of a part.
+
+    An opinion of `none` takes the answer back, and `before` lets the answer count again that the last one replaced.
+    """
     station, given = current_station(), given_fields()
     row, row_hash = _row(station, given_number(given, "part", None))
+    word = _word(given, "opinion", [*(one.value for one in Opinion), BEFORE])
     draft = Draft(
         part=row.id,
         row_hash=row_hash,
-        opinion=Opinion(_word(given, "opinion", [one.value for one in Opinion])),
+        opinion=Opinion.NONE if word == BEFORE else Opinion(word),
         origin=_origin(station, given, row.id),
         who=given_who(given),
         label=_label(given),
         mask=_mask(given),
     )
     after = given_number(given, "after", -1)
-    record("review", "", f"part {draft.part}: {draft.opinion}")
+    if word == BEFORE and after < 1:
+        abort(400, "after: is missing; send the number of the answer that is taken back")
+    record("review", "", f"part {draft.part}: {f'answer {after} taken back' if word == BEFORE else word}")
     try:
+        if word == BEFORE:
+            return _stored(station, lambda store: store.put_back(draft, after), None)
         return _stored(station, lambda store: store.add(draft, None if after < 0 else after), None)
     except ReviewConflictError as error:
         standing = review_facts(error.standing) if error.standing else None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +16,7 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser, expect
 
 from edge.core.types import Inspection, Reason, Timings, Verdict
+from edge.history.audit import AuditLog
 from edge.history.eventlog import EventLog
 from edge.history.pictures import picture_path
 from edge.inference.bundle import Bundle
@@ -195,6 +199,34 @@ def test_an_answer_that_is_none_is_named_and_nothing_is_stored(
         fill(station, [60])
     answer = client.post("/api/reviews", json={"part": station.last.id, "opinion": "bad", "who": "Anna"} | given)
     assert (answer.status_code, answer.get_json()["error"].split(":")[0]) == (400, name)
+    assert client.get("/api/reviews").get_json()["total"] == 0
+
+
+def test_undo_lets_the_replaced_answer_count_again_with_its_mask_and_its_author(
+    station: StandIn, client: FlaskClient
+) -> None:
+    fill(station, [60])
+    anna = say(client, 1, "bad", label="scratch", mask=[[300, 1000, 1000, 5000, 5000]]).get_json()
+    bo = say(client, 1, "good", who="Bo", after=anna["number"]).get_json()
+    back = say(client, 1, "before", who="Bo", after=bo["number"]).get_json()
+    assert back == anna | {"number": back["number"]}
+    with zipfile.ZipFile(io.BytesIO(client.get("/reviewed.zip").data)) as archive:
+        assert "ground_truth/scratch/part000000001_mask.png" in archive.namelist()
+    with contextlib.closing(AuditLog(station.config.page_dir, read_only=True)) as audit:
+        assert f"answer {bo['number']} taken back" in audit.recent(1)[0].deed.after
+
+
+def test_undo_of_a_first_answer_leaves_none_and_an_overtaken_one_changes_nothing(
+    station: StandIn, client: FlaskClient
+) -> None:
+    fill(station, [60])
+    first = say(client, 1, "good").get_json()["number"]
+    assert say(client, 1, "before").status_code == 400
+    assert say(client, 1, "before", after=first).get_json()["opinion"] == "none"
+    later = say(client, 1, "bad", who="Bo").get_json()
+    refused = say(client, 1, "before", after=first)
+    assert (refused.status_code, refused.get_json()["review"]) == (409, later)
+    assert say(client, 1, "before", after=later["number"]).get_json()["opinion"] == "none", "none stood before"
     assert client.get("/api/reviews").get_json()["total"] == 0
 
 
