@@ -13,7 +13,7 @@ from edge.inference.heatmap import CSS_STOPS, RAMP, TOP, class_overlay, overlay,
 
 BOX = (0, 0, 64, 64)
 LIMITS = Limits(threshold=40.0, marking=42.0, typical=30.0)
-STYLE = Path(__file__).parents[3] / "edge" / "web" / "static" / "page.css"
+STYLE = Path(__file__).parents[3] / "edge" / "web" / "static" / "parts.css"
 
 
 def grey(size: int = 64) -> Image:

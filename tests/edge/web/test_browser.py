@@ -109,7 +109,9 @@ class Visitor:
 
 # Of the header, beside the count of rejects that nobody has seen: what lies outside of the screen, words of the way
 # to a part of the page that take two lines, and a station without its sign.
-CROWDED = """() => [...document.querySelectorAll(".brand img, .tabs a, #waiting, #chip .badge")].filter(node => {
+CROWDED = """() => [
+    ...document.querySelectorAll(".brand img, .tabs a, #waiting, .who .button, #chip .badge"),
+].filter(node => {
     const { left, right, width } = node.getBoundingClientRect();
     const span = node.querySelector("span");
     const tall = span ? span.getBoundingClientRect().height / parseFloat(getComputedStyle(span).fontSize) : 1;

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from edge.inference.bundle import Bundle
 from edge.people.roles import Role
@@ -14,6 +14,7 @@ from edge.people.store import People
 from tests.edge.web.conftest import free_port
 from tests.edge.web.standin import StandIn, all_commands
 from tests.edge.web.test_browser import (
+    CROWDED,
     HANG_MS,
     LOW_CONTRAST,
     SIZES,
@@ -23,6 +24,10 @@ from tests.edge.web.test_server import page_process
 
 PIN = "271828"
 expect.set_options(timeout=HANG_MS)
+# How many of the things in the header lie over the one before.
+OVERLAPPING = """() => { const boxes = [...document.querySelectorAll(".brand img, #waiting, .who > *, #chip .badge")]
+    .map(node => node.getBoundingClientRect()).filter(box => box.width).sort((a, b) => a.left - b.left);
+    return boxes.slice(1).filter((box, before) => box.left < boxes[before].right).length; }"""
 WIDER_THAN_THE_SCREEN = "() => document.documentElement.scrollWidth - innerWidth"
 
 
@@ -151,6 +156,31 @@ def test_an_engineer_sets_up_a_person_who_chooses_a_pin_with_the_code(tablet: Pa
     tap_pin(tablet, "161803")
     tablet.get_by_role("button", name="Set it and sign in").click()
     expect(tablet.locator(".who-name")).to_contain_text("Neu")
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_header_holds_who_is_signed_in_beside_all_that_waits(tablet: Page, guarded: StandIn, language: str) -> None:
+    def aged(route: Route) -> None:
+        response = route.fetch()
+        text = re.sub(r'"unseen":\d+', '"unseen":1000', response.text()).replace('"more":false', '"more":true')
+        route.fulfill(response=response, body=text)
+
+    tablet.context.add_cookies([{"name": "linewatch_language", "value": language, "url": tablet.url}])
+    tablet.reload()
+    guarded.says = all_commands() | {"quality_fault": "out of focus"}
+    tablet.get_by_role("button", name="Jörg Müller").click()
+    tablet.locator("#person-secret").fill(PIN)
+    tablet.click("#sign-in-submit")
+    expect(tablet.locator("#chip .badge")).to_have_attribute("data-kind", "camera")
+    tablet.route("**/api/status*", aged)
+    expect(tablet.locator("#waiting")).to_contain_text(re.compile(r"1[.,]000 o"))
+    for across in (1280, 1024, 800, 390):
+        tablet.set_viewport_size({"width": across, "height": 1280})
+        assert tablet.evaluate(CROWDED) == [], across
+        assert tablet.evaluate(OVERLAPPING) == 0, across
+        assert tablet.evaluate(WIDER_THAN_THE_SCREEN) <= 0, across
+    tablet.unroute_all(behavior="ignoreErrors")
+    guarded.says = all_commands()
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)

@@ -26,13 +26,14 @@ from edge.exchange.bundle_desk import (
 )
 from edge.exchange.health import State
 from edge.inference.bundle import Bundle
+from edge.web.setup.certificate import store_certificate
 from tests.edge.engine.parts import wait_for
 from tests.edge.web.conftest import free_port
 from tests.edge.web.standin import StandIn
 from tests.edge.web.test_browser import HANG_MS, LOW_CONTRAST, SIZES, SMALL_TARGETS, Visitor
 from tests.edge.web.test_browser_people import WIDER_THAN_THE_SCREEN
 from tests.edge.web.test_server import page_process
-from tests.edge.web.test_set_up import proven
+from tests.edge.web.test_set_up import BADS, GOODS, proven
 
 expect.set_options(timeout=HANG_MS)
 NOW = datetime(2026, 1, 1, 6, tzinfo=UTC)
@@ -104,6 +105,28 @@ def test_axe_finds_nothing_on_any_page_in_light_dark_and_forced_colours(tablet: 
             found += [f"/{path} {name} {one}" for one in tablet.evaluate(AXE, rules)]
     tablet.emulate_media(**COLOURS["light"])
     assert found == []
+
+
+PRINTED = """() => [...document.querySelectorAll("body *")].filter(node => node.checkVisibility()
+    && [...node.childNodes].some(child => child.nodeType === 3 && child.textContent.trim()))
+    .map(node => node.textContent.trim())"""
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_certificate_is_printed_alone_in_each_language_and_dark_on_white(
+    chromium: Browser, served: StandIn, language: str
+) -> None:
+    store_certificate(served.config, proven(served), "Anna", GOODS, BADS)
+    visitor = Visitor(chromium, served, dark=True)
+    visitor.context.add_cookies([{"name": "linewatch_language", "value": language, "url": visitor.url}])
+    page = visitor.open("/set-up")
+    expect(page.locator("#certificate")).to_contain_text("Anna")
+    page.emulate_media(media="print", color_scheme="dark")
+    title = {"en": "Certificate", "de": "Bescheinigung"}[language]
+    facts = page.locator("#certificate :is(dt, dd)").all_inner_texts()
+    assert page.evaluate(PRINTED) == [title, *facts]
+    assert page.evaluate("getComputedStyle(document.querySelector('#certificate dd')).color") == "rgb(0, 0, 0)"
+    visitor.context.close()
 
 
 def test_a_chosen_file_arrives_in_pieces_and_is_wished_to_be_checked(tablet: Page, served: StandIn) -> None:
