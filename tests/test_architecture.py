@@ -142,6 +142,15 @@ def test_functions_of_the_device_fit_on_a_screen() -> None:
     assert long == []
 
 
+def test_files_of_the_page_are_read_in_one_sitting() -> None:
+    long = {
+        path.relative_to(REPO).as_posix(): lines
+        for path in (REPO / "edge" / "web").rglob("*")
+        if path.suffix in {".py", ".js", ".css", ".html"} and (lines := len(path.read_text().splitlines())) > 300
+    }
+    assert long == {}
+
+
 def test_no_deadline_follows_a_clock_that_can_be_set() -> None:
     """A jump of the wall clock must move no time-out: durations are of time.monotonic or perf_counter."""
     wall = [

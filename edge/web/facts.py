@@ -12,14 +12,14 @@ from flask import url_for
 
 from edge import __version__
 from edge.core.types import Inspection, Reason, Timings, finite, one_line
-from edge.exchange.health import Health, OutputHealth
 from edge.exchange.live import LivePicture
 from edge.history.database import HistoryError
 from edge.history.pictures import picture_path
 from edge.web.review.rejects import rejects_facts
-from edge.web.service.notices import messages, notices
+from edge.web.service.notices import notices
 from edge.web.station import EngineState, EngineView, Station
-from edge.web.wording.verdicts import UNKNOWN, Words, duration, inspection_words, percent, station_words
+from edge.web.wording.facts import fact_texts
+from edge.web.wording.verdicts import Words, inspection_words, percent, station_words
 
 PICTURE_WITHIN_S = 0.7  # a part whose picture has not come by then is shown without one
 VIEW_WITHIN_MS = 1500.0  # a camera whose last frame is older shows nothing of now
@@ -28,24 +28,6 @@ RECORDER_LAG = 3  # the recorder may be this many parts behind before the engine
 
 Facts = dict[str, Any]
 TIMES = {field.name.removesuffix("_ms"): field.name for field in fields(Timings)}
-FACT_NAMES = {
-    "bundle": "Model",
-    "recipe": "Recipe",
-    "threshold": "Limit (score)",
-    "camera": "Camera",
-    "camera_rate": "Camera rate",
-    "quality": "Picture quality",
-    "trigger": "Trigger",
-    "deadline": "Deadline",
-    "overruns": "Overruns since start",
-    "outputs": "Outputs",
-    "drift": "Drift of the scores",
-    "self_test": "Self-test",
-    "cpu": "CPU tier",
-    "runtime": "Runtime",
-    "uptime": "Running for",
-    "recorder": "Recorder",
-}
 
 
 def inspection_facts(inspection: Inspection, station: Station, inline: bool = False) -> Facts:
@@ -157,7 +139,7 @@ def station_facts(station: Station, raw: bool = False, inline: bool = False) -> 
         "history_problem": seen.problem,
         "live": station.latest_picture(raw=False).is_file(),
         "picture": picture_facts(seen, raw, inline),
-        "facts": _texts(engine, health),
+        "facts": fact_texts(engine, health),
         "health": health.model_dump(mode="json") if health else None,
     }
 
@@ -251,56 +233,3 @@ def _commands(engine: EngineView) -> Facts:
         "recipe": health.recipe if health else None,
         "selftest": health is not None and health.self_test is not None,
     }
-
-
-def _texts(engine: EngineView, health: Health | None) -> dict[str, str]:
-    """Return the station's facts as a person reads them."""
-    if health is None:
-        return dict.fromkeys(FACT_NAMES, UNKNOWN)
-    until = datetime.now(UTC) if engine.alive else health.written_at
-    return {
-        "bundle": health.bundle,
-        "threshold": f"{health.threshold:.4g}",
-        "camera": health.camera,
-        "camera_rate": f"{health.camera_fps:.1f} frames/s" if engine.alive else UNKNOWN,
-        "trigger": health.trigger,
-        "deadline": f"{health.deadline_ms:g} ms",
-        "cpu": health.cpu_tier,
-        "runtime": health.runtime,
-        "uptime": duration((until - health.started_at).total_seconds()) if engine.alive else UNKNOWN,
-        "recorder": f"{health.recorder_queue} waiting, {health.images_dropped} pictures dropped",
-        "recipe": health.recipe or UNKNOWN,
-        "quality": _quality(health),
-        "overruns": f"{health.overruns}" if engine.alive else UNKNOWN,
-        "outputs": "; ".join(_output(output) for output in health.outputs) or UNKNOWN,
-        "drift": _drift(health),
-        "self_test": _self_test(health),
-    }
-
-
-def _quality(health: Health) -> str:
-    if health.quality_fault:
-        return health.quality_fault
-    return {None: UNKNOWN, False: "not commissioned", True: "like the commissioned picture"}[health.commissioned]
-
-
-def _output(output: OutputHealth) -> str:
-    if output.name == "memory":
-        return "none, the station only watches"
-    waits = f", {messages(output.waiting)}" if output.waiting else ""
-    return f"{output.name}: connected{waits}" if output.up else f"{output.name}: NO CONNECTION{waits}"
-
-
-def _drift(health: Health) -> str:
-    if health.drift is None:
-        return UNKNOWN
-    if health.drift.alarm:
-        return "ALARM, see above"
-    return f"none found in {health.drift.parts} parts" if health.drift.parts else health.drift.detail or "no part yet"
-
-
-def _self_test(health: Health) -> str:
-    if health.self_test is None:
-        return UNKNOWN
-    at = f"{health.self_test.at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"passed at {at}" if health.self_test.passed else f"FAILED at {at}"

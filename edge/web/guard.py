@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, abort, g, request, session
 from werkzeug.exceptions import ServiceUnavailable
 
-from edge.web.access.connections import RETRY_AFTER_S
+from edge.web.access.bodies import RETRY_AFTER_S
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 TOKEN_HEADER = "X-CSRF-Token"  # noqa: S105  # a header's name

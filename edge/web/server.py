@@ -27,8 +27,9 @@ from edge.config.station import PageConfig, StationConfig
 from edge.core.types import EdgeError
 from edge.web import guard
 from edge.web.access import gate
+from edge.web.access.bodies import MAX_BODY_BYTES
 from edge.web.access.certificate import tls_context
-from edge.web.access.connections import MAX_BODY_BYTES, Server
+from edge.web.access.connections import Server
 from edge.web.access.gate import Access
 from edge.web.access.tls import TlsFront
 from edge.web.service import views as service

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge.core.types import one_line
 from edge.exchange import ExchangeError
 from edge.exchange.bundle_desk import MOST_PARTS, WISH, Act, Wish, leave_wish, read_outcome
-from edge.web.access.connections import PIECE_BYTES
+from edge.web.access.bodies import PIECE_BYTES
 from edge.web.access.gate import current_user, record
 from edge.web.guard import csrf_token
 from edge.web.setup.promise import bundles_facts

@@ -15,7 +15,7 @@ from flask import current_app
 from edge.config.station import StationConfig
 from edge.core.types import EdgeError
 from edge.exchange.bundle_desk import UPLOAD
-from edge.web.access.connections import PIECE_BYTES
+from edge.web.access.bodies import PIECE_BYTES
 
 MAX_BYTES = 2 * 1024**3  # of an archive, as edge.inference.release.archive takes it
 QUIET_S = 60.0  # after which another upload may take the place of one that does not go on

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, abort, jsonify, request
 
 from edge.core.types import Inspection
 from edge.history.rows import Selection
-from edge.web.access.connections import RETRY_AFTER_S
+from edge.web.access.bodies import RETRY_AFTER_S
 from edge.web.access.gate import record
 from edge.web.facts import Facts, inspection_facts, lasting, station_facts
 from edge.web.review.likeness import reference_facts

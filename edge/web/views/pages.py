@@ -5,11 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, Response, abort, make_response, render_template
 
 from edge.core.types import Reason
-from edge.web.facts import FACT_NAMES, inspection_facts, station_facts
+from edge.web.facts import inspection_facts, station_facts
 from edge.web.guard import csrf_token
 from edge.web.station import current_station
 from edge.web.views.api import MAX_ID
 from edge.web.views.parameters import chosen_query, selection, verdict
+from edge.web.wording.facts import FACT_NAMES
 from edge.web.wording.verdicts import no_picture
 
 blueprint = Blueprint("pages", __name__)

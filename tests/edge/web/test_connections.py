@@ -15,16 +15,8 @@ from threading import Event, Thread
 
 import pytest
 
-from edge.web.access.connections import (
-    MAX_BODY_BYTES,
-    MAX_CONNECTIONS,
-    PATIENCE_S,
-    UPLOADS,
-    Channel,
-    CpuQuota,
-    Room,
-    Server,
-)
+from edge.web.access.bodies import MAX_BODY_BYTES, UPLOADS, Room
+from edge.web.access.connections import MAX_CONNECTIONS, PATIENCE_S, Channel, CpuQuota, Server
 from edge.web.guard import SLOW_AT_ONCE
 from tests.edge.web.standin import StandIn
 from tests.edge.web.test_server import HANG_S, page_process

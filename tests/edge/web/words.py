@@ -29,7 +29,7 @@ CALLS = {
 # ... or a function or a constant that holds nothing else.
 NAMES = {
     "ERRORS", "FACT_NAMES", "STAGES", "TITLES", "UNNAMED", "REJECTED", "STRANGE", "_dry_run", "_drift", "_measured",
-    "_output", "_quality", "_rejected", "_self_test", "_texts", "_too_large", "busy", "chain_proof", "defect_words",
+    "_output", "_quality", "_rejected", "_self_test", "fact_texts", "_too_large", "busy", "chain_proof", "defect_words",
     "messages", "no_picture", "promises", "reference_facts", "unproven", "version_facts", "verdict_words", "replayed",
     "_refuse_early", "title", "text", "waits", "said", "remedy", "_tested",
 }  # fmt: skip
