@@ -50,8 +50,8 @@ export async function livePicture({ picture }) {
   return image && { address: picture.address, image };
 }
 
-// Without a status the last picture stays, as an old one. Without its own picture a part is shown with none.
-export function showLive(status, found) {
+// Without a status the last picture stays, as an old one, and `missing` says why. Without its own picture a part is shown with none.
+export function showLive(status, found, missing = t("Old picture: no connection")) {
   if (found) {
     exchange(shown.image, found.image);
     shown = found;
@@ -61,12 +61,11 @@ export function showLive(status, found) {
   shown.image.hidden = shown.address === "" || (status !== null && !found);
   open.hidden = shown.image.hidden;
   frame.classList.toggle("old", status === null || !status.picture?.now);
-  setText(byId("live-note"), note(status, found));
+  setText(byId("live-note"), status === null ? missing : note(status, found));
   byId("live-note").hidden = byId("live-note").textContent === "";
 }
 
 function note(status, found) {
-  if (status === null) return t("Old picture: no connection");
   if (!status.live) return t("No picture yet");
   const { engine, latest, picture } = status;
   if (found && picture.now) return engine.state === "running" && latest ? "" : t("What the camera sees now");

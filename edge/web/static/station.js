@@ -77,7 +77,7 @@ function announce(words) {
 
 function showAlarm({ engine, display }) {
   byId("alarm").hidden = engine.alive;
-  byId("alarm-sign-in").hidden = true;
+  setClosed(false);
   if (engine.alive) return;
   byId("alarm").querySelector("use").setAttribute("href", "#i-none");
   setText(byId("alarm-title"), engine.last_seen ? t("Engine not running since {time}", { time: clock(engine.last_seen) }) : t("Engine not running"));
@@ -88,14 +88,21 @@ function showLost(lastAnswer) {
   showNothing(LOST, t("No connection to the station since {time}", { time: clock(lastAnswer) }));
 }
 
+// Without a session nobody is signed in, whatever the header said.
+function setClosed(closed) {
+  byId("alarm-sign-in").hidden = !closed;
+  const who = document.querySelector(".top .who");
+  if (who) who.hidden = closed;
+}
+
 function showNothing(display, title) {
   showVerdict(display, null, null);
   byId("alarm").hidden = false;
   byId("alarm").querySelector("use").setAttribute("href", `#i-${display.kind}`);
   setText(byId("alarm-title"), title);
   setText(byId("alarm-text"), display.action);
-  byId("alarm-sign-in").hidden = display !== CLOSED;
-  showLive(null, null);
+  setClosed(display === CLOSED);
+  showLive(null, null, display === CLOSED ? t("Not live: the last picture") : undefined);
   document.body.classList.add("stale");
 }
 

@@ -26,7 +26,7 @@ function show(status, picture) {
 function showNothing(display, which) {
   showWords(display, null);
   setText(byId("wall-which"), which);
-  showLive(null, null);
+  showLive(null, null, display === CLOSED ? t("Not live: the last picture") : undefined);
   document.body.classList.add("stale");
 }
 

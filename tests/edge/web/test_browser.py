@@ -111,7 +111,7 @@ class Visitor:
 # to a part of the page that take two lines, and a station without its sign.
 CROWDED = """() => [
     ...document.querySelectorAll(".brand img, .tabs a, #waiting, .who .button, #chip .badge"),
-].filter(node => {
+].filter(node => node.checkVisibility()).filter(node => {
     const { left, right, width } = node.getBoundingClientRect();
     const span = node.querySelector("span");
     const tall = span ? span.getBoundingClientRect().height / parseFloat(getComputedStyle(span).fontSize) : 1;

@@ -24,10 +24,12 @@ from tests.edge.web.test_server import page_process
 
 PIN = "271828"
 expect.set_options(timeout=HANG_MS)
-# How many of the things in the header lie over the one before.
+# What lies over the thing before it in the header.
 OVERLAPPING = """() => { const boxes = [...document.querySelectorAll(".brand img, #waiting, .who > *, #chip .badge")]
-    .map(node => node.getBoundingClientRect()).filter(box => box.width).sort((a, b) => a.left - b.left);
-    return boxes.slice(1).filter((box, before) => box.left < boxes[before].right).length; }"""
+    .map(node => [node.outerHTML.slice(0, 60), node.getBoundingClientRect()]).filter(([, box]) => box.width)
+    .sort(([, a], [, b]) => a.left - b.left);
+    return boxes.slice(1).filter(([, box], before) => box.left < boxes[before][1].right)
+        .map(([html, box]) => `${html} ${box.left} to ${box.right}`); }"""
 WIDER_THAN_THE_SCREEN = "() => document.documentElement.scrollWidth - innerWidth"
 
 
@@ -102,9 +104,7 @@ def test_a_session_that_ends_in_the_middle_of_a_choice_loses_nothing(tablet: Pag
     expect(tablet.locator("#command-answer")).to_contain_text("“washer” is in use")
 
 
-def test_who_does_not_want_to_sign_in_now_is_left_alone_and_told_what_is_missing(
-    tablet: Page, guarded: StandIn
-) -> None:
+def test_who_does_not_want_to_sign_in_now_is_left_alone_and_told_what_is_missing(tablet: Page) -> None:
     sign_in(tablet, "Olaf")
     expect(tablet.locator("#verdict-headline")).to_be_visible()
     tablet.context.clear_cookies()
@@ -117,7 +117,16 @@ def test_who_does_not_want_to_sign_in_now_is_left_alone_and_told_what_is_missing
             pass
     expect(dialog).to_have_count(0)
     expect(tablet.locator("#verdict-headline")).to_have_text("SIGN IN")
-    checked(tablet)
+    expect(tablet.locator("#live-note")).to_have_text("Not live: the last picture")
+    expect(tablet.locator("#sign-out")).to_be_hidden()
+    for place in ("#verdict-headline", "#chip .badge span"):  # in German, which has a longer word for it
+        tablet.locator(place).evaluate("node => { node.textContent = 'ANMELDEN'; }")
+    for width, height in [*SIZES, (800, 1280)]:
+        tablet.set_viewport_size({"width": width, "height": height})
+        checked(tablet)
+        assert tablet.evaluate(CROWDED) == [], width
+        for place in ("#chip .badge", "#verdict .verdict-word"):
+            assert tablet.locator(place).evaluate("node => node.scrollWidth - node.clientWidth") <= 0, (place, width)
     tablet.locator("#alarm").get_by_role("button", name="Sign in").click()
     sign_in(tablet, "Olaf")
     expect(tablet.locator("#alarm")).to_be_hidden()
@@ -161,7 +170,8 @@ def test_an_engineer_sets_up_a_person_who_chooses_a_pin_with_the_code(tablet: Pa
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_the_header_holds_who_is_signed_in_beside_all_that_waits(tablet: Page, guarded: StandIn, language: str) -> None:
     def aged(route: Route) -> None:
-        response = route.fetch()
+        asked = {name: value for name, value in route.request.headers.items() if name != "if-none-match"}
+        response = route.fetch(headers=asked)
         text = re.sub(r'"unseen":\d+', '"unseen":1000', response.text()).replace('"more":false', '"more":true')
         route.fulfill(response=response, body=text)
 
@@ -174,11 +184,14 @@ def test_the_header_holds_who_is_signed_in_beside_all_that_waits(tablet: Page, g
     expect(tablet.locator("#chip .badge")).to_have_attribute("data-kind", "camera")
     tablet.route("**/api/status*", aged)
     expect(tablet.locator("#waiting")).to_contain_text(re.compile(r"1[.,]000 o"))
-    for across in (1280, 1024, 800, 390):
-        tablet.set_viewport_size({"width": across, "height": 1280})
-        assert tablet.evaluate(CROWDED) == [], across
-        assert tablet.evaluate(OVERLAPPING) == 0, across
-        assert tablet.evaluate(WIDER_THAN_THE_SCREEN) <= 0, across
+    for word in {"en": ("CAMERA FAULT", "STARTING"), "de": ("KAMERA PRÜFEN", "STARTET")}[language]:
+        tablet.locator("#chip .badge span").evaluate("(node, word) => { node.textContent = word; }", word)
+        for across in (1280, 1024, 800, 390):
+            tablet.set_viewport_size({"width": across, "height": 1280})
+            assert tablet.evaluate(CROWDED) == [], across
+            assert tablet.evaluate(OVERLAPPING) == [], across
+            assert tablet.evaluate(WIDER_THAN_THE_SCREEN) <= 0, across
+            assert tablet.locator("#chip .badge").evaluate("node => node.scrollWidth - node.clientWidth") <= 0, word
     tablet.unroute_all(behavior="ignoreErrors")
     guarded.says = all_commands()
 

@@ -129,6 +129,20 @@ def test_a_certificate_is_printed_alone_in_each_language_and_dark_on_white(
     visitor.context.close()
 
 
+def test_a_shift_is_printed_dark_on_white_without_what_only_a_screen_needs(chromium: Browser, served: StandIn) -> None:
+    visitor = Visitor(chromium, served, dark=True)
+    page = visitor.open("/shift")
+    page.emulate_media(media="print", color_scheme="dark")
+    for screen_only in (".top", ".foot", "#order-form", "#print"):
+        expect(page.locator(screen_only)).to_be_hidden()
+    expect(page.locator("#report .only-print")).to_be_visible()
+    assert page.evaluate(LOW_CONTRAST) == []
+    assert page.evaluate("getComputedStyle(document.querySelector('#report .card')).backgroundColor") == (
+        "rgb(255, 255, 255)"
+    )
+    visitor.context.close()
+
+
 def test_a_chosen_file_arrives_in_pieces_and_is_wished_to_be_checked(tablet: Page, served: StandIn) -> None:
     data = os.urandom(5 * 1024 * 1024)
     tablet.goto(f"http://127.0.0.1:{served.config.page.port}/bundles")
