@@ -1,5 +1,4 @@
-// What each page has: the language that a person chooses on this tablet, a line when its clock differs, and the words that
-// stand before an answer that refuses.
+// The foot of each page: the language that a person chooses on this tablet, and a line when its clock differs.
 import { byId, root, setText } from "./dom.js";
 import "./place.js";
 import { clock, minutesAhead, tabletClock } from "./times.js";
@@ -28,6 +27,5 @@ async function compareClocks() {
   setText(byId("clocks"), apart ? words : "");
 }
 
-document.documentElement.style.setProperty("--not-done", JSON.stringify(t("Not done.")));
 compareClocks();
 setInterval(compareClocks, LOOK_EVERY_MS);
