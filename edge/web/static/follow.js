@@ -1,10 +1,7 @@
 // Asks for the status and its picture again and again, and tells when nothing is known any more.
 import { root } from "./dom.js";
-import { askOnce } from "./session.js";
+import { ENDED, askOnce } from "./session.js";
 import { livePicture, pictureQuery } from "./live.js";
-import { t } from "./words.js";
-
-export const ENDED = t("Your session has ended. Sign in to see the station again.");
 
 const EVERY_MS = 400;
 const LOST_AFTER_MS = 1500; // with the engine's own time to be missed, a person is told within two seconds

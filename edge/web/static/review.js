@@ -4,6 +4,7 @@ import { clock } from "./times.js";
 import { lookButton, openLook } from "./look.js";
 import { clearMask, hideMask, maskStrokes, startMask } from "./mask.js";
 import { askWho, send, who } from "./person.js";
+import { ENDED, askOnce } from "./session.js";
 import { told } from "./told.js";
 import { count, t } from "./words.js";
 
@@ -12,6 +13,7 @@ const WORDS = { good: t("was good"), bad: t("really bad"), unsure: t("not sure")
 const SHOWN = 12;
 const ASK_AGAIN_MS = 2000;
 const left = new Set(); // parts that somebody left out on this page
+let picked = new URLSearchParams(location.search).get("part");
 let parts = [];
 let last = null; // the answer that Undo takes back
 let busy = false;
@@ -20,32 +22,45 @@ let counts = { answered: 0, of: 0, sampled: 0, of_sample: 0 };
 
 // Returns whether the station answered.
 async function fill() {
+  if (picked && !(await pick())) return false;
+  if (parts.length > 0) return true;
   const response = await fetch(`${root}/api/reviews/queue?limit=${SHOWN + Math.min(38, left.size)}`).catch(() => null);
   const found = response ? await response.json().catch(() => null) : null;
+  if (response?.status === 401) askOnce(ENDED);
   if (!found || found.error) {
     complain(found?.error ?? t("no connection to the station; try again"));
     return false;
   }
-  if (again) complain("");
-  again = 0;
+  heard();
   counts = found;
   parts = found.parts.filter((part) => !left.has(part.id));
   return true;
 }
 
-// A part that somebody picked comes first, once.
+// A part that somebody picked comes first, once. Returns whether the station answered.
 async function pick() {
-  const id = new URLSearchParams(location.search).get("part");
-  history.replaceState(null, "", location.pathname);
-  if (!id) return;
-  const ask = (path) => fetch(`${root}/api/${path}`).then((response) => response.json()).catch(() => ({ error: t("no connection to the station; try again") }));
-  const [part, { reviews }] = await Promise.all([ask(`inspections/${encodeURIComponent(id)}`), ask(`reviews?part=${encodeURIComponent(id)}`)]);
-  if (part.error || !part.pictures.frame) {
-    complain(part.error ?? t("Part {part} has no picture to answer.", { part: id }));
-    return;
+  const id = encodeURIComponent(picked);
+  const ask = (path) => fetch(`${root}/api/${path}`).then((response) => response.json()).catch(() => null);
+  const [part, listed] = await Promise.all([ask(`inspections/${id}`), ask(`reviews?part=${id}`)]);
+  if (!part || !listed) {
+    complain(t("no connection to the station; try again"));
+    return false;
   }
-  const [review] = reviews ?? [];
-  parts.unshift({ ...part, origin: "chosen", review: review?.opinion === "none" ? null : review ?? null, known: review?.number ?? 0 });
+  heard();
+  history.replaceState(null, "", location.pathname);
+  if (part.error || !part.pictures.frame) complain(part.error ?? t("Part {part} has no picture to answer.", { part: picked }));
+  else {
+    const [review] = listed.reviews ?? [];
+    parts.unshift({ ...part, origin: "chosen", review: review?.opinion === "none" ? null : review ?? null, known: review?.number ?? 0 });
+  }
+  picked = null;
+  return true;
+}
+
+// What was said of a question that found no answer is not true any more.
+function heard() {
+  if (again) complain("");
+  again = 0;
 }
 
 function complain(words) {
@@ -149,5 +164,4 @@ lookButton(byId("review-image").parentElement, t("Show the picture in full"), ()
   openLook({ title: `${t("Part {part}", { part: id })} ${told(words.headline)}`, heat: pictures.heat, plain: pictures.frame, part: id });
 });
 askWho(byId("who"));
-await pick();
 next();

@@ -10,6 +10,7 @@ const NEEDS = {
   operator: t("This needs an operator. Sign in, and it is done then."),
   engineer: t("This needs an engineer. Sign in, and it is done then."),
 };
+export const ENDED = t("Your session has ended. Sign in to see the station again.");
 let asking = null;
 let refused = false; // somebody said “Not now” to a question that nothing of theirs had asked
 

@@ -3,11 +3,11 @@ import { badge, byId, element, icon, number, setScore, setText } from "./dom.js"
 import { clock, sinceText } from "./times.js";
 import { refreshCharts } from "./charts.js";
 import { refreshCommands } from "./commands.js";
-import { ENDED, follow, poll } from "./follow.js";
+import { follow, poll } from "./follow.js";
 import { refreshHistory } from "./history.js";
 import { onPictureChoice, showLive } from "./live.js";
 import { refreshRejects } from "./rejects.js";
-import { askWho } from "./session.js";
+import { ENDED, askWho } from "./session.js";
 import "./upload.js";
 import { told } from "./told.js";
 import { count, percentText, t } from "./words.js";

@@ -1,8 +1,9 @@
 // The wall display: the verdict, its picture and the yield, to be read from five metres. A person may switch on its sound.
 import { byId, setText } from "./dom.js";
 import { clock, sinceText } from "./times.js";
-import { ENDED, follow } from "./follow.js";
+import { follow } from "./follow.js";
 import { showLive } from "./live.js";
+import { ENDED } from "./session.js";
 import { told } from "./told.js";
 import { count, percentText, t } from "./words.js";
 

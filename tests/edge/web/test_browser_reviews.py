@@ -78,15 +78,16 @@ def test_a_mask_lies_over_the_picture_after_the_tablet_was_turned(tablet: Visito
         assert answered(page)["mask"] is True
 
 
-def test_a_queue_that_could_not_be_asked_for_comes_by_itself_once_there_is_a_network(
-    tablet: Visitor, line: StandIn
+@pytest.mark.parametrize(("address", "part"), [("/review", "Part "), ("/review?part=2", "Part 2:")])
+def test_what_could_not_be_asked_for_comes_by_itself_once_there_is_a_network(
+    tablet: Visitor, line: StandIn, address: str, part: str
 ) -> None:
     with page_process(line.config):
-        tablet.page.route("**/api/reviews/queue*", lambda route: route.abort())
-        page = tablet.open("/review")
+        tablet.page.route("**/api/**", lambda route: route.abort())
+        page = tablet.open(address)
         expect(page.locator("#problem")).to_contain_text("no connection")
-        page.unroute("**/api/reviews/queue*")
-        expect(page.locator("#review-part")).to_contain_text("Part ")
+        page.unroute("**/api/**")
+        expect(page.locator("#review-part")).to_contain_text(part)
         expect(page.locator("#problem")).to_be_hidden()
 
 
@@ -151,4 +152,17 @@ def test_a_page_that_starts_anew_in_the_middle_of_a_review_asks_who_it_is_and_lo
         visitor = marked(chromium, guarded)
     with page_process(guarded.config):
         answered_again(visitor.page)
+        visitor.context.close()
+
+
+def test_a_queue_that_nobody_is_signed_in_for_asks_who_is_there(chromium: Browser, guarded: StandIn) -> None:
+    with page_process(guarded.config):
+        visitor = marked(chromium, guarded)
+        page = visitor.page
+        visitor.context.clear_cookies()
+        page.click("#skip")
+        expect(page.get_by_role("dialog", name="Your session has ended")).to_be_visible()
+        sign_in(page, "Olaf")
+        expect(page.locator("#problem")).to_be_hidden()
+        expect(page.locator("#nothing")).to_be_visible()
         visitor.context.close()
