@@ -26,8 +26,9 @@ export function openLook(what) {
   byId("look-plain").hidden = !what.plain || what.plain === what.heat;
   for (const name of ["older", "newer"]) byId(`look-${name}`).hidden = !what[name];
   byId("look-beside").hidden = true;
-  if (!dialog.open) dialog.showModal();
-  if (!dialog.contains(document.activeElement) || document.activeElement.hidden) byId("look-close").focus();
+  const opened = !dialog.open;
+  if (opened) dialog.showModal();
+  if (opened || document.activeElement.hidden) byId("look-close").focus(); // keys reach what lies inside of the dialog only
   picture.alt = what.title;
   paint();
   move();
