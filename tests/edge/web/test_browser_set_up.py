@@ -114,19 +114,22 @@ PRINTED = """() => [...document.querySelectorAll("body *")].filter(node => node.
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_a_certificate_is_printed_alone_in_each_language_and_dark_on_white(
-    chromium: Browser, served: StandIn, language: str
+    chromium: Browser, station: StandIn, language: str
 ) -> None:
-    store_certificate(served.config, proven(served), "Anna", GOODS, BADS)
-    visitor = Visitor(chromium, served, dark=True)
-    visitor.context.add_cookies([{"name": "linewatch_language", "value": language, "url": visitor.url}])
-    page = visitor.open("/set-up")
-    expect(page.locator("#certificate")).to_contain_text("Anna")
-    page.emulate_media(media="print", color_scheme="dark")
-    title = {"en": "Certificate", "de": "Bescheinigung"}[language]
-    facts = page.locator("#certificate :is(dt, dd)").all_inner_texts()
-    assert page.evaluate(PRINTED) == [title, *facts]
-    assert page.evaluate("getComputedStyle(document.querySelector('#certificate dd')).color") == "rgb(0, 0, 0)"
-    visitor.context.close()
+    station.config.page_dir.mkdir(parents=True)
+    store_certificate(station.config, proven(station), "Anna", GOODS, BADS)
+    station.start(State.COMMISSIONING)
+    with page_process(station.config):
+        visitor = Visitor(chromium, station, dark=True)
+        visitor.context.add_cookies([{"name": "linewatch_language", "value": language, "url": visitor.url}])
+        page = visitor.open("/set-up")
+        expect(page.locator("#certificate")).to_contain_text("Anna")
+        page.emulate_media(media="print", color_scheme="dark")
+        title = {"en": "Certificate", "de": "Bescheinigung"}[language]
+        facts = page.locator("#certificate :is(dt, dd)").all_inner_texts()
+        assert page.evaluate(PRINTED) == [title, *facts]
+        assert page.evaluate("getComputedStyle(document.querySelector('#certificate dd')).color") == "rgb(0, 0, 0)"
+        visitor.context.close()
 
 
 def test_a_shift_is_printed_dark_on_white_without_what_only_a_screen_needs(chromium: Browser, served: StandIn) -> None:
