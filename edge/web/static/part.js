@@ -3,6 +3,7 @@ import { byId, choice } from "./dom.js";
 import { clock } from "./times.js";
 import { lookButton, lookIsOpen, openLook } from "./look.js";
 import { leadBack } from "./place.js";
+import "./session.js"; // the way out of whoever is signed in
 import { t } from "./words.js";
 
 const LOOKING = "#look"; // the next part is looked at in full, too

@@ -4,6 +4,7 @@ import { dateAndHour, fromField, toField } from "./times.js";
 import { drawBars, drawCourse, drawLatency } from "./charts.js";
 import { line } from "./inspections.js";
 import { filterOf, keepPlace, showPlace, takePlace } from "./place.js";
+import "./session.js"; // the way out of whoever is signed in
 import { told } from "./told.js";
 import { count, percentText, t, tn } from "./words.js";
 

@@ -69,12 +69,17 @@ async function shown(why) {
   return signedIn;
 }
 
+// Shows who is signed in, with the way out, in place of whoever was shown, or of a guest's way in.
 function showPerson({ name, role }) {
-  const place = document.querySelector(".who-name");
-  if (place) place.replaceChildren(`${name} `, element("small", { class: "muted" }, told(role)));
+  const out = element("button", { type: "button", class: "button", id: "sign-out" }, t("Sign out"));
+  out.addEventListener("click", signOut);
+  const person = element("span", { class: "who-name" }, `${name} `, element("small", { class: "muted" }, told(role)));
+  document.querySelector(".top .who")?.replaceChildren(person, out);
 }
 
-byId("sign-out")?.addEventListener("click", async () => {
+async function signOut() {
   await fetch(`${root}/api/sign-out`, { method: "POST", headers: { "X-CSRF-Token": token } });
   location.assign(`${root}/`);
-});
+}
+
+byId("sign-out")?.addEventListener("click", signOut);

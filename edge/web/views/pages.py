@@ -44,7 +44,8 @@ def history() -> Response:
     here = current_station()
     with here.history() as log:
         chain = log.head() if log else None
-    return _page(render_template("history.html", station=here.config.name, chain=chain, reasons=list(Reason)))
+    names = {"chain": chain, "reasons": list(Reason), "token": csrf_token()}
+    return _page(render_template("history.html", station=here.config.name, **names))
 
 
 @blueprint.get(f"/inspections/<int(max={MAX_ID}):inspection_id>")

@@ -196,6 +196,34 @@ def test_the_header_holds_who_is_signed_in_beside_all_that_waits(tablet: Page, g
     guarded.says = all_commands()
 
 
+@pytest.mark.parametrize("path", ["/history", "/review", "/limit", "/inspections/1"])
+def test_every_page_shows_who_is_signed_in_and_lets_them_out(tablet: Page, guarded: StandIn, path: str) -> None:
+    sign_in(tablet, "Olaf")
+    expect(tablet.locator(".who-name")).to_contain_text("Olaf")
+    tablet.goto(f"http://127.0.0.1:{guarded.config.page.port}{path}")
+    tablet.wait_for_load_state("load")
+    expect(tablet.locator(".who-name")).to_contain_text("operator")
+    tablet.get_by_role("button", name="Sign out").click()
+    expect(tablet.get_by_role("button", name="Jörg Müller")).to_be_visible()
+
+
+def test_a_guest_who_signs_in_for_a_command_is_shown_with_the_way_out(chromium: Browser, guarded: StandIn) -> None:
+    page = guarded.config.page.model_copy(update={"guests_may_look": True, "port": free_port()})
+    context = chromium.new_context(viewport={"width": 1024, "height": 768})
+    with page_process(guarded.config.model_copy(update={"page": page})):
+        guest = context.new_page()
+        guest.goto(f"http://127.0.0.1:{page.port}/", wait_until="load")
+        expect(guest.get_by_role("link", name="Sign in")).to_be_visible()
+        guest.get_by_role("button", name="Self-test").click()
+        guest.get_by_role("button", name="Yes, test").click()
+        sign_in(guest, "Olaf")
+        expect(guest.locator(".who-name")).to_contain_text("Olaf")
+        expect(guest.get_by_role("link", name="Sign in")).to_have_count(0)
+        guest.get_by_role("button", name="Sign out").click()
+        expect(guest.get_by_role("link", name="Sign in")).to_be_visible()
+    context.close()
+
+
 @pytest.mark.parametrize(("width", "height"), SIZES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_signing_in_and_people_are_made_for_gloves_at_every_size(
