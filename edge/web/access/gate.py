@@ -18,6 +18,8 @@ from edge.history.database import HistoryError
 from edge.people import PeopleError
 from edge.people.roles import EVERYBODY, GUEST, Role, User, Via
 from edge.people.store import People
+from edge.people.throttle import network
+from edge.web.access.refusals import Refusals
 from edge.web.access.rights import ASKS_A_PERSON, ASKS_NOBODY, RIGHTS
 from edge.web.access.sessions import Sessions
 from edge.web.guard import SAFE_METHODS, csrf_token
@@ -36,6 +38,7 @@ class Access:
     sessions: Sessions
     guests_may_look: bool
     fingerprint: str = ""  # of the page's certificate, SHA-256; empty without TLS
+    refusals: Refusals = field(default_factory=Refusals)
     _audit: AuditLog | None = None
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
@@ -102,6 +105,13 @@ def record(what: str, before: str = "", after: str = "", who: User | None = None
 def record_done(what: str, outcome: str, who: User) -> None:
     """Store what somebody did, with its outcome: for what is not carried out by the station."""
     current_access().record(replace(_deed(what, "", "", who), outcome=outcome))
+
+
+def record_refused(what: str, why: str, who: User) -> None:
+    """Store that somebody was refused, as long as such rows are few; raises HistoryError."""
+    more = current_access().refusals.row(what, who.name, network(request.remote_addr or ""))
+    if more is not None:
+        record_done(what, f"{why}{more}", who)
 
 
 def begin_session(user: User) -> None:
@@ -190,25 +200,40 @@ def _article(role: Role) -> str:
 
 def _deed(what: str, before: str, after: str, who: User) -> Deed:
     role = who.role.value if who.role and who.via is not Via.OPEN else ""
+    name = _typed_name() if who.via is Via.OPEN else who.name
     station = str(current_app.extensions["linewatch_name"])
-    return Deed(who.name, role, who.via.value, request.remote_addr or "", station, what, before, after)
+    return Deed(name, role, who.via.value, request.remote_addr or "", station, what, before, after)
+
+
+def _typed_name() -> str:
+    """Return the name that came with a command where nobody is set up; nobody has proven it."""
+    given = request.get_json(silent=True) if request.is_json else request.form
+    name = given.get("who", "") if isinstance(given, dict) else ""
+    return name if isinstance(name, str) else ""
 
 
 def _recorded(response: Response) -> Response:
-    """Store the outcome of a command. A command that recorded nothing itself gets a row by the name of its route."""
+    """Store the outcome of a command, and a command that its sender may not give.
+
+    A command that recorded nothing itself gets a row by its address.
+    """
     deed: Deed | None = g.get("deed")
     done = response.status_code < 400
+    what = deed.what if deed else f"{request.method} {request.path}"
     if deed is None:
-        if request.method in SAFE_METHODS or not done or request.endpoint in UNRECORDED | {None}:
+        wanted = done or response.status_code in {401, 403}
+        if request.method in SAFE_METHODS or not wanted or request.endpoint in UNRECORDED | {None}:
             return response
-        deed = _deed(str(request.endpoint), "", "", current_user())
     facts = None if done or response.is_streamed else response.get_json(silent=True)
     said = facts.get("error", "") if isinstance(facts, dict) else ""
     outcome = "done" if done else f"refused ({response.status_code}): {said}"
     try:
-        current_access().record(replace(deed, outcome=outcome))
+        if deed is None and not done:
+            record_refused(what, outcome, current_user())
+        else:
+            current_access().record(replace(deed or _deed(what, "", "", current_user()), outcome=outcome))
     except HistoryError as error:
-        answer = jsonify(error=f"{deed.what}: {outcome}, but this cannot be recorded: {error}")
+        answer = jsonify(error=f"{what}: {outcome}, but this cannot be recorded: {error}")
         answer.status_code = 503
         return answer
     return response

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, TypeVar
 
 from flask import Blueprint, Response, abort, jsonify, make_response, render_template, request
@@ -10,7 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge.history.audit import AUDIT, AuditLog
 from edge.people import PeopleError, WaitError, WrongError
 from edge.people.roles import Role, User, Via
-from edge.web.access.gate import begin_session, current_access, current_user, end_session, record, record_done
+from edge.web.access.gate import (
+    begin_session,
+    current_access,
+    current_user,
+    end_session,
+    record,
+    record_done,
+    record_refused,
+)
 from edge.web.guard import csrf_token
 from edge.web.views.parameters import number
 
@@ -80,13 +90,8 @@ def sign_in_page() -> Response:
 def sign_in() -> Response:
     """Sign a person in by name and PIN or password."""
     form = _form(SignIn)
-    access = current_access()
-    try:
-        user = access.people.sign_in(form.name, form.secret, request.remote_addr or "")
-    except WrongError:
-        known = form.name if access.people.role_of(form.name) else ""
-        record_done("sign in", "refused: wrong name, PIN or password", User(known, None, Via.PAGE))
-        raise
+    with _refusal_recorded("sign in", form.name):
+        user = current_access().people.sign_in(form.name, form.secret, request.remote_addr or "")
     record_done("sign in", "done", user)
     begin_session(user)
     return _me()
@@ -96,7 +101,8 @@ def sign_in() -> Response:
 def join() -> Response:
     """Set a person's PIN or password with a one-time code, and sign them in."""
     form = _form(Join)
-    user = current_access().people.join(form.code, form.name, form.secret, request.remote_addr or "")
+    with _refusal_recorded("set PIN or password", form.name):
+        user = current_access().people.join(form.code, form.name, form.secret, request.remote_addr or "")
     record_done("set PIN or password", "done", user)
     current_access().sessions.end_all_of(user.name)
     begin_session(user)
@@ -206,6 +212,18 @@ def audit() -> Response:
             for row in rows
         ]
     )
+
+
+@contextmanager
+def _refusal_recorded(what: str, name: str) -> Iterator[None]:
+    """Store a refused try in the audit. A name that nobody has is left out: it may be a secret in the wrong field."""
+    try:
+        yield
+    except PeopleError as error:
+        people = current_access().people
+        known = name if people.exist() and people.role_of(name) else ""
+        record_refused(what, f"refused: {error}", User(known, None, Via.PAGE))
+        raise
 
 
 def _me() -> Response:

@@ -48,9 +48,9 @@ def see() -> Answer:
         last = log.last_id() if log else 0
     if max(part, up_to) > last:
         abort(404, f"there is no inspection {max(part, up_to)} in the history")
-    return _stored(
-        station, lambda store: store.see([part] if part else [], given_text(given, "who"), up_to), {"ok": True}
-    )
+    who = current_user().name or given_text(given, "who")
+    record("seen", "", ", ".join([f"part {part}"] * bool(part) + [f"all up to part {up_to}"] * bool(up_to)))
+    return _stored(station, lambda store: store.see([part] if part else [], who, up_to), {"ok": True})
 
 
 @blueprint.get("/api/reviews/queue")

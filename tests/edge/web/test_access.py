@@ -17,7 +17,7 @@ from edge.inference.bundle import Bundle
 from edge.people import PeopleError
 from edge.people.roles import Role
 from edge.people.store import People
-from edge.web.access import sessions
+from edge.web.access import refusals, sessions
 from edge.web.access.gate import Access, check_people
 from edge.web.access.rights import RIGHTS
 from edge.web.access.sessions import Sessions
@@ -274,6 +274,7 @@ def test_a_person_who_is_removed_is_signed_out_at_once(running: StandIn, app: Fl
         ("/api/trigger", {}, "trigger", ("", "")),
         ("/api/recipe", {"recipe": "washer"}, "recipe", ("default", "washer")),
         ("/api/selftest", {}, "self-test", ("", "")),
+        ("/api/seen", {"part": 1}, "seen", ("", "part 1")),
     ],
 )
 def test_a_command_is_in_the_audit_before_and_after_it_is_carried_out(
@@ -297,6 +298,69 @@ def test_a_command_that_cannot_be_recorded_is_not_carried_out(running: StandIn, 
     people.close()
     assert (answer.status_code, "audit" in answer.get_json()["error"]) == (503, True)
     assert running.says["self_test"] is before
+
+
+def refused_rows(station: StandIn, address: str) -> list[str]:
+    """Return who, what and the outcome of the refusals from an address, oldest first."""
+    log = AuditLog(station.config.state_dir, read_only=True)
+    rows = [row.deed for row in log.recent(500) if row.deed.address == address]
+    log.close()
+    return [f"{deed.who} | {deed.what} | {deed.outcome}" for deed in reversed(rows)]
+
+
+def test_a_wrong_code_and_a_try_that_came_too_early_are_in_the_audit(running: StandIn, app: Flask) -> None:
+    here = {"REMOTE_ADDR": "192.0.2.20"}
+    people = People(running.config.state_dir)
+    people.add("Nina", Role.VIEWER)
+    people.close()
+    facts = {"name": "Nina", "secret": "161803", "code": "AAAA-BBBB-CCCC"}
+    for _ in range(6):
+        app.test_client().post("/api/join", json=facts, environ_base=here)
+    rows = refused_rows(running, "192.0.2.20")
+    assert rows[0].startswith("Nina | set PIN or password | refused: the code is not the one")
+    app.test_client().post("/api/sign-in", json={"name": "Nina", "secret": "1"}, environ_base=here)
+    assert refused_rows(running, "192.0.2.20")[-1].startswith("Nina | sign in | refused: too many wrong tries; wait")
+
+
+def test_a_command_that_its_sender_may_not_give_is_in_the_audit(running: StandIn, app: Flask) -> None:
+    client = app.test_client()
+    token = sign_in(client, "Vera")
+    here = {"REMOTE_ADDR": "192.0.2.21"}
+    client.post("/api/selftest", headers={"Origin": HERE, "X-CSRF-Token": token}, environ_base=here)
+    app.test_client().post("/api/selftest", environ_base=here)
+    assert refused_rows(running, "192.0.2.21") == [
+        "Vera | POST /api/selftest | refused (403): this needs an operator; Vera is a viewer",
+        " | POST /api/selftest | refused (401): this needs an operator; sign in, and it is done then",
+    ]
+
+
+def test_refused_tries_without_end_fill_no_disk_and_the_audit_says_where_it_stops(running: StandIn, app: Flask) -> None:
+    for last in range(30, 60):
+        here = {"REMOTE_ADDR": f"192.0.2.{last}"}
+        for _ in range(refusals.ROWS_OF_ONE + 1):
+            app.test_client().post("/api/selftest", environ_base=here)
+    rows = [row for last in range(30, 60) for row in refused_rows(running, f"192.0.2.{last}")]
+    assert len(rows) == refusals.ROWS_OF_ALL
+    assert rows[refusals.ROWS_OF_ONE - 1].endswith("the next ones within 15 min get no row")
+    assert rows[-1].endswith("no refused try gets a row in the next 15 min")
+
+
+def test_a_quarter_of_an_hour_later_refused_tries_have_rows_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(refusals.time, "monotonic", lambda: now)
+    found = refusals.Refusals()
+    for _ in range(refusals.ROWS_OF_ONE):
+        found.row("sign in", "Vera")
+    assert found.row("sign in", "Vera") is None
+    now += refusals.WINDOW_S
+    assert found.row("sign in", "Vera") == ""
+
+
+def test_where_nobody_is_set_up_a_row_has_the_name_that_was_typed(station: StandIn, client: FlaskClient) -> None:
+    station.inspect(part_image())
+    client.post("/api/reviews", json={"part": 1, "opinion": "bad", "who": "Anna"})
+    deeds = [row.deed for row in audited(station)]
+    assert [(deed.who, deed.role, deed.via) for deed in deeds] == [("Anna", "", "open")] * 2
 
 
 def test_the_audit_holds_no_pin_password_code_or_token(running: StandIn, app: Flask, tokens: dict[Role, str]) -> None:
