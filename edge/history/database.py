@@ -149,10 +149,10 @@ class Database:
         if not log.exists() or log.stat().st_size == 0:
             return False
         try:
-            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            held = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.Error:  # also for want of space: the caller is told so, and raises what made it ask
             return False
-        return not busy
+        return not held
 
     @contextmanager
     def errors(self, what: str = "cannot be used", remedy: str = "") -> Iterator[None]:

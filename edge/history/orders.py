@@ -27,7 +27,8 @@ class OrderConflictError(HistoryError):
     """Somebody else set another order meanwhile; nothing was stored."""
 
     def __init__(self, standing: str) -> None:
-        super().__init__(f"somebody set {standing or 'no order'!r} meanwhile; look at it, and set yours again")
+        said = f"the order {standing!r}" if standing else "no order"
+        super().__init__(f"somebody set {said} meanwhile; look at it, and set yours again")
         self.standing = standing
 
 

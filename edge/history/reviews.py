@@ -76,8 +76,10 @@ class ReviewConflictError(HistoryError):
     """Somebody else answered on the same part meanwhile; nothing was stored."""
 
     def __init__(self, standing: Review | None) -> None:
-        who = "taken back" if standing is None else f"{standing.opinion} by {standing.who}, {standing.at:%H:%M:%S} UTC"
-        super().__init__(f"this part was answered meanwhile ({who}); look at that answer and answer again")
+        said = "the answer was taken back"
+        if standing is not None:
+            said = f"{standing.who} answered {standing.opinion}, {f'{standing.at:%Y-%m-%d %H:%M:%S} UTC'}"
+        super().__init__(f"meanwhile {said}; look at it and answer again")
         self.standing = standing
 
 

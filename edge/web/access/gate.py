@@ -109,9 +109,9 @@ def record_done(what: str, outcome: str, who: User) -> None:
 
 def record_refused(what: str, why: str, who: User) -> None:
     """Store that somebody was refused, as long as such rows are few; raises HistoryError."""
-    more = current_access().refusals.row(what, who.name, network(request.remote_addr or ""))
+    more = current_access().refusals.said(what, who.name, network(request.remote_addr or ""))
     if more is not None:
-        record_done(what, f"{why}{more}", who)
+        record_done(what, f"{why}; {more}" if more else why, who)
 
 
 def begin_session(user: User) -> None:

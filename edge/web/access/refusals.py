@@ -19,7 +19,7 @@ class Refusals:
         self._rows: Counter[tuple[str, ...]] = Counter()
         self._began = time.monotonic()
 
-    def row(self, *key: str) -> str | None:
+    def said(self, *key: str) -> str | None:
         """Count a refused try; returns what its row says besides why, None when it gets no row.
 
         key: what tries have in common that are counted together. The last row of a window says that it is the last one.
@@ -34,5 +34,5 @@ class Refusals:
             self._rows[key] += 1
             minutes = max(1, round((WINDOW_S - (now - self._began)) / 60))
             if self._rows.total() == ROWS_OF_ALL:
-                return f"; no refused try gets a row in the next {minutes} min"
-            return f"; the next ones within {minutes} min get no row" if self._rows[key] == ROWS_OF_ONE else ""
+                return f"no refused try gets a row in the next {minutes} min"
+            return f"the next ones within {minutes} min get no row" if self._rows[key] == ROWS_OF_ONE else ""

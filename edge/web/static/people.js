@@ -37,7 +37,7 @@ function token({ name, role, created_at: since }) {
 
 function deed({ at, who, role, via, what, before, after, outcome }) {
   const name = who || (via === "open" ? t("nobody is set up") : t("nobody"));
-  const changed = before && after ? `${before} → ${after}` : before || after;
+  const changed = [before, after].filter(Boolean).map(told).join(" → ");
   return element("tr", {}, cell(clock(at, true)), cell(role ? `${name}, ${told(role)}` : name), cell(told(what)), cell(changed), cell(told(outcome)));
 }
 

@@ -19,6 +19,11 @@ TITLES = {
     421: "Wrong address",
     503: "Not available now",
 }
+PLAIN = {  # in place of the server's own words
+    400: "the request cannot be read; load the page again",
+    404: "there is nothing at this address; go back to the station",
+    405: "this address takes no such request; see docs/reference/api.md",
+}
 
 
 def install(app: Flask) -> None:
@@ -29,7 +34,8 @@ def install(app: Flask) -> None:
         code = error.code or 500
         if isinstance(error, RequestEntityTooLarge):
             return _answer(code, f"the upload is over the limit of {MAX_FILE_BYTES // 2**20} MiB; send a smaller image")
-        return _answer(code, error.description or error.name, error)
+        own = error.description if error.description != type(error).description else None
+        return _answer(code, own or PLAIN.get(code, error.name), error)
 
     @app.errorhandler(EdgeError)
     def unavailable(error: EdgeError) -> Response:

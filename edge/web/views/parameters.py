@@ -8,6 +8,7 @@ from typing import TypeVar
 from urllib.parse import urlencode
 
 from flask import abort, request
+from pydantic import ValidationError
 
 from edge.core.types import Reason, Verdict
 from edge.history.rows import Selection
@@ -76,6 +77,22 @@ def _word(name: str, words: type[Word]) -> Word | None:
         *others, last = words
         abort(400, f"{name}: must be {', '.join(others)} or {last}, got {shown(text)}")
     return words(text)
+
+
+def first_fault(error: ValidationError, unnamed: str = "field") -> str:
+    """Return what is wrong with the first wrong field of a form, in words that the catalogues know."""
+    found = error.errors(include_url=False, include_input=False)[0]
+    name, facts = ".".join(map(str, found["loc"]))[:80] or unnamed, found.get("ctx", {})
+    words = {
+        "missing": f"{name}: is missing; send it",
+        "extra_forbidden": f"{name}: is not known here; leave it out",
+        "string_too_short": f"{name}: is empty; fill it in",
+        "string_too_long": f"{name}: has more than {facts.get('max_length')} characters; shorten it",
+        "greater_than_equal": f"{name}: must be at least {facts.get('ge')}",
+        "less_than_equal": f"{name}: must be at most {facts.get('le')}",
+        "enum": f"{name}: must be one of {str(facts.get('expected')).replace(' or ', ', ')}",
+    }
+    return words.get(found["type"], f"{name}: has the wrong kind or size; correct it")
 
 
 def shown(text: str) -> str:

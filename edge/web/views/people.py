@@ -22,7 +22,7 @@ from edge.web.access.gate import (
     record_refused,
 )
 from edge.web.guard import csrf_token
-from edge.web.views.parameters import number
+from edge.web.views.parameters import first_fault, number
 
 blueprint = Blueprint("people", __name__)
 MAX_AUDIT = 200
@@ -251,8 +251,7 @@ def _form(kind: type[Form]) -> Form:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        abort(400, f"{'.'.join(str(part) for part in first['loc'])[:80]}: {first['msg']}")
+        abort(400, first_fault(error))
 
 
 def _next() -> str:

@@ -49,6 +49,6 @@ def test_a_clock_that_was_set_back_takes_no_time_from_the_order_before(tmp_path:
 def test_whoever_saw_another_order_is_told_and_nothing_is_stored(tmp_path: Path) -> None:
     with closing(OrderStore(tmp_path)) as store:
         store.set("a", "Olaf", before="")
-        with pytest.raises(OrderConflictError, match="somebody set 'a' meanwhile"):
+        with pytest.raises(OrderConflictError, match="somebody set the order 'a' meanwhile"):
             store.set("b", "Erna", before="")
         assert store.current() == "a"

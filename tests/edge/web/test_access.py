@@ -350,10 +350,10 @@ def test_a_quarter_of_an_hour_later_refused_tries_have_rows_again(monkeypatch: p
     monkeypatch.setattr(refusals.time, "monotonic", lambda: now)
     found = refusals.Refusals()
     for _ in range(refusals.ROWS_OF_ONE):
-        found.row("sign in", "Vera")
-    assert found.row("sign in", "Vera") is None
+        found.said("sign in", "Vera")
+    assert found.said("sign in", "Vera") is None
     now += refusals.WINDOW_S
-    assert found.row("sign in", "Vera") == ""
+    assert found.said("sign in", "Vera") == ""
 
 
 def test_where_nobody_is_set_up_a_row_has_the_name_that_was_typed(station: StandIn, client: FlaskClient) -> None:

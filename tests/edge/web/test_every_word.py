@@ -9,14 +9,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from flask.testing import FlaskClient
+from werkzeug.test import Client
 
 from edge.core import catalogue as catalogues
 from edge.core.catalogue import catalogue, known_languages, read_entries
 from edge.core.types import Reason
 from edge.core.versions import program_versions
 from edge.inference.bundle import Bundle
-from edge.web.server import create_app
+from edge.web.server import create_page
 from edge.web.wording import told
 from edge.web.wording.verdicts import ENGINE_WORDS, UNFIT, WAITING
 from tests.edge.web.conftest import free_port
@@ -26,11 +26,11 @@ from tests.edge.web.words import EDGE, HEAD, STATIC, TEMPLATES, messages_of_page
 OTHERS = [one for one in known_languages() if one != "en"]
 HOLES = re.compile(r"\{\w+\}")
 PAGES = ("/", "/wall", "/history", "/inspections/2", "/inspections/3", "/inspections/99", "/shift", "/service")
-PAGES += ("/review", "/limit", "/bundles", "/set-up", "/people", "/sign-in")
+PAGES += ("/review", "/limit", "/bundles", "/set-up", "/people", "/sign-in", "/nothing")
 SHOWN = ("title", "aria-label", "placeholder", "alt")  # attributes that people read or hear
 # What no catalogue holds: verdicts, names, figures, units, versions, and commands that are typed as they stand.
 DATA = re.compile(
-    r"OK|NG|ERROR|Linewatch|Line 3 washers|HTTP \d+|p\d\d|ms|UTC|xx|English|history\.csv|free-\d+|free run 2 Hz|"
+    r"OK|NG|ERROR|Linewatch|Line 3 washers|HTTP \d+|p\d\d|ms|UTC|xx|English|history\.csv|free-\d+|"
     r"3 h 12 min|References/good\.png scores 9\.1, expected 2 within 2|Full|"
     r"folder models/samples|default|washer|broken|tiny 1 [0-9a-f]{12}|x, y px|"
     + "|".join(re.escape(one) for pair in program_versions().items() for one in pair)
@@ -109,8 +109,8 @@ class Seen(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def marked(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Iterator[FlaskClient]:
-    """A station in a language in which every text that was translated stands in brackets."""
+def marked(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Iterator[Client]:
+    """An overview and its stations in a language in which every text that was translated stands in brackets."""
     folder = tmp_path_factory.mktemp("languages")
     pieces = [HEAD.format(language="xx").strip()]
     for message in messages_of_page():
@@ -128,10 +128,11 @@ def marked(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Ite
     station.fail(Reason.BAD_FRAME, "")
     station.says = all_troubles() | {"storage_fault": "full", "drift": None, "outputs": []}
     station.health()
+    station.show_also(station.write_toml(folder / "again.toml"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalogues, "LANGUAGES", folder)
         catalogue.cache_clear()
-        yield create_app(station.config).test_client()
+        yield Client(create_page(station.config))
     catalogue.cache_clear()
     station.stop()
 
@@ -146,11 +147,17 @@ def unmarked(html: str) -> list[str]:
     return [text.strip() for text in rest.split(BORDER) if re.search(r"[A-Za-z]{2}", DATA.sub(" ", text))]
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_no_word_of_a_page_is_left_out(marked: FlaskClient, path: str) -> None:
+@pytest.mark.parametrize("path", ["/", *(f"/stations/line-3-washers{path}" for path in PAGES)])
+def test_no_word_of_a_page_is_left_out(marked: Client, path: str) -> None:
     answer = marked.get(path, headers={"Accept-Language": "xx"})
     assert '<html lang="xx"' in answer.text
     assert unmarked(answer.text) == []
+
+
+@pytest.mark.parametrize("path", sorted(STATIC.glob("*.css")), ids=lambda path: path.name)
+def test_no_word_stands_in_a_style_sheet(path: Path) -> None:
+    said = re.findall(r"(?<![-\w])content:[^;}]*", path.read_text(encoding="utf-8"))
+    assert [one for one in said if re.search(r"[A-Za-z]", re.sub(r"^content:|attr\([\w-]+\)|none", "", one))] == []
 
 
 # What a script writes that is no word of a language: names in the code, classes, addresses, keys.

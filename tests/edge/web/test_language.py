@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from flask.testing import FlaskClient
+from pydantic import ValidationError
 
 from edge.config.load import load_config
+from edge.config.shift import order_number
 from edge.config.station import ConfigError
 from edge.core import catalogue as catalogues
 from edge.core.catalogue import CatalogueError, catalogue, known_languages
+from edge.history.orders import OrderConflictError
+from edge.history.reviews import Opinion, Origin, Review, ReviewConflictError
 from edge.web.server import create_app, create_page
+from edge.web.views.openapi import FORMS
+from edge.web.views.parameters import first_fault
 from edge.web.wording import language, times
 from edge.web.wording.told import translated
 from tests.edge.web.standin import StandIn
 
 OTHERS = [one for one in known_languages() if one != "en"]
+ENGLISH = re.compile(r"\b(the|is|and|again|must|should|input|did|this|it|has|order|meanwhile)\b(?!:)", re.IGNORECASE)
+REVIEW = Review(1, 7, "", Opinion.BAD, Origin.CHOSEN, "Anna", datetime(2026, 1, 31, 23, 30, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -53,6 +63,35 @@ def test_a_key_that_names_no_language_lists_those_there_are(station: StandIn, tm
     path.write_text(path.read_text() + '[page]\nlanguage = "fr"\n')
     with pytest.raises(ConfigError, match=r"page\.language: 'fr' is not known; take en, de or auto"):
         load_config(path)
+
+
+def refusals() -> Iterator[str]:
+    """Yield what other rooms say to a person at the page, and each kind of fault that a form can have."""
+    yield from map(str, (ReviewConflictError(REVIEW), ReviewConflictError(None)))
+    yield from map(str, (OrderConflictError("4711"), OrderConflictError("")))
+    yield "overrun: a part is being judged, or the line is not free for the next one; trigger again"
+    yield "another wish about bundles waits to be taken; try again in a few seconds"
+    yield "the engine did not answer within 5 s; see the status page"
+    with pytest.raises(ValueError, match="no number of an order") as found:
+        order_number("4711 \N{GRINNING FACE}")
+    yield f"order: {found.value}"
+    for form in dict.fromkeys(FORMS.values()):
+        for name in form.model_fields:
+            for given in ({}, {name: None}, {name: ""}, {name: "x" * 999}, {name: []}, {name: -1}, {name: 10**9}):
+                try:
+                    form.model_validate(given)
+                except ValidationError as error:
+                    yield first_fault(error)
+
+
+def test_what_other_rooms_and_forms_say_is_not_english_on_a_german_page() -> None:
+    said = {translated("de", text) for text in refusals()}
+    assert {text for text in said if ENGLISH.search(text)} == set()
+
+
+def test_an_answer_that_came_first_has_the_date_and_time_of_the_station() -> None:
+    text = times.with_local_times(catalogue("de"), str(ReviewConflictError(REVIEW)), ZoneInfo("Europe/Berlin"))
+    assert "01.02.2026 00:30:00 CET" in translated("de", text)
 
 
 def test_the_interface_for_programs_stays_english(station: StandIn, client: FlaskClient) -> None:

@@ -25,14 +25,19 @@ CALLS = {
     "abort": 1, "refused": 1, "RefusalError": 2, "ServiceUnavailable": 0, "TrialError": 1, "Unauthorized": 0,
     "UploadError": 1, "Notice": 3, "Words": 1, "_joined": 0, "Verification": 1, "_answer": 1, "_too_large": 0,
     "EngineError": 0, "WrongError": 0, "PeopleError": 0, "ThrottledError": 0, "MaskError": 0, "text": 0, "said": 0,
+    "HistoryError": 0, "ExchangeError": 0, "FrameError": 0, "OverrunError": 0, "__init__": 0, "record": 0,
+    "record_done": 0,
 }  # fmt: skip
 # ... or a function or a constant that holds nothing else.
 NAMES = {
     "ERRORS", "FACT_NAMES", "STAGES", "TITLES", "UNNAMED", "REJECTED", "STRANGE", "_dry_run", "_drift", "_measured",
     "_output", "_quality", "_rejected", "_self_test", "fact_texts", "_too_large", "busy", "chain_proof", "defect_words",
     "messages", "no_picture", "promises", "reference_facts", "unproven", "version_facts", "verdict_words", "replayed",
-    "_refuse_early", "title", "text", "waits", "said", "remedy", "_tested",
+    "_refuse_early", "title", "text", "waits", "said", "remedy", "_tested", "first_fault", "order_number", "describe",
+    "_deed", "PLAIN",
 }  # fmt: skip
+# Rooms whose errors and names reach the page.
+SAID = {"web", "people", "history", "exchange", "triggers", "proof.py", "decision.py", "shift.py"}
 # Of the engine's texts those that answer a command of the page, or say why a model or a limit is refused.
 REFUSE = {f"engine/{name}.py" for name in ("inspector", "loop", "pins", "recipes", "station")}
 KEYWORDS = {"text", "error", "baseline"}
@@ -40,7 +45,9 @@ FORMS = ("1,234.5", "%Y-%m-%d", "English", "{start} to {end}", *["Mon", "Tue", "
 WORDS = (
     "safe", "judges", "not confirmed", "judged before", "of an earlier set-up", "a viewer", "an operator",
     "an engineer", "Early", "Late", "Night", "Order {1}", "anomaly", "bundle", "signed by",
-    "a bad part, which would pass", "a good part, which would be rejected",
+    "a bad part, which would pass", "a good part, which would be rejected", "asked", "trigger", "recipe", "self-test",
+    "review", "limit", "order", "seen", "region", "certificate", "replay", "unsure", "refused ({1}): {2}",
+    "refused: {1}", "part {1}", "part {1}: {2}", "set-up {1}",
 )  # fmt: skip
 HEAD = """\
 msgid ""
@@ -64,7 +71,7 @@ def messages_of_page() -> dict[Message, str]:
             found.setdefault(one, path.name)
     for path in sorted(EDGE.rglob("*.py")):
         place = path.relative_to(EDGE)
-        if {"web", "people", "proof.py", "decision.py"} & set(place.parts) or place.as_posix() in REFUSE:
+        if SAID & set(place.parts) or place.as_posix() in REFUSE:
             for text in in_python(path.read_text(encoding="utf-8")):
                 found.setdefault((text,), path.name)
     closed = [*(reason.value.replace("_", " ") for reason in Reason), *Role, *FORMS, *WORDS]
