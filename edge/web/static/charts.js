@@ -72,7 +72,7 @@ const place = (index) => (KEPT - rows.length + index + 0.5) / KEPT;
 function scale(chart, right, y) {
   rule(chart, y(onScale(0)), right, "0", "axis");
   rule(chart, y(onScale(3)), right, "3", "axis");
-  rule(chart, y(onScale(1)), right, t("limit 1"), "limit");
+  rule(chart, y(onScale(1)), right, "1", "limit");
 }
 
 function drawLastScores(chart) {
