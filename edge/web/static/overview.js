@@ -1,5 +1,6 @@
 // All stations: asks for their state again and again and shows it. Without an answer nothing is shown as current.
 import { byId, exchange, loaded, number, setText } from "./dom.js";
+import "./session.js"; // the way out of whoever is signed in
 import { told } from "./told.js";
 import { count } from "./words.js";
 

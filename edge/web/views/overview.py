@@ -12,6 +12,7 @@ from flask import Blueprint, Response, current_app, jsonify, render_template
 from edge import __version__
 from edge.web.answers import Answers
 from edge.web.facts import station_view
+from edge.web.guard import csrf_token
 from edge.web.service.notices import notices
 from edge.web.station import Station
 from edge.web.views.monitoring import CONTENT_TYPE, up_lines
@@ -43,7 +44,7 @@ class Hall:
 @blueprint.get("/")
 def overview() -> Response:
     """Show all stations at a glance, kept fresh by static/overview.js."""
-    response = Response(render_template("overview.html", stations=_tiles()))
+    response = Response(render_template("overview.html", stations=_tiles(), token=csrf_token()))
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -25,13 +26,15 @@ from edge.exchange.bundle_desk import (
     write_outcome,
 )
 from edge.exchange.health import State
-from edge.inference.bundle import Bundle
+from edge.inference.bundle import Bundle, open_bundle
+from edge.people.roles import Role
+from edge.people.store import People
 from edge.web.setup.certificate import store_certificate
 from tests.edge.engine.parts import wait_for
 from tests.edge.web.conftest import free_port
-from tests.edge.web.standin import StandIn
+from tests.edge.web.standin import StandIn, all_commands, part_image
 from tests.edge.web.test_browser import HANG_MS, LOW_CONTRAST, SIZES, SMALL_TARGETS, Visitor
-from tests.edge.web.test_browser_people import WIDER_THAN_THE_SCREEN
+from tests.edge.web.test_browser_people import PIN, WIDER_THAN_THE_SCREEN
 from tests.edge.web.test_server import page_process
 from tests.edge.web.test_set_up import BADS, GOODS, proven
 
@@ -98,12 +101,87 @@ def test_axe_finds_nothing_on_any_page_in_light_dark_and_forced_colours(tablet: 
     for path, filled in PAGES.items():
         tablet.goto(f"http://127.0.0.1:{served.config.page.port}/{path}")
         tablet.wait_for_selector(filled, state="attached")
-        tablet.evaluate(AXE_SCRIPT)
-        for name, colours in COLOURS.items():
-            tablet.emulate_media(**colours)
-            rules = {} if name == "light" else {"runOnly": ["color-contrast"]}  # what colours can change
-            found += [f"/{path} {name} {one}" for one in tablet.evaluate(AXE, rules)]
-    tablet.emulate_media(**COLOURS["light"])
+        found += complaints(tablet, f"/{path}")
+    assert found == []
+
+
+def complaints(page: Page, where: str) -> list[str]:
+    """Return what axe finds on what a page shows now, in light, dark and forced colours."""
+    found = []
+    page.evaluate(AXE_SCRIPT)
+    for name, colours in COLOURS.items():
+        page.emulate_media(**colours)
+        rules = {} if name == "light" else {"runOnly": ["color-contrast"]}  # what colours can change
+        found += [f"{where} {name} {one}" for one in page.evaluate(AXE, rules)]
+    page.emulate_media(**COLOURS["light"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def german(
+    chromium: Browser, tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle
+) -> Iterator[tuple[Page, StandIn]]:
+    """A German tablet of an overview of two stations, where an engineer and a viewer are set up."""
+    folder = tmp_path_factory.mktemp("hall")
+    shutil.copytree(tiny_bundle.path, folder / "models" / "plain")
+    station = StandIn(folder / "station", open_bundle(folder / "models" / "plain"), port=free_port())
+    station.config = station.config.model_copy(update={"bundle_signatures": "optional"})
+    other = StandIn(folder / "other", tiny_bundle, "Line 4 flanges")
+    station.fill(30)
+    other.inspect(part_image(defect=True))
+    other.health()
+    station.says = all_commands()
+    station.start()
+    station.show_also(other.write_toml(folder / "other.toml"))
+    people = People(station.config.page_dir)
+    people.join(people.add("Erna", Role.ENGINEER), "Erna", "correct horse", "")
+    people.join(people.add("Vera", Role.VIEWER), "Vera", PIN, "")
+    people.close()
+    base = f"http://127.0.0.1:{station.config.page.port}"
+    context = chromium.new_context(viewport={"width": 1024, "height": 768}, locale="de-DE", base_url=base)
+    context.set_default_timeout(HANG_MS)
+    with page_process(station.config):
+        yield context.new_page(), station
+    context.close()
+    station.stop()
+
+
+def signed_in(page: Page, name: str, secret: str, path: str) -> None:
+    page.goto(f"/sign-in?next={path}")
+    page.locator("input[name=name]").fill(name)
+    page.locator("input[name=secret]").fill(secret)
+    page.locator("#sign-in-submit").click()
+    page.wait_for_url(f"**{path}")
+
+
+def test_axe_finds_nothing_in_german_on_the_overview_with_people_and_in_each_dialog(
+    german: tuple[Page, StandIn],
+) -> None:
+    page, _ = german
+    here = "/stations/line-3-washers"
+    signed_in(page, "Vera", PIN, "/")
+    expect(page.locator(".who-name")).to_contain_text("Vera")
+    found = complaints(page, "overview")
+    page.goto(f"{here}/", wait_until="load")
+    page.wait_for_selector("#rows .row")
+    found += complaints(page, "first page of a viewer")
+    page.locator("#selftest").click()
+    expect(page.locator("#confirm")).to_be_visible()
+    found += complaints(page, "confirm")
+    page.locator("#confirm-yes").click()
+    expect(page.locator("dialog.sign-in form")).to_be_visible()
+    found += complaints(page, "sign-in dialog")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Livebild groß zeigen").click()
+    expect(page.locator("#look")).to_be_visible()
+    found += complaints(page, "look")
+    signed_in(page, "Erna", "correct horse", f"{here}/bundles")
+    page.locator("#bundles button").first.click()
+    expect(page.locator("#ask")).to_be_visible()
+    found += complaints(page, "ask")
+    page.goto(f"{here}/people")
+    page.wait_for_selector("#audit tr")
+    found += complaints(page, "people")
     assert found == []
 
 
