@@ -7,11 +7,11 @@ import io
 import logging
 import os
 import secrets
+import select
 import signal
 import socket
 import sys
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -235,8 +235,10 @@ def follow_engine(engine_pid: int) -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # it never interrupts a thread of the engine
 
     def watch() -> None:
-        while os.getppid() == engine_pid:
-            time.sleep(0.5)
+        with suppress(ProcessLookupError):  # gone already
+            engine = os.pidfd_open(engine_pid)
+            if os.getppid() == engine_pid:
+                select.select([engine], [], [])  # returns when it has ended: a person is told without delay
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name=THREAD, daemon=True).start()

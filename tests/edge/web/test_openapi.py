@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from flask import Flask
@@ -99,6 +100,37 @@ def test_every_parameter_of_the_document_is_known_to_its_route(app: Flask) -> No
             if parameter["in"] == "query":
                 answer = client.open(path, method=method, query_string={parameter["name"]: "?"})
                 assert (answer.status_code, answer.get_json()["error"].split(":")[0]) == (400, parameter["name"])
+
+
+def test_the_main_answers_have_the_fields_of_the_document_and_no_other_ones(station: StandIn) -> None:
+    station.fill(45)
+    station.says = all_commands()
+    station.start()
+    client = create_app(station.config).test_client()
+    client.post("/api/order", json={"order": "4711", "who": "Anna"})
+    for part, opinion in ((7, "bad"), (6, "good"), (8, "unsure")):
+        client.post("/api/reviews", json={"part": part, "opinion": opinion, "who": "Anna"})
+    client.post("/api/limit", json={"before": 50, "after": 52, "who": "Anna", "reason": "rust"})
+    described = client.get("/api/openapi.json").get_json()
+    asked = {
+        "/api/inspections": "?inline=1", "/api/inspections/{inspection_id}": "", "/api/report": "", "/api/shift": "",
+        "/api/reviews/queue": "", "/api/reviews": "", "/api/limit": "?at=3", "/api/bundles": "",
+    }  # fmt: skip
+    for path, query in asked.items():
+        answer = client.get(path.replace("{inspection_id}", "7") + query)
+        schema = described["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert schema["additionalProperties"] is False
+        whole = schema | {"components": described["components"]}
+        assert [str(one) for one in jsonschema_rs.validator_for(whole).iter_errors(answer.get_json())] == [], path
+
+
+def test_the_document_names_each_file_to_load_and_each_refusal(app: Flask) -> None:
+    found = {path: one for method, path, one in operations(app) if method == "get"}
+    assert {"/reviewed.zip", "/diagnostics.zip", "/references/{digest}/{number}"} <= set(found)
+    for _, _, one in operations(app):
+        assert "default" not in one["responses"]
+    signing_in = next(one for _, path, one in operations(app) if path == "/api/sign-in")
+    assert {"400", "401", "403", "409", "413", "429"} <= set(signing_in["responses"])
 
 
 def sent(client: FlaskClient, method: str, path: str, **facts: Any) -> int:
