@@ -56,25 +56,27 @@ class Scores:
     def last(self, rows: int, bundle: str) -> list[Scored]:
         """Return those of the last rows that one bundle judged by a score, oldest first."""
         query = (
-            f"{_SELECT} WHERE inspections.id > (SELECT last_id FROM head) - ? AND bundle = ? AND reason = 'score'"
-            " AND score IS NOT NULL AND threshold IS NOT NULL ORDER BY inspections.id"
+            f"{_SELECT} FROM inspections NOT INDEXED WHERE inspections.id > (SELECT last_id FROM head) - ?"
+            " AND bundle = ? AND reason = 'score' AND score IS NOT NULL AND threshold IS NOT NULL"
+            " ORDER BY inspections.id"
         )
         with self._db.errors():
             return [_scored(row) for row in self._db.execute(query, (rows, bundle)).fetchall()]
 
     def of(self, parts: Iterable[int]) -> dict[int, tuple[str, Scored]]:
         """Return row hash and score of parts by number; those that were not judged by a score are left out."""
-        query = (
-            f"{_SELECT} JOIN json_each(?) AS wanted ON inspections.id = wanted.value"
-            " WHERE reason = 'score' AND score IS NOT NULL AND threshold IS NOT NULL"
-        )
         with self._db.errors():
-            rows = self._db.execute(query, (json.dumps(list(parts)),)).fetchall()
+            rows = self._db.execute(OF, (json.dumps(list(parts)),)).fetchall()
         return {row["id"]: (row["hash"], _scored(row)) for row in rows}
 
 
-_SELECT = "SELECT inspections.id, verdict, score, threshold, typical, bundle, hash FROM inspections"
+_SELECT = "SELECT inspections.id, verdict, score, threshold, typical, bundle, hash"
+OF = (  # CROSS: each part is looked up, and the history is not read from its beginning
+    f"{_SELECT} FROM json_each(?) AS wanted CROSS JOIN inspections ON inspections.id = wanted.value"
+    " WHERE reason = 'score' AND score IS NOT NULL AND threshold IS NOT NULL"
+)
+_VERDICTS = {one.value: one for one in Verdict}
 
 
 def _scored(row: Any) -> Scored:
-    return Scored(row["id"], Verdict(row["verdict"]), row["score"], row["threshold"], row["typical"], row["bundle"])
+    return Scored(row["id"], _VERDICTS[row["verdict"]], row["score"], row["threshold"], row["typical"], row["bundle"])

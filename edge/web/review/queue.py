@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import chain, islice, zip_longest
+from operator import itemgetter
 from typing import Any
 
 from edge.core.types import Verdict
@@ -65,8 +66,12 @@ class Queue:
         parts = self._pictured(self._scored(health.bundle)) if health else []
         with self._station.reviews() as store:
             answered = {review.part: review for review in (store.standing() if store else [])}
-        near = [part for part in self._nearest(parts) if part.part not in answered]
-        sample = [part for part in self._sample(parts) if not (part.part in answered and answered[part.part].sampled)]
+        drawable, others = list[Scored](), list[Scored]()
+        for part in parts:
+            (drawable if self.is_sample(part.part) else others).append(part)
+        near = [part for part in _nearest(others) if part.part not in answered]
+        sample = self._sample(drawable)
+        sample = [part for part in sample if not (part.part in answered and answered[part.part].sampled)]
         pairs = zip_longest(((part, Origin.LIMIT) for part in near), ((part, Origin.SAMPLE) for part in sample))
         drawn = islice((one for one in chain.from_iterable(pairs) if one is not None), limit)
         return {
@@ -93,17 +98,12 @@ class Queue:
         facts = inspection_facts(row, self._station) if row else {}
         return facts | {"origin": origin.value, "review": review_facts(review) if review else None}
 
-    def _nearest(self, parts: Sequence[Scored]) -> list[Scored]:
-        found = [part for part in parts if part.distance is not None and not self.is_sample(part.part)]
-        return sorted(found, key=lambda part: (abs((part.distance or 0.0) - 1.0), -part.part))
-
-    def _sample(self, parts: Sequence[Scored]) -> list[Scored]:
-        """Return the parts to be drawn, in their order, of those whose picture is there.
+    def _sample(self, found: Sequence[Scored]) -> list[Scored]:
+        """Return the parts of the sample whose picture is there, in the order in which they are drawn.
 
         The pictures of old OK parts go before those of rejected ones. A sample from that time would hold too many
         rejected parts, so it begins with the first OK part whose picture is there.
         """
-        found = [part for part in parts if self.is_sample(part.part)]
         goods = (part.part for part in found if part.verdict is Verdict.OK)
         first = next(goods, None)
         if first is None:
@@ -115,3 +115,8 @@ class Queue:
         ids = [part.part for part in parts]
         kept = pictured(self._station.config.images_dir, min(ids), max(ids)) if ids else set()
         return [part for part in parts if part.part in kept]
+
+
+def _nearest(parts: Sequence[Scored]) -> list[Scored]:
+    found = [(abs(away - 1.0), -part.part, part) for part in parts if (away := part.distance) is not None]
+    return [part for _, _, part in sorted(found, key=itemgetter(0, 1))]

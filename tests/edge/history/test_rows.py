@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from edge.core.types import Inspection, Reason, Verdict
 from edge.history.database import Database, HistoryError
 from edge.history.eventlog import Counts, EventLog
+from edge.history.reading.scores import Scores
 from edge.history.rows import COLUMNS, GENESIS, Point, Selection, row_hash
 from tests.edge.engine.parts import inspection
 
@@ -319,6 +320,10 @@ def test_no_list_and_no_start_ever_scans_the_table(original: Path, monkeypatch: 
     log.after(4, 3)
     list(log.points(Selection(start)))
     log.close()
+    with closing(Scores(original)) as scores:
+        scores.of([1, 3])
+        scores.last(3, "a bundle")
+        scores.rejected_after(2, 3)
     with closing(sqlite3.connect(original)) as db:
         for query, values in asked:
             plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}", values)]
