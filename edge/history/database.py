@@ -16,6 +16,7 @@ from edge.core.types import EdgeError
 
 CHECKPOINT_PAGES = 256  # 1 MB of write-ahead log: a disk that fills up has that much more room for rows
 BUSY_S = 30.0  # how long another process may hold the lock of the file before the wait is given up
+SHARED_BYTES = 64 * 1024  # shared memory that SQLite makes beside a file, and some
 STALLED_S = 2.0  # how long one thread waits for another one whose write the disk does not answer
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -63,15 +64,23 @@ class Database:
             failed.pop_all()
 
     def _mode(self) -> str:
-        """Return how SQLite opens the file: a reader who may write nothing beside it takes what is there as it is.
+        """Return how SQLite opens the file: a reader who can write nothing beside it takes what is there as it is.
 
         SQLite makes shared memory beside a file even to read it. A writer that is at work has made it already; without
         one nothing changes.
         """
         if not self._read_only:
             return "rwc"
-        alone = not self._beside("-wal").exists() and not os.access(self.path.parent, os.W_OK, effective_ids=True)
-        return "ro&immutable=1" if alone else "ro"
+        nothing = not os.access(self.path.parent, os.W_OK, effective_ids=True) or self._no_room()
+        return "ro&immutable=1" if nothing and not self._beside("-wal").exists() else "ro"
+
+    def _no_room(self) -> bool:
+        """Return whether the disk is too full for the shared memory that SQLite makes beside a file."""
+        try:
+            found = os.statvfs(self.path.parent)
+        except OSError:
+            return False
+        return found.f_bavail * found.f_frsize < SHARED_BYTES
 
     def be_patient(self, busy_s: float) -> None:
         """Wait so long from now on, at most, when another process holds the lock."""
@@ -160,9 +169,11 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            failure = HistoryError(f"{self.path}: the {self._kind} {what} ({error}){remedy}")
             code = getattr(error, "sqlite_errorcode", None)
-            failure.disk_full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in NO_SPACE
+            full = (code or 0) & 0xFF == sqlite3.SQLITE_IOERR and self._no_room()
+            reason = "the disk is full: free some space" if full else error
+            failure = HistoryError(f"{self.path}: the {self._kind} {what} ({reason}){remedy}")
+            failure.disk_full = full or code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in NO_SPACE
             failure.damaged, failure.busy = (code or 0) & 0xFF in _DAMAGE, (code or 0) & 0xFF in _BUSY
             raise failure from error
 

@@ -10,17 +10,21 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+from pydantic import ValidationError
 
+from edge.config.station import DEFAULT_RECIPE
 from edge.exchange.live import unnamed
 from edge.history.csv_export import text_cell
 from edge.history.reviews import Opinion, Review
 from edge.web.review.masks import drawn_mask
+from edge.web.setup.region import WantedRegion, read_region
 from edge.web.station import Station
 
 MOST_PARTS = 10_000
 TEST_EVERY = 5  # of the good parts, each fifth is kept for the test: training measures on no picture that it learned
 DEFECT = "defect"  # the folder of bad parts without a type
 ANSWERS = "answers.csv"
+RECIPE = "recipe.toml"  # for `train all --config`
 HEADER = ("file", "part", "opinion", "origin", "label", "who", "at")
 
 
@@ -71,7 +75,19 @@ def zipped(station: Station, reviews: list[Review]) -> Iterator[bytes]:
             lines.writerow(_line(f"{name}.jpg", review))
             yield pieces.taken()
         archive.writestr(ANSWERS, table.getvalue())
+        if region := _region(station):
+            archive.writestr(RECIPE, f"{region}\n")
     yield pieces.taken()
+
+
+def _region(station: Station) -> str:
+    """Return the line with the region that somebody dragged for the recipe in use; empty where nobody did."""
+    health = station.engine().health
+    found = read_region(station.config, (health.recipe if health else None) or DEFAULT_RECIPE)
+    try:
+        return WantedRegion.model_validate(found).line if found else ""
+    except ValidationError:
+        return ""
 
 
 def _folder(review: Review, goods: int) -> str:

@@ -52,8 +52,8 @@ def unproven(health: Health, goods: Sequence[int], bads: Sequence[int], moving: 
         lacks.append("the self-test is older than the baseline")
     for name in moving:
         tried = {one.verdict for one in found.by_hand if one.output == name}
-        if not {Verdict.OK, None} <= tried:
-            lacks.append(f"output {name}: OK and the safe state have not been set by hand")
+        if not {*Verdict, None} <= tried:
+            lacks.append(f"output {name}: OK, NG, ERROR and the safe state have not all been set by hand")
     return lacks + _dry_run(found.trials, goods, bads)
 
 

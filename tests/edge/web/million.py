@@ -91,7 +91,6 @@ def questions(count: int) -> dict[str, str]:
     """Return what is asked, by its name."""
     now, day = datetime.now(UTC), timedelta(days=1)
     middle = now - timedelta(seconds=count / RATE_HZ / 2)
-    defects = {"limit": "24", "verdict": "NG"}
 
     def of(path: str, start: datetime, end: datetime, **more: str) -> str:
         return f"{path}?{urlencode({'from': start.isoformat(), 'to': end.isoformat(), **more})}"

@@ -39,6 +39,7 @@ DROP = (
 
 def silence(tab: Page, station: Station, fall_silent: Callable[[], object]) -> float:
     """Return how long, in s, the page showed a verdict after something fell silent."""
+    tab.goto("about:blank")  # a page that hears of a new process loads itself anew
     tab.goto(f"http://127.0.0.1:{station.port}/")
     tab.wait_for_selector(SHOWS_A_VERDICT)
     time.sleep(1.0 + random.random())  # at any time between two questions

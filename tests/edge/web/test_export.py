@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import io
 import zipfile
 from contextlib import closing
@@ -15,8 +17,14 @@ from edge.core.types import Image
 from edge.exchange.live import named, unnamed
 from edge.history.pictures import picture_path
 from edge.history.reviews import Draft, Opinion, Origin, ReviewStore
+from edge.inference.bundle import Bundle
+from edge.inference.preprocess import Crop
 from edge.web.review.masks import drawn_mask
-from tests.edge.web.standin import StandIn, encoded
+from edge.web.server import create_app
+from edge.web.setup.region import WantedRegion, store_region
+from tests.edge.web.standin import StandIn, encoded, part_image
+from tests.system.disk import tmpfs
+from train.config import add_options, config_from
 from train.data.check import check_dataset
 
 SIDE = 64
@@ -62,6 +70,41 @@ def test_train_check_takes_the_answered_parts_as_they_are(
     table = (tmp_path / "photos/answers.csv").read_text()
     assert len(table.splitlines()) == 32
     assert ",'=cmd|Anna," in table, "no spreadsheet computes a name"
+
+
+def test_the_region_that_was_dragged_is_the_recipe_of_the_training(
+    station: StandIn, client: FlaskClient, tmp_path: Path
+) -> None:
+    answered(station, 1, 1, Opinion.GOOD)
+    region = WantedRegion(x=100, y=80, width=320, height=240)
+    store_region(station.config, "default", region, (640, 480), "Anna")
+    with client.get("/reviewed.zip") as sent, zipfile.ZipFile(io.BytesIO(sent.data)) as archive:
+        archive.extractall(tmp_path)
+    given = argparse.ArgumentParser()
+    add_options(given)
+    recipe = config_from(given.parse_args(["--config", str(tmp_path / "recipe.toml")]))
+    assert recipe.crop == Crop(x=100, y=80, width=320, height=240)
+
+
+def test_a_full_disk_keeps_nobody_from_exporting_and_loses_nothing(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    with tmpfs(tmp_path / "disk", "size=4m") as disk:
+        station = StandIn(disk / "station", tiny_bundle)
+        station.inspect(part_image())
+        for part in range(1, 6):
+            answered(station, part, part, Opinion.GOOD)
+        station.health()
+        with (disk / "full").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(b"x" * 4096)
+        client = create_app(station.config).test_client()
+        for path in ("/reviewed.zip", "/history.csv", "/diagnostics.zip"):
+            with client.get(path) as sent:
+                assert sent.status_code == 200, (path, sent.text)
+                assert not path.endswith(".zip") or zipfile.ZipFile(io.BytesIO(sent.data)).testzip() is None
+        refused = client.post("/api/reviews", json={"part": 1, "opinion": "bad", "who": "Anna"})
+        assert (refused.status_code, "disk" in refused.get_json()["error"]) == (503, True)
+        (disk / "full").unlink()
+        assert client.get("/api/reviews").get_json()["total"] == 5
 
 
 def test_a_picture_without_its_name_is_what_it_was() -> None:

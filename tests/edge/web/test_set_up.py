@@ -24,12 +24,14 @@ def trials(**changes: Any) -> list[DryPart]:
     return [*goods, DryPart(id=11, would=Verdict.NG, reason=Reason.SCORE, total_ms=30.0).model_copy(update=changes)]
 
 
+HANDS = [ByHand(output=OUTPUT, verdict=one, at=BEGUN) for one in (*Verdict, None)]
+
+
 def proven(station: StandIn, **changes: Any) -> Health:
     """Return the health of a station that is set up and lacks nothing, apart from the changes."""
-    hands = [ByHand(output=OUTPUT, verdict=one, at=BEGUN) for one in (Verdict.OK, Verdict.NG, None)]
     facts = {
         "who": "Anna", "since": BEGUN, "baseline_at": BEGUN, "baseline_detail": "20 pictures", "trials": trials(),
-        "by_hand": hands,
+        "by_hand": HANDS,
     } | changes  # fmt: skip
     station.says = {
         "commissioning": Commissioning.model_validate(facts),
@@ -51,10 +53,11 @@ def test_a_set_up_that_proved_everything_lacks_nothing(station: StandIn) -> None
         ({"trials": trials(would=Verdict.OK)}, "part 11 is bad, and would be OK"),
         ({"trials": trials(would=Verdict.ERROR, reason=Reason.LATE)}, "would be ERROR/late"),
         ({"trials": trials()[1:]}, "part 1 is not one of this dry run"),
-        ({"by_hand": []}, "OK and the safe state have not been set by hand"),
+        ({"by_hand": []}, "OK, NG, ERROR and the safe state have not all been set by hand"),
+        ({"by_hand": HANDS[:2] + HANDS[3:]}, "OK, NG, ERROR and the safe state have not all been set by hand"),
         ({"baseline_at": BEGUN + timedelta(hours=1)}, "the self-test is older than the baseline"),
     ],
-    ids=["bad part passes", "late", "unknown part", "outputs", "self-test before baseline"],
+    ids=["bad part passes", "late", "unknown part", "outputs", "one output", "self-test before baseline"],
 )
 def test_what_is_not_proven_is_named(station: StandIn, changes: dict[str, Any], says: str) -> None:
     lacks = unproven(proven(station, **changes), GOODS, BADS, [OUTPUT])
