@@ -21,7 +21,7 @@ from edge.web.setup.upload import MAX_BYTES, UploadError, current_upload
 from edge.web.station import Station, current_station
 from edge.web.views.api import never_stored
 from edge.web.views.commands import Answer, refused
-from edge.web.views.parameters import first_fault, shown
+from edge.web.views.parameters import form_fault, shown
 from edge.web.views.reviews import given_fields, given_text, given_who
 
 blueprint = Blueprint("bundles", __name__)
@@ -84,7 +84,7 @@ def wish() -> Answer:
             form.model_dump() | {"id": secrets.token_hex(8), "who": who, "reason": reason, "act": form.act}
         )
     except ValidationError as error:
-        abort(400, first_fault(error, "wish"))
+        abort(400, form_fault(error, "wish"))
     _refuse_early(asked, station)
     record(f"bundle {asked.act}", "", " ".join(filter(None, (asked.bundle, f"recipe {asked.recipe}", asked.reason))))
     if asked.act is Act.STOP and _waits_s(station) is not None:
@@ -118,7 +118,7 @@ def _form(given: dict[str, Any]) -> BundleWish:
     try:
         return BundleWish.model_validate(given)
     except ValidationError as error:
-        abort(400, first_fault(error, "wish"))
+        abort(400, form_fault(error, "wish"))
 
 
 def _refuse_early(asked: Wish, station: Station) -> None:

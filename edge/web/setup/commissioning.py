@@ -21,7 +21,7 @@ from edge.web.setup.region import WantedRegion, read_region, store_region
 from edge.web.station import Station, current_station
 from edge.web.views.api import never_stored
 from edge.web.views.commands import Answer, carry_out, ready, refused
-from edge.web.views.parameters import first_fault, shown
+from edge.web.views.parameters import form_fault, shown
 from edge.web.views.reviews import given_fields, given_who
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -193,4 +193,4 @@ def _model(kind: type[Model], given: dict[str, Any]) -> Model:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        abort(400, first_fault(error))
+        abort(400, form_fault(error))

@@ -79,7 +79,7 @@ def _word(name: str, words: type[Word]) -> Word | None:
     return words(text)
 
 
-def first_fault(error: ValidationError, unnamed: str = "field") -> str:
+def form_fault(error: ValidationError, unnamed: str = "field") -> str:
     """Return what is wrong with the first wrong field of a form, in words that the catalogues know."""
     found = error.errors(include_url=False, include_input=False)[0]
     name, facts = ".".join(map(str, found["loc"]))[:80] or unnamed, found.get("ctx", {})

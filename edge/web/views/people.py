@@ -22,7 +22,7 @@ from edge.web.access.gate import (
     record_refused,
 )
 from edge.web.guard import csrf_token
-from edge.web.views.parameters import first_fault, number
+from edge.web.views.parameters import form_fault, number
 
 blueprint = Blueprint("people", __name__)
 MAX_AUDIT = 200
@@ -251,7 +251,7 @@ def _form(kind: type[Form]) -> Form:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        abort(400, first_fault(error))
+        abort(400, form_fault(error))
 
 
 def _next() -> str:

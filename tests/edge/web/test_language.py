@@ -21,7 +21,7 @@ from edge.history.orders import OrderConflictError
 from edge.history.reviews import Opinion, Origin, Review, ReviewConflictError
 from edge.web.server import create_app, create_page
 from edge.web.views.openapi import FORMS
-from edge.web.views.parameters import first_fault
+from edge.web.views.parameters import form_fault
 from edge.web.wording import language, times
 from edge.web.wording.told import translated
 from tests.edge.web.standin import StandIn
@@ -81,7 +81,7 @@ def refusals() -> Iterator[str]:
                 try:
                     form.model_validate(given)
                 except ValidationError as error:
-                    yield first_fault(error)
+                    yield form_fault(error)
 
 
 def test_what_other_rooms_and_forms_say_is_not_english_on_a_german_page() -> None:

@@ -33,7 +33,7 @@ NAMES = {
     "ERRORS", "FACT_NAMES", "STAGES", "TITLES", "UNNAMED", "REJECTED", "STRANGE", "_dry_run", "_drift", "_measured",
     "_output", "_quality", "_rejected", "_self_test", "fact_texts", "_too_large", "busy", "chain_proof", "defect_words",
     "messages", "no_picture", "promises", "reference_facts", "unproven", "version_facts", "verdict_words", "replayed",
-    "_refuse_early", "title", "text", "waits", "said", "remedy", "_tested", "first_fault", "order_number", "describe",
+    "_refuse_early", "title", "text", "waits", "said", "remedy", "_tested", "form_fault", "order_number", "describe",
     "_deed", "PLAIN",
 }  # fmt: skip
 # Rooms whose errors and names reach the page.
