@@ -15,7 +15,7 @@ Usage: install.sh --wheel FILE [--root DIR] [--bundle DIR] [--wheels DIR] [--wai
 
   --wheel FILE   the engine, built with: pip wheel . --no-deps
   --root DIR     install below DIR instead of / (no user is made, no service is started)
-  --bundle DIR   the model to inspect with; default: models/default, where no model is active yet
+  --bundle DIR   the first model to inspect with; default: models/default. install-bundle.sh changes the one that judges
   --wheels DIR   take the dependencies from DIR, without a network (filled by: pip download)
   --wait S       how long a busy computer may take to get the new release ready; default: 600
   --dry-run      say what would be done, change nothing
@@ -36,6 +36,9 @@ check_arguments() {
     find_station installing into
     [[ -z $bundle || ! -e $config ]] || takes_unsigned ||
         fail 1 "$config takes signed bundles only; install the bundle with install-bundle.sh"
+    local judging=$state/models/current
+    [[ -z $bundle || ! -e $judging ]] || cmp -s -- "$bundle/manifest.sha256" "$judging/manifest.sha256" ||
+        fail 1 "another bundle judges in ${root:-/}; change it with install-bundle.sh, which keeps the way back"
 }
 
 takes_unsigned() {
@@ -107,13 +110,15 @@ remove_unused() { # remove_unused RELEASE
 # A bundle of the same name and other content goes beside the old one: a bundle is never changed.
 install_bundle() {
     local models=$state/models given=${bundle:-$here/models/default} name
-    [[ -n $bundle || ! -e $models/current ]] || { echo "bundle: keeping the active one" && return; }
+    [[ ! -e $models/current ]] || { echo "bundle: keeping the active one" && return; }
     [[ -f $given/manifest.sha256 ]] || fail 1 "$given is not a bundle; give one with --bundle"
     name=$(basename -- "$(realpath -- "$given")")
     if [[ -e $models/$name ]] && ! cmp -s "$given/manifest.sha256" "$models/$name/manifest.sha256"; then
         name=$name-$(cut -c1-12 "$given/manifest.sha256")
     fi
     [[ -e $models/$name ]] || copy_bundle "$given" "$models/$name"
+    [[ -z $bundle || ! -e $config ]] || # a station that lost its models still knows versions and revoked bundles
+        run "$opt/releases/$release/bin/python" -P -m edge bundle verify "$models/$name" --config "$config" || exit 1
     point "$models/current" "$name"
 }
 

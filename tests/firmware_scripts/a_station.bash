@@ -49,7 +49,7 @@ write_archive(washer, archive_path(washer.path))
 END
 }
 
-no() { # what must not succeed; a mere `!` ends no test
+no() { # what must not succeed; a mere `!` ends no test, and neither does what stands before `&&`
     if "$@"; then
         echo "this should not have succeeded: $*" >&2
         return 1

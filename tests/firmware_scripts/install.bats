@@ -1,11 +1,12 @@
 # install.sh on a real wheel, into a folder, without a network; then the installed engine inspects parts.
 
+load a_station
+
 setup_file() {
-    export REPO PYTHON WHEEL WHEELS BUNDLE ROOT
-    REPO=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
-    PYTHON=$REPO/.venv/bin/python
+    load a_station
+    export WHEEL WHEELS BUNDLE ROOT
     WHEELS=$BATS_FILE_TMPDIR/wheels
-    ROOT=$BATS_FILE_TMPDIR/station
+    ROOT="$BATS_FILE_TMPDIR/a station"
     build_wheel
     make_bundle
     "$PYTHON" -m pip --quiet --disable-pip-version-check download --require-hashes --only-binary :all: \
@@ -34,15 +35,6 @@ install_station() {
 
 engine() { # the installed one, from anywhere but the source tree
     (cd / && exec "$ROOT/opt/linewatch/current/bin/python" -P -m edge "$@")
-}
-
-one_line_refusal() { # STATUS WORDS COMMAND...
-    local expected=$1 words=$2
-    shift 2
-    run "$@"
-    [ "$status" -eq "$expected" ]
-    [ "${#lines[@]}" -eq 1 ]
-    [[ ${lines[0]} == "linewatch: "*"$words"* ]]
 }
 
 @test "help is shown and nothing is done" {
@@ -180,18 +172,24 @@ END
     grep -q 'tuned by hand' "$ROOT/etc/linewatch/station.toml"
 }
 
-@test "a damaged bundle is refused and the active one stays" {
+@test "where a bundle judges, another one is left to install-bundle.sh" {
+    BUNDLE=$REPO/models/default
+    one_line_refusal 1 "change it with install-bundle.sh" install_station
+    [ "$(readlink "$ROOT/var/lib/linewatch/models/current")" = tiny ]
+}
+
+@test "where no bundle judges, a damaged one is refused" {
     BUNDLE=$BATS_TEST_TMPDIR/damaged
     cp -R "$BATS_FILE_TMPDIR/tiny" "$BUNDLE"
     printf x >>"$BUNDLE/model_int8.bin"
+    rm "$ROOT/var/lib/linewatch/models/current"
     run install_station
     [ "$status" -ne 0 ]
     [[ $output == *"model_int8.bin does not match its sha256"* ]]
-    [ "$(readlink "$ROOT/var/lib/linewatch/models/current")" = tiny ]
-    [ "$(ls -A "$ROOT/var/lib/linewatch/models")" = "$(printf 'current\ntiny')" ]
+    [ "$(ls -A "$ROOT/var/lib/linewatch/models")" = tiny ]
 }
 
-@test "a bundle of the same name and other content goes beside the old one" {
+@test "where no bundle judges, one of the same name and other content goes beside the old one" {
     BUNDLE=$BATS_TEST_TMPDIR/tiny
     cp -R "$BATS_FILE_TMPDIR/tiny" "$BUNDLE"
     sed -i 's/"version": "1"/"version": "2"/' "$BUNDLE/manifest.json"
@@ -225,15 +223,15 @@ END
     if command -v dpkg-deb; then
         cmp "$BATS_TEST_TMPDIR"/first/*.deb "$BATS_TEST_TMPDIR"/second/*.deb
         dpkg-deb --contents "$BATS_TEST_TMPDIR"/first/*.deb >"$BATS_TEST_TMPDIR/contents"
-        ! grep -Ev ' \./(usr/(lib/(linewatch/.*)?|share/(doc/(linewatch/(copyright)?)?)?)?)?$' "$BATS_TEST_TMPDIR/contents"
-        ! grep -v ' root/root ' "$BATS_TEST_TMPDIR/contents"
+        no grep -Ev ' \./(usr/(lib/(linewatch/.*)?|share/(doc/(linewatch/(copyright)?)?)?)?)?$' "$BATS_TEST_TMPDIR/contents"
+        no grep -v ' root/root ' "$BATS_TEST_TMPDIR/contents"
         rm "$BATS_TEST_TMPDIR"/*/*.deb
     fi
     tar xf "$BATS_TEST_TMPDIR"/first/*.tar -C "$BATS_TEST_TMPDIR"
     cd "$BATS_TEST_TMPDIR"/linewatch-*
     sha256sum -c --quiet SHA256SUMS
     for name in $(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements/{base,tools}.lock | sort -u); do
-        grep -q "pkg:pypi/$name@" sbom.json || ! ls wheels/"${name//-/_}"-* 2>/dev/null
+        grep -q "pkg:pypi/$name@" sbom.json || no ls wheels/"${name//-/_}"-* 2>/dev/null
     done
     [ "$(grep -c '"licenses"' sbom.json)" -eq "$(grep -c '"purl"' sbom.json)" ]
     [ -f licences/onnxruntime/LICENSE ]

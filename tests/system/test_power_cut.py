@@ -150,18 +150,19 @@ def test_a_station_boots_whenever_the_power_goes_during_an_installation(disk: Di
     quick.write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
     quick.chmod(0o755)
     environment = {**disk.environment, "PATH": f"{quick.parent}:{os.environ['PATH']}"}
-    for bundle in ("first", "second"):
-        (tmp_path / bundle).mkdir()
-        wheel = tmp_path / f"{bundle}.whl"
-        wheel.write_text(bundle)
+    bundle = tmp_path / "tiny"
+    bundle.mkdir()
+    for name in ("manifest.json", "manifest.sha256", "model_int8.bin"):
+        (bundle / name).write_text(f"tiny {name}")
+    for version in ("first", "second"):
+        wheel = tmp_path / f"{version}.whl"
+        wheel.write_text(version)
         releases.append(release(root, wheel))
         subprocess.run(["sync", "-f", root], check=True, env=disk.environment)
-        for name in ("manifest.json", "manifest.sha256", "model_int8.bin"):
-            (tmp_path / bundle / name).write_text(f"{bundle} {name}")
         script = ROOT / "firmware_scripts" / "install.sh"
-        command = [script, "--wheel", wheel, "--bundle", tmp_path / bundle, "--root", root]
+        command = [script, "--wheel", wheel, "--bundle", bundle, "--root", root]
         subprocess.run(command, check=True, capture_output=True, env=environment, timeout=600)
-        if bundle == "first":
+        if version == "first":
             said = disk.syncs()
     for syncs, cut in cuts(disk, tmp_path):
         model, current = cut / "var/lib/linewatch/models/current", cut / "opt/linewatch/current"
@@ -172,7 +173,7 @@ def test_a_station_boots_whenever_the_power_goes_during_an_installation(disk: Di
             assert (current / "complete").is_file()
             assert (current / "bin/python").stat().st_size > 0
         if model.is_symlink() or syncs >= said:
-            assert (model / "model_int8.bin").read_text() == f"{model.resolve().name} model_int8.bin"
+            assert (model / "model_int8.bin").read_text() == "tiny model_int8.bin"
         if syncs >= said:
             assert units
-    assert (model.resolve().name, current.resolve().name) == ("second", releases[1]), "what was told is there"
+    assert (model.resolve().name, current.resolve().name) == ("tiny", releases[1]), "what was told is there"
