@@ -67,7 +67,7 @@ existing() { # existing PATH: the nearest folder above that is there
 # A release is a folder named after what is in it, so that a failed installation leaves the running one alone.
 install_engine() {
     local locks=("$here"/requirements/{tools,base}.lock) lock
-    release=$(cat -- "$wheel" "${locks[@]}" "$unused" | sha256sum | cut -c1-12)
+    release=$(cat -- "$wheel" "${locks[@]}" "$unused" "$here"/systemd/* | sha256sum | cut -c1-12)
     local folder=$opt/releases/$release
     if [[ -f $folder/complete ]]; then
         echo "engine: release $release is already installed"
@@ -84,6 +84,7 @@ install_engine() {
     done
     run "${pip[@]}" --no-index --no-deps "$wheel"
     remove_unused "$folder"
+    run cp -R -- "$here/systemd" "$folder/systemd"
     run sync -f "$(existing "$folder")" # a power cut must not leave the mark without what it stands for
     run touch "$folder/complete"
     run sync -- "$folder" # without the mark the next installation would begin anew in the folder that is in use
@@ -134,14 +135,7 @@ copy_bundle() { # copy_bundle FROM TO
     half=""
 }
 
-install_files() {
-    local file
-    for file in "$here"/systemd/*.{service,path}; do
-        install_file "$file" "$root/etc/systemd/system/${file##*/}"
-    done
-    for file in "$here"/systemd/*.rules; do
-        install_file "$file" "$root/etc/udev/rules.d/${file##*/}"
-    done
+install_config() {
     if [[ -e $config ]]; then
         echo "config: keeping $config"
     else
@@ -157,9 +151,9 @@ main() {
     install_engine
     try_release "$release"
     install_bundle
-    install_files
-    own_station
+    install_config
     switch_to "$release"
+    own_station
     start_release
     prune_releases
     $dry_run || echo "installed into ${root:-/}"

@@ -83,7 +83,7 @@ ${four:+        tcp dport { $listed \} ip saddr { $four \} accept
     }
 }
 END
-    install_file "$here/systemd/linewatch-firewall.service" "$root/etc/systemd/system/linewatch-firewall.service"
+    install_file "$(files_in_use)/linewatch-firewall.service" "$root/etc/systemd/system/linewatch-firewall.service"
 }
 
 # A governor that saves power makes the first part after a pause late.
@@ -109,13 +109,6 @@ NTP=${ntp//,/ }
 END
 }
 
-names() {
-    local file
-    for file in "$here"/systemd/*.rules; do
-        install_file "$file" "$root/etc/udev/rules.d/${file##*/}"
-    done
-}
-
 start() {
     [[ -z $root ]] || return 0
     run systemctl daemon-reload
@@ -130,7 +123,7 @@ main() {
     parse "ports= allow= ntp=" "$@"
     check_arguments
     own_station
-    names
+    install_files "$(files_in_use)" rules
     cpu
     watchdog
     clock

@@ -40,11 +40,26 @@ try_release() { # try_release NAME
     fail 1 "release $1 does not judge as it should on this CPU; the release that was there goes on"
 }
 
-# The references of the bundle in use, beside an engine that judges: only while a processor has nothing else to do.
+# The references of every recipe's bundle, beside an engine that judges: only while a processor has nothing else to do.
 judges_here() { # judges_here NAME
-    local model
-    model=$(realpath -- "$state/models/current")
-    [[ ! -d $model ]] || timeout "$wait" chrt --idle 0 "$opt/releases/$1/bin/python" -P -m edge check "$model"
+    local models model end=$((SECONDS + wait))
+    models=$(configured "$1") || return 1
+    while IFS= read -r model; do
+        [[ -d $model ]] || continue
+        timeout $((SECONDS < end ? end - SECONDS : 1)) \
+            chrt --idle 0 "$opt/releases/$1/bin/python" -P -m edge check "$model" || return
+    done <<<"$models"
+}
+
+# The bundles of station.toml as a release reads them, the default first. In a folder these paths lead elsewhere.
+configured() { # configured RELEASE
+    local code='import edge.config.load, os, pathlib, sys
+for path in edge.config.load.load_config(pathlib.Path(sys.argv[1])).bundles.values(): print(os.path.realpath(path))'
+    if [[ -z $root && -e $config ]]; then
+        (cd / && "$opt/releases/$1/bin/python" -P -c "$code" "$config")
+    else
+        realpath -m -- "$state/models/current"
+    fi
 }
 
 switch_to() { # switch_to NAME
@@ -54,14 +69,23 @@ switch_to() { # switch_to NAME
     run sync -f -- "$opt" "$state" "$settings" # also the folders above what was settled
     [[ -z $now || $now == "$1" ]] || point "$opt/previous" "releases/$now"
     point "$opt/current" "releases/$1"
+    bring_files "$1"
+}
+
+# The units and the camera's rule are those of the release that is switched to, in either direction.
+bring_files() { # bring_files RELEASE
+    local from=$opt/releases/$1/systemd
+    [[ -d $from ]] || ! $dry_run || from=$here/systemd
+    [[ ! -d $from ]] || install_files "$from" service path rules # a release of before has none
+    [[ -z $root ]] || return 0
+    try udevadm control --reload
+    run systemctl daemon-reload
 }
 
 # Start the release in use; when it does not get ready for a reason of its own, the one before takes over again.
 start_release() {
     local was
     [[ -z $root ]] || { arrived && return; }
-    try udevadm control --reload
-    run systemctl daemon-reload
     run systemctl enable "${units[@]}"
     was=$($dry_run || unit_says InvocationID)
     run systemctl restart --no-block "${units[@]}"
@@ -109,7 +133,7 @@ merely_slow() {
     [[ $(unit_says Result) =~ ^(timeout|success|)$ ]] || return 1 # it ended by itself
     before=$(before_it)
     [[ -n $before ]] || return 0
-    model=$(realpath -- "$state/models/current")
+    model=$(configured "$before" | head -n 1)
     ! timeout 60 "$opt/releases/$before/bin/python" -P -m edge check "$model" >/dev/null
 }
 
@@ -127,6 +151,8 @@ give_way() {
     point "$opt/current" "releases/$before"
     run rm -f -- "$opt/previous"
     arrived
+    bring_files "$before"
+    own_station
     systemctl restart --no-block "${units[@]}"
     fail 1 "release $now does not get ready$reason; release $before is in use again, see journalctl -u linewatch-engine"
 }

@@ -33,6 +33,7 @@ main() {
     try_release "$before"
     point "$opt/returning" "releases/$before"
     switch_to "$before"
+    own_station
     start_release
     $dry_run || echo "release $before is in use in ${root:-/}"
 }

@@ -99,6 +99,24 @@ install_file() { # install_file FILE PLACE [MODE]
     settle "$2.new" "$2"
 }
 
+# Units, rules, users and folders: those of the release in use; before the first one those beside this script.
+files_in_use() {
+    if [[ -d $opt/current/systemd ]]; then echo "$opt/current/systemd"; else echo "$here/systemd"; fi
+}
+
+install_files() { # install_files FOLDER KIND...: to where systemd and udev look for them
+    local kind file
+    for kind in "${@:2}"; do
+        for file in "$1"/*."$kind"; do
+            case $kind in
+                service | path) install_file "$file" "$root/etc/systemd/system/${file##*/}" ;;
+                rules) install_file "$file" "$root/etc/udev/rules.d/${file##*/}" ;;
+                sysusers | tmpfiles) install_file "$file" "$root/etc/$kind.d/linewatch.conf" ;;
+            esac
+        done
+    done
+}
+
 # Whoever follows the link meanwhile finds the old folder or the new one.
 point() { # point LINK TARGET
     run ln -sfn -- "$2" "$1.new"
@@ -127,12 +145,9 @@ forget_killed() { # forget_killed KIND
 
 # The users, and who owns what: docs/decisions/0026-two-users.md. In a folder there are no users, only folders.
 own_station() {
-    local name
     run mkdir -p "$state/models" "$settings/trust"
     give_the_page_its_folder
-    for name in sysusers tmpfiles; do
-        install_file "$here/systemd/linewatch.$name" "$root/etc/$name.d/linewatch.conf"
-    done
+    install_files "$(files_in_use)" sysusers tmpfiles
     [[ -z $root ]] || return 0
     run systemd-sysusers /etc/sysusers.d/linewatch.conf
     run systemd-tmpfiles --create /etc/tmpfiles.d/linewatch.conf

@@ -110,6 +110,7 @@ engine() { # the installed one, from anywhere but the source tree
     [ -f "$ROOT/etc/systemd/system/linewatch-bundles.path" ]
     [ -f "$ROOT/etc/systemd/system/linewatch-bundles.service" ]
     [ -f "$ROOT/etc/udev/rules.d/70-linewatch-camera.rules" ]
+    diff -r "$REPO/systemd" "$ROOT/opt/linewatch/current/systemd"
     [ "$(readlink "$ROOT/var/lib/linewatch/models/current")" = tiny ]
     local config=$BATS_TEST_TMPDIR/station.toml # what is at / in a station that boots is below $ROOT here
     sed "s|\"/var/lib|\"$ROOT/var/lib|" "$ROOT/etc/linewatch/station.toml" >"$config"

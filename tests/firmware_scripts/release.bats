@@ -76,12 +76,16 @@ path = "/"
 type = "free_run"
 rate_hz = 1
 END
-release() { # release NAME: a wheel of that name, and its release as install.sh would have installed it
+named() { # named WHEEL: what install.sh calls the release of this wheel
+    cat "$1" "$REPO"/requirements/{tools,base}.lock "$SCRIPTS/unused.txt" "$REPO"/systemd/* | sha256sum | cut -c1-12
+}
+release() { # release NAME: a wheel of that name, and its release with units of its own as install.sh would have installed it
     printf %s "$1" >"$HERE/linewatch-$1.whl"
-    local folder
-    folder=/opt/linewatch/releases/$(cat "$HERE/linewatch-$1.whl" "$REPO"/requirements/{tools,base}.lock \
-        "$SCRIPTS/unused.txt" | sha256sum | cut -c1-12)
+    local folder file
+    folder=/opt/linewatch/releases/$(named "$HERE/linewatch-$1.whl")
     mkdir -p "$folder/bin"
+    cp -R "$REPO/systemd" "$folder/systemd"
+    for file in "$folder"/systemd/*; do echo "# of $1" >>"$file"; done
     cat >"$folder/bin/python"
     chmod +x "$folder/bin/python"
     touch "$folder/complete"
@@ -91,11 +95,16 @@ lives() { # an engine that judges with the bundle in use as soon as it is starte
     printf "#!/bin/sh\nexport PYTHONPATH=%s\ncase \" \$* \" in *\" run \"*) set -- %s ;; esac\nexec %s \"\$@\"\n" \
         "$REPO" "$REPO/tests/firmware_scripts/judging.py" "$PYTHON"
 }
-ends() { printf "#!/bin/sh\ncase \" \$* \" in *\" run \"*) exit %s ;; *\" check \"*) exit %s ;; esac\n" "$1" "$2"; }
+ends() { # ends STATUS STATUS [PART]: of a start, and of a check of the bundles whose path has this part
+    good | sed "2i case \" \$* \" in *\" run \"*) exit $1 ;; *\" check \"*${3-}*) exit $2 ;; esac"
+}
 install() { "$SCRIPTS/install.sh" --wheel "$HERE/linewatch-$1.whl" "${@:2}"; }
-in_use() { cat "$HERE"/linewatch-*.whl >/dev/null; for wheel in "$HERE"/linewatch-*.whl; do
-    [ "releases/$(cat "$wheel" "$REPO"/requirements/{tools,base}.lock "$SCRIPTS/unused.txt" | sha256sum | cut -c1-12)" != \
-        "$(readlink "/opt/linewatch/${1:-current}")" ] || basename "$wheel" .whl; done; }
+in_use() { for wheel in "$HERE"/linewatch-*.whl; do
+    [ "releases/$(named "$wheel")" != "$(readlink "/opt/linewatch/${1:-current}")" ] || basename "$wheel" .whl; done; }
+units() { # of which release all of them are
+    tail -qn 1 /etc/systemd/system/linewatch-*.{path,service} /etc/udev/rules.d/70-linewatch-camera.rules \
+        /etc/{sysusers,tmpfiles}.d/linewatch.conf | sort -u
+}
 good | release one
 install one --bundle "$TINY" >/dev/null
 [ "$(in_use)" = linewatch-one ]
@@ -125,6 +134,20 @@ no install broken 2>/run/said
 grep -q "does not get ready; release .* is in use again" /run/said
 [ "$(in_use)" = linewatch-one ]
 grep -q ActiveState=active /run/linewatch-test.next'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "units, rules, users and folders are those of the release in use, also after a return and a rollback" {
+    run on_a_computer '[ "$(units)" = "# of one" ]
+ends 1 0 | release broken
+no install broken
+[ "$(units)" = "# of one" ]
+good | release two
+install two
+[ "$(units)" = "# of two" ]
+"$SCRIPTS/rollback.sh"
+[ "$(units)" = "# of one" ]'
     echo "$output"
     [ "$status" -eq 0 ]
 }
@@ -178,6 +201,23 @@ good | release new
 no install new 2>/run/said
 grep -q "surprise: unknown key" /run/said
 grep -q "the release that was there goes on" /run/said
+[ "$(in_use)" = linewatch-one ]'
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "a release that does not judge with the bundle of another recipe, or of another place, is never in use" {
+    run on_a_computer 'cp -R "$TINY" /var/lib/linewatch/models/washer
+printf "[recipes]\nwasher = \"/var/lib/linewatch/models/washer\"\n" >>/etc/linewatch/station.toml
+ends 0 1 washer | release wrong
+no install wrong 2>/run/said
+grep -q "does not judge as it should on this CPU; the release that was there goes on" /run/said
+[ "$(in_use)" = linewatch-one ]
+mv /var/lib/linewatch/models/washer /var/lib/elsewhere
+sed -i "/recipes/,\$ d; s|^bundle = .*|bundle = \"/var/lib/elsewhere\"|" /etc/linewatch/station.toml
+ends 0 1 elsewhere | release elsewhere
+no install elsewhere 2>/run/said
+grep -q "does not judge as it should on this CPU" /run/said
 [ "$(in_use)" = linewatch-one ]'
     echo "$output"
     [ "$status" -eq 0 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
@@ -12,6 +13,7 @@ def release_name(wheel: Path) -> str:
     """Return what install.sh calls the release of this wheel."""
     parts = [wheel, *(REPO / "requirements" / f"{name}.lock" for name in ("tools", "base"))]
     content = b"".join(path.read_bytes() for path in [*parts, REPO / "firmware_scripts" / "unused.txt"])
+    content += b"".join(path.read_bytes() for path in sorted((REPO / "systemd").iterdir()))
     return hashlib.sha256(content).hexdigest()[:12]
 
 
@@ -22,5 +24,6 @@ def release(root: Path, wheel: Path, python: str = "#!/bin/sh\n") -> str:
     program.parent.mkdir(parents=True)
     program.write_text(python)
     program.chmod(0o755)
+    shutil.copytree(REPO / "systemd", program.parents[1] / "systemd")
     (program.parents[1] / "complete").touch()
     return name
