@@ -16,7 +16,7 @@ Usage: install.sh --wheel FILE [--root DIR] [--bundle DIR] [--wheels DIR] [--wai
   --wheel FILE   the engine, built with: pip wheel . --no-deps
   --root DIR     install below DIR instead of / (no user is made, no service is started)
   --bundle DIR   the first model to inspect with; default: models/default. install-bundle.sh changes the one that judges
-  --wheels DIR   take the dependencies from DIR, without a network (filled by: pip download)
+  --wheels DIR   take the dependencies from DIR, without a network: wheels, where the archive was unpacked
   --wait S       how long a busy computer may take to get the new release ready; default: 600
   --dry-run      say what would be done, change nothing
 
@@ -52,10 +52,20 @@ check_computer() {
     grep -qw avx2 /proc/cpuinfo || fail 1 "this CPU has no AVX2; use one of 2013 (Intel) or 2015 (AMD) or later"
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
         fail 1 "python3 is missing or older than 3.11; install it first"
+    [[ -z $wheels ]] || python_finds_wheels
     free=$(df --output=avail -BM -- "$(existing "$opt")" | tail -n 1 | tr -dc 0-9)
     ((free >= needed)) || fail 1 "$opt has $free MB left and a release needs $needed; make room first"
     (($(date +%Y) >= 2026)) ||
         echo "linewatch: install: the clock says $(date +%F); set it with timedatectl, or rows get wrong dates" >&2
+}
+
+python_finds_wheels() {
+    local own held
+    own=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    held=$(find "$wheels" -name '*.whl' | sed -nE 's/.*-cp3([0-9]+)-cp3\1-.*/3.\1/p' | sort -uV)
+    grep -qxF -- "$own" <<<"$held" && return
+    held=${held//$'\n'/ and }
+    fail 1 "python3 is $own, and $wheels is for ${held:-none}; install one of these, or leave --wheels out and use a network"
 }
 
 existing() { # existing PATH: the nearest folder above that is there

@@ -12,8 +12,8 @@ Usage: package.sh [--out DIR] [--wheels DIR] [--python FILE] [--dry-run]
 
   --out DIR      where linewatch-VERSION-COMMIT.tar is written, and linewatch_VERSION+DATE.COMMIT_amd64.deb where
                  dpkg-deb is there; default: dist
-  --wheels DIR   take the dependencies from DIR, without a network (filled by: pip download)
-  --python FILE  a Python with pip and setuptools; default: that of .venv
+  --wheels DIR   take the dependencies from DIR, without a network (filled by: firmware_scripts/wheels.py DIR)
+  --python FILE  a Python with pip, setuptools and packaging; default: that of .venv
 
 For the first installation: sudo apt install ./linewatch_*.deb. For every one, on the station: tar xf linewatch-*.tar, cd into it, sha256sum -c --quiet SHA256SUMS, and
 sudo firmware_scripts/install.sh --wheel linewatch-*.whl --wheels wheels
@@ -43,8 +43,7 @@ collect() { # collect FOLDER
     rm -rf "$1/.source"
     local source=()
     [[ -z $wheels ]] || source=(--no-index --find-links "$wheels")
-    "${pip[@]}" download "${source[@]}" --require-hashes --only-binary :all: -r "$1/requirements/base.lock" \
-        -r "$1/requirements/tools.lock" -d "$1/wheels"
+    "$python" "$1/firmware_scripts/wheels.py" "$1/wheels" "${source[@]}"
     "$python" "$here/firmware_scripts/sbom.py" "$1"
     (cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) >"$1.sums"
     mv "$1.sums" "$1/SHA256SUMS"

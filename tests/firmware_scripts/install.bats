@@ -9,8 +9,7 @@ setup_file() {
     ROOT="$BATS_FILE_TMPDIR/a station"
     build_wheel
     make_bundle
-    "$PYTHON" -m pip --quiet --disable-pip-version-check download --require-hashes --only-binary :all: \
-        -r "$REPO/requirements/base.lock" -r "$REPO/requirements/tools.lock" -d "$WHEELS"
+    "$PYTHON" "$SCRIPTS/wheels.py" "$WHEELS"
     install_station >"$BATS_FILE_TMPDIR/install.log" 2>&1 || { cat "$BATS_FILE_TMPDIR/install.log" >&2 && false; }
 }
 
@@ -234,6 +233,8 @@ END
     for name in $(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements/{base,tools}.lock | sort -u); do
         grep -q "pkg:pypi/$name@" sbom.json || no ls wheels/"${name//-/_}"-* 2>/dev/null
     done
+    "$PYTHON" firmware_scripts/wheels.py "$BATS_TEST_TMPDIR/again" --no-index --find-links wheels # for every Python
+    diff <(ls wheels) <(ls "$BATS_TEST_TMPDIR/again")
     [ "$(grep -c '"licenses"' sbom.json)" -eq "$(grep -c '"purl"' sbom.json)" ]
     [ -f licences/onnxruntime/LICENSE ]
     run firmware_scripts/install.sh --wheel linewatch-*.whl --wheels wheels --root "$BATS_TEST_TMPDIR/root" --dry-run

@@ -53,6 +53,14 @@ may_mount() {
     refused 1 "python3 is missing or older than 3.11" install
 }
 
+@test "a Python whose packages the archive does not hold" {
+    mkdir "$BATS_TEST_TMPDIR/wheels"
+    touch "$BATS_TEST_TMPDIR/wheels/numpy-2-"{cp311-cp311,cp312-cp312,cp313-abi3}-x86_64.whl
+    stands_for python3 'case "$2" in *print*) echo 3.13 ;; esac'
+    refused 1 "python3 is 3.13, and $BATS_TEST_TMPDIR/wheels is for 3.11 and 3.12; install one of these" \
+        install --wheels "$BATS_TEST_TMPDIR/wheels"
+}
+
 @test "a disk without space, before anything is written" {
     may_mount
     refused 1 "MB left and a release needs 1200; make room first" in_namespace 'mkdir "$HERE/full"

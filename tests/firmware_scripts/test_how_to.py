@@ -68,6 +68,8 @@ def station(tmp_path: Path, tiny_bundle: Bundle) -> Path:
     root = tmp_path / "a station"
     for folder in ("etc/linewatch/trust", "var/lib/linewatch/models", "run/linewatch", "wheels", "tools"):
         (root / folder).mkdir(parents=True)
+    for minor in range(11, 20):
+        (root / "wheels" / f"x-1-cp3{minor}-cp3{minor}-any.whl").touch()
     for number, name in enumerate(("previous", "current")):
         (root / "x.whl").write_text(str(number))
         (root / "opt/linewatch" / name).symlink_to(f"releases/{release(root, root / 'x.whl', PYTHON)}")
