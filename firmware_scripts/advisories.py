@@ -48,8 +48,11 @@ def main(arguments: list[str]) -> int:
     return 1 if found else 0
 
 
-def installed(path: Path) -> dict[str, str]:
-    """Return the versions of the packages in a lock file or a CycloneDX list. Raises AuditError."""
+def installed(path: Path) -> set[tuple[str, str]]:
+    """Return name and version of the packages in a lock file or a CycloneDX list. Raises AuditError.
+
+    A package may have a version for each Python.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
@@ -60,7 +63,7 @@ def installed(path: Path) -> dict[str, str]:
         raise AuditError(f"{path}: is no lock file and no sbom.json ({error}); give requirements/base.lock") from None
     if not pairs:
         raise AuditError(f"{path}: names no package with its version; give requirements/base.lock or sbom.json")
-    return {canonicalize_name(name): version for name, version in pairs}
+    return {(canonicalize_name(name), version) for name, version in pairs}
 
 
 def advisories(path: Path) -> Iterator[dict[str, Any]]:
@@ -78,13 +81,14 @@ def advisories(path: Path) -> Iterator[dict[str, Any]]:
         raise AuditError(f"{path}: is no archive of advisories ({error}); fetch all.zip of OSV for PyPI") from None
 
 
-def _lines(advisory: dict[str, Any], entry: dict[str, Any], packages: dict[str, str]) -> Iterator[str]:
+def _lines(advisory: dict[str, Any], entry: dict[str, Any], packages: set[tuple[str, str]]) -> Iterator[str]:
     package = entry.get("package", {})
     name = canonicalize_name(package.get("name", ""))
-    if package.get("ecosystem", "").partition(":")[0] != "PyPI" or name not in packages:
+    if package.get("ecosystem", "").partition(":")[0] != "PyPI":
         return
-    version = packages[name]
-    if is_affected(version, entry.get("versions", []), entry.get("ranges", [])):
+    for version in [version for own, version in packages if own == name]:
+        if not is_affected(version, entry.get("versions", []), entry.get("ranges", [])):
+            continue
         names = ", ".join([advisory.get("id", "?"), *advisory.get("aliases", [])])
         fixed = [event["fixed"] for one in entry.get("ranges", []) for event in one["events"] if "fixed" in event]
         remedy = f"fixed in {', '.join(fixed)}" if fixed else "no fixed version is known"

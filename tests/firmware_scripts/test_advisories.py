@@ -66,6 +66,17 @@ def test_the_list_of_an_archive_is_read_as_the_lock_is(tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode == 1
 
 
+def test_each_version_counts_of_a_package_that_has_one_for_each_python(tmp_path: Path) -> None:
+    audit(tmp_path, "1.9", ADVISORY)
+    lock = tmp_path / "two.lock"
+    lock.write_text(
+        "some-package==1.9 ; python_full_version < '3.12'\nsome-package==2.0 ; python_full_version >= '3.12'\n"
+    )
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "all.zip"), str(lock)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "2 packages, 1 advisories, 1 affect"
+
+
 @pytest.mark.parametrize("archive", [b"", b"no archive", None], ids=["empty", "text", "missing"])
 def test_without_advisories_nothing_is_called_sound(tmp_path: Path, archive: bytes | None) -> None:
     audit(tmp_path, "1.9", ADVISORY)
