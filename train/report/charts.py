@@ -65,7 +65,7 @@ def histogram(scores: Floats, bad: Labels, threshold: float) -> str:
         axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label="limit")
         axes.set(ylabel="test images")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="upper right")  # the best place is searched for, and slowly where the computer is busy
+        axes.figure.legend(loc="outside upper center", ncols=3)
     return sheet.svg
 
 
