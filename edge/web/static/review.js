@@ -12,12 +12,14 @@ const WHY = { chosen: t("picked by hand"), limit: t("near the limit"), sample: t
 const WORDS = { good: t("was good"), bad: t("really bad"), unsure: t("not sure"), none: t("no answer") };
 const SHOWN = 12;
 const ASK_AGAIN_MS = 2000;
+const LOOK_AGAIN_MS = 10000; // a queue that was empty
 const left = new Set(); // parts that somebody left out on this page
 let picked = new URLSearchParams(location.search).get("part");
 let parts = [];
 let last = null; // the answer that Undo takes back
 let busy = false;
 let again = 0; // the timer of a question that found no answer
+let later = 0; // and of one whose answer was that no part waits
 let counts = { answered: 0, of: 0, sampled: 0, of_sample: 0 };
 
 // Returns whether the station answered.
@@ -33,7 +35,7 @@ async function fill() {
   }
   heard();
   counts = found;
-  parts = found.parts.filter((part) => !left.has(part.id));
+  if (parts.length === 0) parts = found.parts.filter((part) => !left.has(part.id));
   return true;
 }
 
@@ -70,6 +72,7 @@ function complain(words) {
 
 async function next() {
   clearTimeout(again);
+  clearTimeout(later);
   if (parts.length === 0 && !(await fill())) again = setTimeout(next, ASK_AGAIN_MS);
   const part = parts[0];
   byId("review").hidden = !part;
@@ -78,6 +81,7 @@ async function next() {
   hideMask();
   byId("label").value = "";
   if (part) show(part);
+  else if (byId("problem").hidden) later = setTimeout(next, LOOK_AGAIN_MS);
 }
 
 function show(part) {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from edge.inference.bundle import Bundle
 from edge.people.roles import Role
@@ -89,6 +89,20 @@ def test_what_could_not_be_asked_for_comes_by_itself_once_there_is_a_network(
         page.unroute("**/api/**")
         expect(page.locator("#review-part")).to_contain_text(part)
         expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_parts_that_come_after_the_queue_was_empty_are_shown_by_themselves(tablet: Visitor, line: StandIn) -> None:
+    def empty(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json=response.json() | {"parts": []})
+
+    with page_process(line.config):
+        tablet.page.route("**/api/reviews/queue*", empty)
+        page = tablet.open("/review")
+        expect(page.locator("#nothing")).to_be_visible()
+        page.unroute("**/api/reviews/queue*")
+        expect(page.locator("#review-part")).to_contain_text("Part ")
+        expect(page.locator("#nothing")).to_be_hidden()
 
 
 def test_an_answer_outlives_a_page_that_starts_anew(tablet: Visitor, line: StandIn) -> None:
