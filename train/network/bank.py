@@ -200,7 +200,12 @@ def patches_of(photos: int, spec: InputSpec, recipe: TrainConfig) -> int:
 
 
 def refuse_few(photos: int, spec: InputSpec, recipe: TrainConfig) -> None:
-    """Raise NetworkError where the first scale of so many photographs cannot fill its share of the bank."""
+    """Raise NetworkError where the first scale of so many photographs cannot fill the bank that somebody asked for.
+
+    Where nobody did, few and small photographs keep all their patches.
+    """
+    if "bank" not in recipe.model_fields_set:
+        return
     share, patches = recipe.bank // _scales(recipe), patches_of(photos, spec, recipe)
     if patches < share:
         raise NetworkError(

@@ -177,12 +177,12 @@ def _sizes(config: TrainConfig, roles: Split, least: int = SMALLEST) -> list[Siz
     sizes = [Size(side, spec_of(own, config.model_copy(update={"side": side}))) for side in sides]
     share = config.bank // max(1, config.scales)
     filled = [size for size in sizes if patches_of(len(roles.bank), size.spec, config) >= share]
-    if not filled:
+    if not filled and "bank" in config.model_fields_set:
         raise StageError(
             f"{len(roles.fit)} good images do not fill a bank of {config.bank}; add good images or ask for a smaller "
             f"--bank"
         )
-    return [size for size in filled if size.side is None or not is_open(config) or size.side >= least]
+    return [size for size in filled or sizes if size.side is None or not is_open(config) or size.side >= least]
 
 
 def _search(

@@ -52,9 +52,11 @@ def test_the_candidates_of_both_scales_together_are_as_many_as_asked_for() -> No
 
 
 def test_a_bank_that_the_first_scale_cannot_fill_is_refused() -> None:
-    refuse_few(20, InputSpec(width=320, height=320), TrainConfig(scales=2))
+    spec, asked = InputSpec(width=320, height=320), TrainConfig(scales=2, bank=4000)
+    refuse_few(20, spec, asked)
+    refuse_few(4, spec, TrainConfig(scales=2))  # nobody asked for so many
     with pytest.raises(NetworkError, match="4 good images give 1600 patches, a bank of 2000 needs more"):
-        refuse_few(4, InputSpec(width=320, height=320), TrainConfig(scales=2))
+        refuse_few(4, spec, asked)
 
 
 class Noise:
