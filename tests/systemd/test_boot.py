@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from edge.exchange.bundle_desk import REPORT
 from edge.inference.bundle import Bundle
-from tests.systemd.machine import ENGINE, FIREWALL, PAGE, Machine, booted, make_root, make_station
+from tests.systemd.machine import ENGINE, FIREWALL, HANG_S, PAGE, Machine, booted, make_root, make_station
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +110,27 @@ def test_a_stop_ends_before_systemd_would_kill(station: Machine) -> None:
     for unit in (ENGINE, PAGE):
         station.run("systemctl", "stop", unit)
         assert (station.unit(unit, "Result"), station.unit(unit, "ExecMainStatus")) == ("success", "0")
+
+
+WISHES = """
+from pathlib import Path
+from edge.exchange.bundle_desk import Act, Wish, leave_wish
+wish = Wish(id="0123456789abcdef", act=Act.SHADOW, who="Erna", bundle="another", parts=3)
+leave_wish(Path("/var/lib/linewatch/page"), wish)
+"""
+
+
+def test_a_wish_of_the_page_is_carried_out_with_the_rights_of_its_unit(station: Machine) -> None:
+    station.run("cp", "-r", "/opt/tiny", "/var/lib/linewatch/models/another")
+    end = time.monotonic() + HANG_S
+    while len(station.rows()) < 3:
+        assert time.monotonic() < end, station.journal(ENGINE)
+        time.sleep(0.2)
+    station.probe(PAGE, WISHES)
+    told = "{}"
+    while '"stage":"done"' not in told:
+        assert time.monotonic() < end, station.journal("linewatch-bundles")
+        assert '"stage":"failed"' not in told
+        time.sleep(0.2)
+        told = station.run("cat", f"/run/linewatch/{REPORT}", check=False)
+    assert '"who":"Erna"' in told
