@@ -19,6 +19,7 @@ from edge.history.rows import timestamp
 REVIEWS = "reviews.db"
 LONGEST_NAME = 80  # characters of a person's name
 LONGEST_MASK = 12_000  # characters of the strokes of one mask
+_ABOVE_ALL = 2**63 - 1  # no answer has a number as high
 _VERSION = 1
 _TABLES = (
     """CREATE TABLE reviews (
@@ -78,7 +79,8 @@ class ReviewConflictError(HistoryError):
     def __init__(self, standing: Review | None) -> None:
         said = "the answer was taken back"
         if standing is not None:
-            said = f"{standing.who} answered {standing.opinion}, {f'{standing.at:%Y-%m-%d %H:%M:%S} UTC'}"
+            at = f"{standing.at:%Y-%m-%d %H:%M:%S} UTC"
+            said = f"{standing.who} answered {standing.opinion}, {at}"
         super().__init__(f"meanwhile {said}; look at it and answer again")
         self.standing = standing
 
@@ -150,8 +152,7 @@ class ReviewStore:
             standing = self._last(draft.part)
             if standing is None or standing.number != taken:
                 raise ReviewConflictError(standing)
-            query = f"{_SELECT} WHERE part = ? AND number < ? ORDER BY number DESC LIMIT 1"
-            row = self._db.execute(query, (draft.part, taken)).fetchone()
+            row = self._newest(draft.part, below=taken)
             if row is None or row["opinion"] == Opinion.NONE:
                 return self._insert(draft, timestamp(datetime.now(UTC)))
             kept = ("row_hash", "opinion", "origin", "who", "label", "mask")
@@ -165,8 +166,7 @@ class ReviewStore:
         )
         self._db.execute(query, values)
         self._see([draft.part], draft.who, at)
-        row = self._db.execute(f"{_SELECT} WHERE part = ? ORDER BY number DESC LIMIT 1", (draft.part,)).fetchone()
-        return _as_review(row)
+        return _as_review(self._newest(draft.part))
 
     def last(self, part: int) -> Review | None:
         """Return the last answer on a part, which may be that there is none any more."""
@@ -174,9 +174,13 @@ class ReviewStore:
             return self._last(part)
 
     def _last(self, part: int) -> Review | None:
-        query = f"{_SELECT} WHERE part = ? ORDER BY number DESC LIMIT 1"
-        row = self._db.execute(query, (part,)).fetchone()
+        row = self._newest(part)
         return None if row is None else _as_review(row)
+
+    def _newest(self, part: int, below: int = _ABOVE_ALL) -> Any:
+        """Return the row of the last answer on a part whose number is below another one, None where there is none."""
+        query = f"{_SELECT} WHERE part = ? AND number < ? ORDER BY number DESC LIMIT 1"
+        return self._db.execute(query, (part, below)).fetchone()
 
     def standing(self) -> list[Review]:
         """Return the answer that counts on each part that has one, in the order in which they were given."""
