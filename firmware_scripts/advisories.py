@@ -90,7 +90,9 @@ def _lines(advisory: dict[str, Any], entry: dict[str, Any], packages: set[tuple[
         if not is_affected(version, entry.get("versions", []), entry.get("ranges", [])):
             continue
         names = ", ".join([advisory.get("id", "?"), *advisory.get("aliases", [])])
-        fixed = [event["fixed"] for one in entry.get("ranges", []) for event in one["events"] if "fixed" in event]
+        fixed = [
+            event["fixed"] for one in entry.get("ranges", []) for event in one.get("events", []) if "fixed" in event
+        ]
         remedy = f"fixed in {', '.join(fixed)}" if fixed else "no fixed version is known"
         yield f"{name} {version}: {names}: {advisory.get('summary', 'no summary')}; {remedy}"
 

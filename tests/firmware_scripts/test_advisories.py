@@ -89,6 +89,14 @@ def test_without_advisories_nothing_is_called_sound(tmp_path: Path, archive: byt
     assert audit(tmp_path, "1.9").returncode == 2  # an archive that holds none
 
 
+def test_an_advisory_whose_range_says_nothing_is_a_line_like_others(tmp_path: Path) -> None:
+    entry = {"package": ADVISORY["affected"][0]["package"], "ranges": [{"type": "ECOSYSTEM"}]}
+    done = audit(tmp_path, "1.9", ADVISORY | {"affected": [entry]})
+    assert done.returncode == 1
+    assert "PYSEC-2026-1" in done.stdout
+    assert "no fixed version is known" in done.stdout
+
+
 def test_what_cannot_be_compared_counts_as_affected() -> None:
     assert is_affected("1.9", [], [{"type": "ECOSYSTEM", "events": [{"introduced": "no version"}]}])
 
