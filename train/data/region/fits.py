@@ -23,7 +23,9 @@ def refuse_unfit(dataset: Dataset, recipe: TrainConfig) -> None:
         size = recipe.followed.width, recipe.followed.height
         if (other := of_other_size(dataset.samples, size)) is not None:
             raise DataError(f"follow: {other}; remove it, or train with --follow off")
-    sizes = {sample: size_of(sample) for sample in dataset.samples}
+        sizes = dict.fromkeys(dataset.samples, size)
+    else:
+        sizes = {sample: size_of(sample) for sample in dataset.samples}
     crop = recipe.region
     for sample, (width, height) in sizes.items():
         if crop is not None and (crop.x + crop.width > width or crop.y + crop.height > height):
