@@ -96,6 +96,14 @@ def carried(bundle: Bundle) -> bytes:
     return archive_path(bundle.path).read_bytes()
 
 
+def breaks_off(server: Server, bundle: Bundle, folder: Path) -> Signer:
+    """Let the server send a signed bundle and break off once; return who signs, whom the station trusts."""
+    signer = Signer()
+    signer.trusted_in(folder / "trust")
+    server.content, server.break_at = carried(signer.sign(released(bundle, folder, 1))), 5000
+    return signer
+
+
 def run(server: Server, config: Path, url: str | None = None) -> int:
     return main(
         ["bundle", "fetch", url or server.url, "--config", str(config), "--authorities", str(server.certificate)]
@@ -110,9 +118,7 @@ def test_a_signed_bundle_comes_whole_although_the_server_breaks_off(
     server: Server, config: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "AGAIN_S", 0.0)
-    signer = Signer()
-    signer.trusted_in(tmp_path / "trust")
-    server.content, server.break_at = carried(signer.sign(released(tiny_bundle, tmp_path, 1))), 5000
+    breaks_off(server, tiny_bundle, tmp_path)
     server.asked.clear()
     assert run(server, config) == 0
     assert server.asked == [None, "bytes=5000-"]
@@ -123,9 +129,7 @@ def test_what_was_fetched_in_part_is_dropped_when_the_server_has_another_file_by
     server: Server, config: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "ATTEMPTS", 1)
-    signer = Signer()
-    signer.trusted_in(tmp_path / "trust")
-    server.content, server.break_at = carried(signer.sign(released(tiny_bundle, tmp_path, 1))), 5000
+    signer = breaks_off(server, tiny_bundle, tmp_path)
     assert run(server, config) == 1
     server.content, server.tag = carried(signer.sign(released(tiny_bundle, tmp_path, 2))), '"2"'
     assert run(server, config) == 0
@@ -136,9 +140,7 @@ def test_what_was_fetched_in_part_goes_on_and_does_not_outlive_another_address(
     server: Server, config: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "ATTEMPTS", 1)
-    signer = Signer()
-    signer.trusted_in(tmp_path / "trust")
-    server.content, server.break_at = carried(signer.sign(released(tiny_bundle, tmp_path, 1))), 5000
+    breaks_off(server, tiny_bundle, tmp_path)
     assert run(server, config) == 1
     server.break_at = 9000
     server.asked.clear()
